@@ -1,0 +1,24 @@
+//! Named bounds with their units. Settings may lower or raise those that `config.toml` shows.
+
+/// Longest pkt-line, header included (gitprotocol-common: "pkt-line Format").
+pub const PKT_BYTES_MAX: usize = 65_520;
+/// Longest payload of a pkt-line.
+pub const PKT_PAYLOAD_BYTES_MAX: usize = PKT_BYTES_MAX - 4;
+/// `have` lines in one request: memory for them stays below 40 MB.
+pub const HAVES_MAX: usize = 1_000_000;
+/// `want` lines in one request: a mirror of a repository with a million refs asks for each tip.
+pub const WANTS_MAX: usize = 4_000_000;
+/// `ref-prefix` lines above which the filter is ignored, as in git (`ls-refs.c`: `TOO_MANY_PREFIXES`).
+pub const REF_PREFIXES_MAX: usize = 65_536;
+/// Commands in one push.
+pub const PUSH_COMMANDS_MAX: usize = 1_000_000;
+/// Longest ref name taken from the wire, in bytes.
+pub const REF_NAME_BYTES_MAX: usize = 4_096;
+/// `server-option` and `push-option` lines, bytes in all.
+pub const OPTION_BYTES_MAX: usize = 1 << 20;
+/// Symbolic refs followed before a chain counts as a loop (`refs.h`: `SYMREF_MAXDEPTH`).
+pub const SYMREF_DEPTH_MAX: usize = 5;
+/// Quiet time after which a keep-alive packet or a progress line is sent, in milliseconds.
+pub const KEEPALIVE_MS: u64 = 5_000;
+/// How often the thread that owns the peer looks up from waiting, in milliseconds.
+pub const TICK_MS: u64 = 250;

@@ -1,0 +1,11 @@
+//! What every floor needs: limits, cancel flag, progress counters, clock, span names. Nothing about git.
+
+mod cancel;
+mod clock;
+pub mod limits;
+mod progress;
+pub mod span;
+
+pub use cancel::{Cancel, Cancelled};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use progress::{Phase, Progress};

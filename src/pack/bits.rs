@@ -1,0 +1,107 @@
+//! A set of small numbers: one bit for each position of a pack.
+
+/// A fixed number of bits, all clear at first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bits {
+    words: Vec<u64>,
+    len: usize,
+}
+
+impl Bits {
+    /// `len` clear bits.
+    pub fn new(len: usize) -> Self {
+        Self { words: vec![0; len.div_ceil(64)], len }
+    }
+
+    /// How many bits there are, set or not.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no bit at all.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether bit `at` is set.
+    ///
+    /// # Panics
+    /// When `at` is not below [`Bits::len`], like indexing a slice.
+    #[inline]
+    pub fn get(&self, at: usize) -> bool {
+        self.words[at >> 6] >> (at & 63) & 1 != 0
+    }
+
+    /// Set bit `at`; true when it was clear before.
+    #[inline]
+    pub fn insert(&mut self, at: usize) -> bool {
+        let word = &mut self.words[at >> 6];
+        let mask = 1u64 << (at & 63);
+        let new = *word & mask == 0;
+        *word |= mask;
+        new
+    }
+
+    /// Clear bit `at`.
+    pub fn remove(&mut self, at: usize) {
+        self.words[at >> 6] &= !(1u64 << (at & 63));
+    }
+
+    /// How many bits are set.
+    pub fn count(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// The first set bit at or after `at`.
+    pub fn next_set(&self, at: usize) -> Option<usize> {
+        self.scan(at, |word| word)
+    }
+
+    /// The first clear bit at or after `at`; [`Bits::len`] when there is none.
+    pub fn next_clear(&self, at: usize) -> usize {
+        self.scan(at, |word| !word).unwrap_or(self.len)
+    }
+
+    fn scan(&self, at: usize, view: impl Fn(u64) -> u64) -> Option<usize> {
+        if at >= self.len {
+            return None;
+        }
+        let mut index = at >> 6;
+        let mut word = view(self.words[index]) & (!0 << (at & 63));
+        loop {
+            if word != 0 {
+                let found = index * 64 + word.trailing_zeros() as usize;
+                return (found < self.len).then_some(found);
+            }
+            index += 1;
+            word = view(*self.words.get(index)?);
+        }
+    }
+
+    /// The set bits in rising order.
+    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        std::iter::successors(self.next_set(0), |&at| self.next_set(at + 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn it_is_a_set(numbers in prop::collection::btree_set(0usize..500, 0..80), from in 0usize..520) {
+            let mut bits = Bits::new(500);
+            for &n in &numbers {
+                prop_assert!(bits.insert(n));
+                prop_assert!(!bits.insert(n));
+            }
+            prop_assert_eq!(bits.iter().collect::<Vec<_>>(), numbers.iter().copied().collect::<Vec<_>>());
+            prop_assert_eq!(bits.count(), numbers.len());
+            prop_assert_eq!(bits.next_set(from), numbers.range(from..).next().copied());
+            let clear = (from..500).find(|n| !numbers.contains(n)).unwrap_or(500);
+            prop_assert_eq!(bits.next_clear(from), clear);
+        }
+    }
+}

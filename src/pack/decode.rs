@@ -1,0 +1,3 @@
+//! Locations into whole objects, with a bounded cache.
+/// Decodes.
+pub struct Decoder;

@@ -1,0 +1,61 @@
+//! Pack data and its companions: bytes, values and the trait [`Objects`], never a repository.
+//!
+//! | file | turns what into what |
+//! |---|---|
+//! | `entry` | the header of one stored entry into a value and back |
+//! | `delta` | a base and a delta into an object |
+//! | `zlib` | deflated bytes into plain ones and back; the one file that names a zlib crate |
+//! | `file` | an index and a pack as bytes into [`PackFile`]: lookup by id, entries by position |
+//! | `objects` | the seam: [`Objects`], what any store of objects answers |
+//! | `decode` | locations into whole objects, with a bounded cache: [`Decoder`] |
+//! | `object_set` | which objects go out: [`ObjectSet`] |
+//! | `plan`, `stream` | a set into a [`PackPlan`], and that into pack bytes |
+//! | `index` | a stream of pack bytes into a checked pack with its `.idx` and `.rev` |
+
+mod bits;
+mod decode;
+mod delta;
+mod entry;
+mod error;
+mod file;
+pub mod index;
+mod object_set;
+mod objects;
+mod plan;
+mod stream;
+mod zlib;
+
+pub use bits::Bits;
+pub use decode::Decoder;
+pub use delta::{apply_delta, delta_sizes};
+pub use entry::{Base, EntryHeader, write_entry_header, write_ofs_distance};
+pub use error::Error;
+pub use file::{LocalBytes, PackBytes, PackFile};
+pub use object_set::ObjectSet;
+pub use objects::{Location, Objects};
+pub use plan::PackPlan;
+pub use stream::write_pack;
+pub use zlib::{Deflater, Inflated, Inflater};
+
+pub use gix_object::Kind;
+
+/// The number that stands for an object's type in a pack entry (gitformat-pack: "Object types").
+pub fn type_code(kind: Kind) -> u8 {
+    match kind {
+        Kind::Commit => 1,
+        Kind::Tree => 2,
+        Kind::Blob => 3,
+        Kind::Tag => 4,
+    }
+}
+
+/// The object type that a pack entry's number stands for; deltas and unknown numbers have none.
+pub fn kind_of_code(code: u8) -> Option<Kind> {
+    match code {
+        1 => Some(Kind::Commit),
+        2 => Some(Kind::Tree),
+        3 => Some(Kind::Blob),
+        4 => Some(Kind::Tag),
+        _ => None,
+    }
+}

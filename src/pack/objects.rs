@@ -1,0 +1,34 @@
+//! The seam between packs and whatever keeps them: what any store of objects answers.
+
+use super::{Error, Kind, PackFile};
+use gix_hash::{ObjectId, oid};
+use std::sync::Arc;
+
+/// Where an object lies within one [`Objects`]: cheap to copy, good as a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Location {
+    /// In a pack: its number in [`Objects::packs`] and the entry's number in that pack's index.
+    Packed {
+        /// Index into [`Objects::packs`].
+        pack: u32,
+        /// Rank by id, as in the `.idx`; see [`PackFile`].
+        entry: u32,
+    },
+    /// In a file of its own.
+    Loose(ObjectId),
+}
+
+/// A fixed view of stored objects: for as long as it lives, what was found is found again.
+pub trait Objects: Sync {
+    /// SHA-1 or SHA-256.
+    fn hash_kind(&self) -> gix_hash::Kind;
+
+    /// The packs of this view, in order of lookup; the numbers in [`Location::Packed`] count them.
+    fn packs(&self) -> &[Arc<PackFile>];
+
+    /// Where the object with this id lies; `Ok(None)` when it is not here.
+    fn locate(&self, id: &oid) -> Result<Option<Location>, Error>;
+
+    /// Inflate a loose object into `out`; `Ok(None)` when it is not here.
+    fn read_loose(&self, id: &oid, out: &mut Vec<u8>) -> Result<Option<Kind>, Error>;
+}

@@ -1,0 +1,3 @@
+//! A plan into pack bytes.
+/// Writes.
+pub fn write_pack() {}

@@ -1,0 +1,54 @@
+//! What ends a request, named by whose fault it is. What the peer is shown is [`Error::for_peer`]; `Display` is for the log.
+
+use crate::{base, pack, store};
+
+/// A request that did not come to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The peer broke the protocol.
+    #[error("protocol error: {0}")]
+    Protocol(String),
+    /// The peer asked for what it may not have; the sentence is for it.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// A bound of ours was hit; the sentence is for the peer.
+    #[error("limit: {0}")]
+    Limit(String),
+    /// The peer went away.
+    #[error("the peer hung up")]
+    HungUp,
+    /// The repository is damaged, in the way, or unreadable.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// Pack data is damaged, a peer's or ours.
+    #[error(transparent)]
+    Pack(#[from] pack::Error),
+    /// The request was given up.
+    #[error(transparent)]
+    Cancelled(#[from] base::Cancelled),
+    /// Reading from or writing to the peer failed.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// A fault of ours.
+    #[error("bug: {0}")]
+    Bug(String),
+}
+
+impl Error {
+    /// One sentence for the peer, without paths; `None` when there is nobody to tell.
+    pub fn for_peer(&self) -> Option<String> {
+        match self {
+            Self::Protocol(what) | Self::Refused(what) | Self::Limit(what) => Some(what.clone()),
+            Self::HungUp | Self::Cancelled(_) | Self::Io(_) => None,
+            Self::Pack(pack::Error::BadPack(what)) => Some(what.clone()),
+            Self::Pack(pack::Error::Limit { what, limit }) => Some(format!("{what} exceeds the limit of {limit}")),
+            Self::Pack(pack::Error::Missing(id)) => Some(format!("the repository lacks object {id}; tell its administrator")),
+            Self::Pack(pack::Error::Cancelled(_)) => None,
+            Self::Pack(_) | Self::Store(_) => {
+                Some("the repository cannot be read or written; tell its administrator, whose log says more".to_owned())
+            }
+            Self::Bug(_) => Some("internal error; tell the administrator, whose log says more".to_owned()),
+        }
+    }
+}

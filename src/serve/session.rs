@@ -1,0 +1,97 @@
+//! What a request is before its first packet: service, protocol version, who decides what may be wanted.
+
+use crate::base::limits;
+use crate::pack::index::IngestLimits;
+
+/// Which of the two services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Sends a pack to a client that fetches.
+    UploadPack,
+    /// Takes a pack from a client that pushes.
+    ReceivePack,
+}
+
+/// Protocol version (gitprotocol-v2, gitprotocol-pack "version 1").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// The first one, without a version line.
+    #[default]
+    V0,
+    /// As version 0 with a version line.
+    V1,
+    /// Commands; fetches only: a push falls back to version 0.
+    V2,
+}
+
+impl Protocol {
+    /// The version that the value of `GIT_PROTOCOL` asks for: the highest known one among its colon-separated `version=` keys.
+    pub fn from_env(value: &str) -> Self {
+        value.split(':').filter_map(|key| key.strip_prefix("version=")).fold(Self::V0, |best, version| match (version, best) {
+            ("2", _) => Self::V2,
+            ("1", Self::V0) => Self::V1,
+            _ => best,
+        })
+    }
+}
+
+/// Which objects a client may ask for by id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// git's rules: in version 2 any object; before, advertised tips and what the settings add.
+    Git,
+    /// Only what is reachable from visible refs, whatever the protocol.
+    ReachableFromVisible,
+}
+
+/// How to serve one request.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Protocol version that the client asked for.
+    pub protocol: Protocol,
+    /// One request and its answer only, as behind HTTP (`--stateless-rpc`).
+    pub stateless: bool,
+    /// Only the advertisement (`--http-backend-info-refs`).
+    pub advertise_only: bool,
+    /// Which objects may be wanted.
+    pub wants: Wants,
+    /// Milliseconds of silence after which a keep-alive is sent; 0: never.
+    pub keepalive_ms: u64,
+    /// Bounds of a push.
+    pub ingest: IngestLimits,
+    /// The name that stands in reflogs: `Name <mail>`.
+    pub identity: bstr::BString,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            protocol: Protocol::V0,
+            stateless: false,
+            advertise_only: false,
+            wants: Wants::Git,
+            keepalive_ms: limits::KEEPALIVE_MS,
+            ingest: IngestLimits { pack_bytes_max: 0, objects_max: u32::MAX, object_bytes_max: u64::MAX, threads: 0 },
+            identity: "packmule <packmule@localhost>".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_known_version_counts() {
+        for (value, wanted) in [
+            ("", Protocol::V0),
+            ("version=2", Protocol::V2),
+            ("version=1", Protocol::V1),
+            ("foo:version=2:version=1", Protocol::V2),
+            ("version=3", Protocol::V0),
+            ("version=22", Protocol::V0),
+        ] {
+            assert_eq!(Protocol::from_env(value), wanted, "{value}");
+        }
+    }
+}

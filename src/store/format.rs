@@ -1,0 +1,1 @@
+//! A repository's format into its hash, or a refusal by name.

@@ -1,0 +1,48 @@
+//! One repository on disk: refs, packs, loose objects, settings, quarantine, ref transactions; and the folder of them all.
+//!
+//! The floors above see storage through three things: [`Repositories`] (open, create, list by name
+//! beneath a root), [`Snapshot`] (one consistent view, pinned when a request begins) and [`Push`]
+//! (ingest into a quarantine, look at it, commit edits of refs). What lies on disk is an ordinary bare
+//! git repository at every moment.
+//!
+//! | file | turns what into what |
+//! |---|---|
+//! | `map` | a file into bytes: the one place with unsafe code |
+//! | `settings` | git's configuration into the values that this house honours |
+//! | `format` | a repository's format into its hash, or a refusal by name |
+//! | `discover` | the words of a drop-in's command line into a repository, by git's rules |
+//! | `refs` | files beneath `refs` and `packed-refs` into [`Refs`] |
+//! | `objects` | object directories and alternates into [`ObjectStore`] |
+//! | `snapshot` | all of these into [`Snapshot`] |
+//! | `repositories` | names beneath a root into repositories |
+//! | `owner` | locks and quarantines that a dead process left into nothing |
+//! | `quarantine` | pack bytes from a peer into a pack that nobody sees yet |
+//! | `ref_transaction` | edits of refs into files, old values compared under lock |
+//! | `push` | the last three into [`Push`] |
+
+mod discover;
+mod error;
+mod format;
+#[allow(unsafe_code)]
+mod map;
+mod objects;
+mod owner;
+mod push;
+mod quarantine;
+mod ref_transaction;
+mod refs;
+mod repositories;
+mod repository;
+mod settings;
+mod snapshot;
+
+pub use discover::{Discover, discover};
+pub use error::Error;
+pub use map::Mapped;
+pub use objects::ObjectStore;
+pub use push::{CommitMode, Committed, Push, RefEdit, RefRefusal};
+pub use refs::{Head, Peeled, RefEntry, Refs, Target};
+pub use repositories::{Found, Repositories, RepositoryName};
+pub use repository::{ConfigScope, Repository};
+pub use settings::{DenyCurrent, LogRefs, Settings, Unborn};
+pub use snapshot::Snapshot;

@@ -1,0 +1,1 @@
+//! Edits of refs into files: locked, old values compared under lock, renamed, synced.

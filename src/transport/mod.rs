@@ -1,0 +1,1 @@
+//! Sockets: SSH; bridges them to the sync floors.
