@@ -77,7 +77,8 @@ pub fn packed(sandbox: &Sandbox, repository: &Path) -> BTreeSet<String> {
     ids
 }
 
-/// What the server sends to `client` (a repository, which is copied) for `wants` (refs or ids; none: all refs).
+/// What the server sends to `client` (a repository, which is copied) for `wants` (refs, ids
+/// and options of `git fetch-pack`; none: all refs).
 #[track_caller]
 pub fn sent(remote: &Remote<'_>, name: &str, client: &Path, wants: &[&str]) -> BTreeSet<String> {
     let copy = tempfile::tempdir_in(remote.sandbox.path("")).expect("a folder");
@@ -88,6 +89,8 @@ pub fn sent(remote: &Remote<'_>, name: &str, client: &Path, wants: &[&str]) -> B
         args.push("--all");
     }
     let url = remote.url(name);
+    let (options, wants): (Vec<&str>, Vec<&str>) = wants.iter().partition(|want| want.starts_with("--"));
+    args.extend(options);
     args.push(&url);
     args.extend(wants);
     remote.git(&copy, "fetch-pack", args);

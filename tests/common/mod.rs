@@ -7,6 +7,7 @@ pub mod check;
 pub mod fixture;
 pub mod pkt;
 pub mod remote;
+pub mod scenario;
 pub mod server;
 
 use std::ffi::OsStr;
