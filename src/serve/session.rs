@@ -75,7 +75,7 @@ impl Default for Options {
             advertise_only: false,
             wants: Wants::Git,
             keepalive_ms: limits::KEEPALIVE_MS,
-            ingest: IngestLimits { pack_bytes_max: 0, objects_max: u32::MAX, object_bytes_max: u64::MAX, threads: 0 },
+            ingest: IngestLimits::default(),
             session_id: None,
             repository_name: None,
             identity: "packmule <packmule@localhost>".into(),
