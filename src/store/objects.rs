@@ -227,7 +227,7 @@ mod tests {
             let found = objects.locate(id).unwrap().unwrap();
             assert_eq!(matches!(found, Location::Loose(_)), number % 2 == 0, "{id}");
             if let Location::Packed { pack, entry } = found {
-                assert_eq!(objects.packs()[pack as usize].id(entry), id);
+                assert_eq!(objects.packs()[pack as usize].id(entry), id.as_ref() as &oid);
             }
         }
         assert_eq!(objects.locate(&Sha1.null()).unwrap(), None);
