@@ -143,6 +143,9 @@ fn open_new(dir: &Path, packs: &mut Vec<Arc<PackFile>>, hash: gix_hash::Kind) {
     for (_, name) in found {
         match open_pack(dir, &name, hash) {
             Ok(pack) => packs.push(Arc::new(pack)),
+            Err(Error::Io(err)) if err.kind() == std::io::ErrorKind::NotFound => {
+                tracing::debug!(pack = name, "a pack was removed meanwhile")
+            }
             Err(err) => tracing::warn!(pack = %dir.join(&name).display(), error = %err, "ignoring a pack that cannot be opened"),
         }
     }

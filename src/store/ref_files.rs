@@ -80,12 +80,13 @@ enum LooseFile {
     Value(OwnedTarget),
 }
 
-fn read_loose_file(path: &Path) -> Result<LooseFile, Error> {
-    if let Ok(link) = std::fs::read_link(path)
-        && link.as_os_str().as_bytes().starts_with(b"refs/")
-        && gix_validate::reference::name(link.as_os_str().as_bytes().as_bstr()).is_ok()
+/// Read one file; `link` tells that it is a symbolic link, the oldest form of a symbolic ref.
+fn read_loose_file(path: &Path, link: bool) -> Result<LooseFile, Error> {
+    if link
+        && let Ok(target) = std::fs::read_link(path)
+        && is_ref_name(target.as_os_str().as_bytes())
     {
-        return Ok(LooseFile::Value(OwnedTarget::Symbolic(link.as_os_str().as_bytes().into())));
+        return Ok(LooseFile::Value(OwnedTarget::Symbolic(target.as_os_str().as_bytes().into())));
     }
     match std::fs::read(path) {
         Ok(text) => Ok(parse_loose(&text).map_or(LooseFile::Broken, LooseFile::Value)),
@@ -145,18 +146,18 @@ impl LooseWalk<'_> {
                 name.push(b'/');
                 self.folder(name, links + usize::from(link_to_folder))?;
             } else if !link_to_folder && (self.wanted)(&name) {
-                self.file(name, &entry.path())?;
+                self.file(name, &entry.path(), kind.is_symlink())?;
             }
         }
         Ok(())
     }
 
-    fn file(&mut self, name: BString, path: &Path) -> Result<(), Error> {
+    fn file(&mut self, name: BString, path: &Path, link: bool) -> Result<(), Error> {
         if !is_ref_name(&name) {
             tracing::warn!(%name, "ignoring a ref with a broken name");
             return Ok(());
         }
-        match read_loose_file(path)? {
+        match read_loose_file(path, link)? {
             LooseFile::Value(OwnedTarget::Object(id)) if id.is_null() || id.kind() != self.hash => {
                 tracing::warn!(%name, "ignoring a broken ref")
             }
@@ -230,7 +231,7 @@ pub(super) fn parse_packed_line(bytes: &[u8], hash: gix_hash::Kind) -> Result<(P
 
 /// What `HEAD` holds, with the value that `refs` give it.
 pub(super) fn read_head(git_dir: &Path, refs: &Refs, hash: gix_hash::Kind) -> Result<Head, Error> {
-    Ok(match read_loose_file(&git_dir.join("HEAD"))? {
+    Ok(match read_loose_file(&git_dir.join("HEAD"), true)? {
         LooseFile::Value(OwnedTarget::Object(id)) if id.kind() == hash => Head::Detached(id),
         LooseFile::Value(OwnedTarget::Symbolic(name)) => {
             let found = refs.find(name.as_bstr());
@@ -261,13 +262,16 @@ impl RefReader {
         Ok(Self { git_dir: git_dir.to_owned(), common_dir: common_dir(git_dir)?, packed: None })
     }
 
-    /// The value of the ref `name` now; `Ok(None)` when there is none.
+    /// The value of the ref `name` now; `Ok(None)` when there is none, as under a name that none may have.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when its file is broken.
     pub fn read(&mut self, name: &BStr) -> Result<Option<OwnedTarget>, Error> {
+        if gix_validate::reference::name(name).is_err() {
+            return Ok(None);
+        }
         let base = if is_per_worktree(name) { &self.git_dir } else { &self.common_dir };
-        match read_loose_file(&base.join(OsStr::from_bytes(name)))? {
+        match read_loose_file(&base.join(OsStr::from_bytes(name)), true)? {
             LooseFile::Value(value) => Ok(Some(value)),
             LooseFile::Broken => Err(Error::Corrupt(format!("ref {name} is broken"))),
             LooseFile::Absent => self.read_in_packed(name),

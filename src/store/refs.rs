@@ -312,7 +312,7 @@ impl Refs {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{git, git_with_input, init};
+    use super::super::testing::{git, git_command, git_with_input, init};
     use super::super::{ConfigScope, Head, Repository, Snapshot};
     use super::*;
     use crate::pack::Objects;
@@ -449,6 +449,84 @@ mod tests {
         let start = std::time::Instant::now();
         let refs = Refs::build(vec![], text.as_bytes(), gix_hash::Kind::Sha1).unwrap();
         eprintln!("{} refs in {:?}", refs.len(), start.elapsed());
+    }
+
+    #[test]
+    fn no_ref_is_missed_while_stock_git_packs_refs() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        let [commit, first, _] = sample(path, &["--bare"]);
+        let update = |value: &str| (0..50).map(|at| format!("update refs/heads/{at} {value}\n")).collect::<String>();
+        git_with_input(path, &["update-ref", "--stdin"], &update(&commit));
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 0..8 {
+                    git(path, &["pack-refs", "--all", "--prune"]);
+                    git_with_input(
+                        path,
+                        &["update-ref", "--stdin"],
+                        &update(if round % 2 == 0 { &first } else { &commit }).replace("heads", "tags"),
+                    );
+                    let next = git(path, &["commit-tree", "-m", &round.to_string(), &format!("{commit}^{{tree}}")]);
+                    git_with_input(path, &["update-ref", "--stdin"], &update(next.trim()));
+                }
+                done.store(true, std::sync::atomic::Ordering::Relaxed);
+            });
+            let mut reads = 0;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let snapshot = snapshot(path);
+                assert_eq!(snapshot.refs().range_with_prefix("refs/heads/".into()).len(), 50);
+                for entry in snapshot.refs().iter() {
+                    let found = snapshot.objects().locate(&entry.id.unwrap()).unwrap();
+                    assert!(found.is_some(), "{}", entry.name);
+                }
+                reads += 1;
+            }
+            assert!(reads > 0);
+        });
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(6))]
+        #[test]
+        fn random_refs_are_listed_as_git_lists_them(
+            steps in proptest::collection::vec(("refs/(heads|tags|x)/[a-c]{1,2}(/[a-c.]z)?", 0usize..5, any::<bool>()), 1..25),
+            sha256: bool,
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path();
+            let ids = sample(path, &["--bare", if sha256 { "--object-format=sha256" } else { "--object-format=sha1" }]);
+            for (name, value, pack) in &steps {
+                // Some clash as files and folders, some names are refused: then nothing happens.
+                let _ = match value {
+                    0..=2 => git_command(path, &["update-ref", name, &ids[*value]]).output(),
+                    3 => git_command(path, &["update-ref", "-d", name]).output(),
+                    _ => git_command(path, &["symbolic-ref", name, "refs/heads/a"]).output(),
+                };
+                if *pack {
+                    git(path, &["pack-refs", "--all"]);
+                }
+            }
+            let snapshot = snapshot(path);
+            prop_assert_eq!(listed_by_us(snapshot.refs()), listed_by_git(path));
+            let dereferenced = git_command(path, &["show-ref", "-d"]).output().unwrap();
+            let dereferenced = String::from_utf8(dereferenced.stdout).unwrap();
+            let mut reader = RefReader::new(path).unwrap();
+            for entry in snapshot.refs().iter() {
+                let line = |id: ObjectId| dereferenced.lines().any(|line| *line == format!("{id} {}^{{}}", entry.name));
+                match entry.peeled {
+                    Peeled::To(id) => prop_assert!(line(id)),
+                    Peeled::Itself => prop_assert!(!line(ObjectId::from_hex(ids[0].as_bytes()).unwrap())),
+                    Peeled::Unknown => {}
+                }
+                if let Target::Object(id) = entry.target {
+                    prop_assert_eq!(reader.read(entry.name).unwrap(), Some(OwnedTarget::Object(id)));
+                }
+            }
+            prop_assert_eq!(reader.read("refs/heads/none".into()).unwrap(), None);
+            prop_assert_eq!(read_ref(path, "HEAD".into()).unwrap(), Some(OwnedTarget::Symbolic("refs/heads/main".into())));
+        }
     }
 
     proptest! {
