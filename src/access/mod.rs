@@ -1,1 +1,44 @@
-//! Who are you, what may you do, what repository is this path.
+//! Who are you, what may you do, what repository is this path: the callbacks and the built-in drivers behind them.
+//!
+//! A [`Driver`] answers four questions about one command of one client, in this order:
+//!
+//! | callback | turns what into what |
+//! |---|---|
+//! | [`Driver::authenticate`] | [`Credentials`] whose proof has been checked into a [`UserId`] |
+//! | [`Driver::user`] | a [`UserId`] into the driver's own type of user |
+//! | [`Driver::authorise`] | user, [`Command`] and [`RequestPath`] into a [`Grant`] or a [`Refusal`] |
+//! | [`Driver::locate`] | a [`RequestPath`] into a [`Location`], asked only after the third said yes |
+//!
+//! The [`Grant`] then judges refs: it becomes the [`Gate`](crate::serve::Gate) through which alone the engine
+//! sees them. Every callback has a deadline; one that fails, panics or is late denies. [`Keys`] is the driver
+//! that needs no configuration: some keys may do everything beneath one root, nobody else anything.
+
+mod credentials;
+mod driver;
+mod erased;
+mod error;
+mod gate;
+mod grant;
+mod keys;
+mod location;
+mod path;
+mod text;
+
+pub use credentials::{Authentication, Credentials, KeyCredentials, PublicKey, PublicKeyError, UserId};
+pub use driver::{Decision, Description, Driver, Refusal};
+pub use error::{BoxError, Error};
+pub use grant::{Grant, PushProposal, RefRules};
+pub use keys::Keys;
+pub use location::{Location, Place};
+pub use path::RequestPath;
+pub use text::printable;
+
+pub(crate) use erased::{ErasedDriver, ErasedUser, erase};
+
+/// What a client wants to do with a repository: fetch from it or push to it.
+pub use crate::serve::Service as Command;
+/// The hash of a repository's objects.
+pub use gix_hash::Kind as HashKind;
+
+/// Time that one callback may take, in milliseconds.
+pub const CALLBACK_TIMEOUT_MS: u64 = 10_000;

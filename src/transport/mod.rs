@@ -1,1 +1,23 @@
-//! Sockets: SSH; bridges them to the sync floors.
+//! Sockets: SSH. Limits, deadlines, graceful stop; bridges async sockets to the sync floors.
+//!
+//! | file | turns what into what |
+//! |---|---|
+//! | `server` | a driver, a host key and an address into a running [`Server`] |
+//! | `limits` | numbers of `config.toml` into bounds: [`SshLimits`] |
+//! | `host_key` | a file into the server's own key: [`HostKey`] |
+//! | `hangup` | the end of a peer into the end of all work for it |
+//! | `bridge` | async bytes of one channel into `Read` and `Write` of the engine, and back |
+//! | `ssh` | one connection into commands and their answers |
+
+mod bridge;
+mod error;
+mod hangup;
+mod host_key;
+mod limits;
+mod server;
+mod ssh;
+
+pub use error::Error;
+pub use host_key::HostKey;
+pub use limits::SshLimits;
+pub use server::{Builder, Server, Stop};

@@ -61,6 +61,13 @@ pub struct IngestLimits {
     pub threads: usize,
 }
 
+impl Default for IngestLimits {
+    /// As git: whatever fits, on all cores.
+    fn default() -> Self {
+        Self { pack_bytes_max: 0, objects_max: u32::MAX, object_bytes_max: u64::MAX, inflated_bytes_max: 0, threads: 0 }
+    }
+}
+
 /// A pack that now lies in a folder, complete and synced to disk.
 #[derive(Clone, Debug)]
 pub struct Ingested {

@@ -1,0 +1,116 @@
+//! What a user may do with the refs of one repository during one command.
+
+use super::BoxError;
+use crate::serve::{Proposal, ProposedEdit, Verdict};
+use crate::store::Snapshot;
+use bstr::{BStr, BString};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// Rules for single refs: which exist for this user, and which edits of a push may happen.
+///
+/// A ref that may not be read does not exist for the client: it is not advertised, cannot be wanted, and nothing
+/// that it alone reaches is sent. An edit of it is refused without asking [`RefRules::judge`]'s opinion.
+pub trait RefRules: Send + Sync + 'static {
+    /// Whether the ref with this full name may be seen. Asked for every ref of the repository: answer quickly.
+    fn may_read(&self, name: &BStr) -> bool;
+
+    /// One verdict per edit, in order. Asked once per push with all its edits, before anything has changed.
+    fn judge(&self, push: &PushProposal) -> impl Future<Output = Result<Vec<Verdict>, BoxError>> + Send;
+}
+
+/// A whole push before anything has changed, to keep as long as the judgement takes.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct PushProposal {
+    /// All its edits.
+    pub edits: Vec<ProposedEdit>,
+    /// The push options as the client sent them.
+    pub push_options: Vec<BString>,
+    /// The push would make this repository.
+    pub creates_repository: bool,
+    /// The repository as it was, with the push's objects on top.
+    pub view: Snapshot,
+}
+
+impl From<&Proposal<'_>> for PushProposal {
+    fn from(proposal: &Proposal<'_>) -> Self {
+        Self {
+            edits: proposal.edits.to_vec(),
+            push_options: proposal.push_options.to_vec(),
+            creates_repository: proposal.creates_repository,
+            view: proposal.view.clone(),
+        }
+    }
+}
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// [`RefRules`] without its type.
+pub(super) trait ErasedRules: Send + Sync {
+    fn may_read(&self, name: &BStr) -> bool;
+    fn judge<'a>(&'a self, push: &'a PushProposal) -> BoxFuture<'a, Result<Vec<Verdict>, BoxError>>;
+}
+
+impl<R: RefRules> ErasedRules for R {
+    fn may_read(&self, name: &BStr) -> bool {
+        RefRules::may_read(self, name)
+    }
+
+    fn judge<'a>(&'a self, push: &'a PushProposal) -> BoxFuture<'a, Result<Vec<Verdict>, BoxError>> {
+        Box::pin(RefRules::judge(self, push))
+    }
+}
+
+/// A yes to one command on one repository, with the rules for its refs.
+#[derive(Clone)]
+pub struct Grant {
+    pub(super) rules: Rules,
+    may_create: bool,
+}
+
+#[derive(Clone)]
+pub(super) enum Rules {
+    Everything,
+    Erased(Arc<dyn ErasedRules>),
+}
+
+impl Grant {
+    /// Every ref may be seen and every edit may happen.
+    pub fn everything() -> Self {
+        Self { rules: Rules::Everything, may_create: false }
+    }
+
+    /// `rules` decide ref by ref.
+    pub fn new(rules: impl RefRules) -> Self {
+        Self { rules: Rules::Erased(Arc::new(rules)), may_create: false }
+    }
+
+    /// A push may also make the repository where there is none.
+    #[must_use]
+    pub fn and_create_repository(mut self) -> Self {
+        self.may_create = true;
+        self
+    }
+
+    /// Whether no rule restricts anything.
+    pub(crate) fn is_everything(&self) -> bool {
+        matches!(self.rules, Rules::Everything)
+    }
+
+    /// Whether a push may make the repository.
+    pub fn may_create_repository(&self) -> bool {
+        self.may_create
+    }
+}
+
+impl std::fmt::Debug for Grant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let rules = match self.rules {
+            Rules::Everything => "everything",
+            Rules::Erased(_) => "rules",
+        };
+        f.debug_struct("Grant").field("rules", &rules).field("may_create", &self.may_create).finish()
+    }
+}

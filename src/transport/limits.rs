@@ -1,0 +1,95 @@
+//! Bounds of the SSH front end: every one has a default, and `config.toml` may set it.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Bytes that a channel's peer may send before it must wait for us: 16 MiB makes OpenSSH clients push 8 times slower.
+pub(super) const WINDOW_BYTES: u32 = 2 << 20;
+/// Payload of one SSH packet.
+pub(super) const PACKET_BYTES: u32 = 32 << 10;
+/// Buffer round the socket.
+pub(super) const SOCKET_BUFFER_BYTES: usize = 256 << 10;
+/// Messages from our tasks that wait for russh's loop.
+pub(super) const EVENT_BUFFER: usize = 64;
+/// Messages from russh's loop per channel; we take them in callbacks, so none waits.
+pub(super) const CHANNEL_BUFFER: usize = 16;
+/// Bytes from the peer that wait for the engine, per channel.
+pub(super) const INPUT_BYTES_MAX: usize = WINDOW_BYTES as usize;
+/// Bytes of one piece from the engine to the peer: two SSH packets.
+pub(super) const OUTPUT_CHUNK_BYTES: usize = 64 << 10;
+/// Pieces from the engine that wait for the peer, per channel.
+pub(super) const OUTPUT_CHUNKS: usize = 8;
+/// Longest command line taken.
+pub(super) const COMMAND_BYTES_MAX: usize = 4_096;
+/// Longest value of `GIT_PROTOCOL` taken.
+pub(super) const GIT_PROTOCOL_BYTES_MAX: usize = 256;
+/// How often a connection's watchdog looks, in milliseconds.
+pub(super) const WATCH_MS: u64 = 500;
+/// Time a client has to close its side after it was told goodbye, in milliseconds.
+pub(super) const GOODBYE_MS: u64 = 2_000;
+/// Unanswered keep-alives after which a client counts as gone.
+pub(super) const KEEPALIVES_MAX: usize = 3;
+/// Names shown in greetings and hints.
+pub(super) const NAMES_SHOWN_MAX: usize = 20;
+
+/// Bounds of the SSH front end that may be set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SshLimits {
+    /// Connections at once; further ones wait in the system's queue.
+    pub connections_max: usize,
+    /// Connections at once that have not logged in yet; further ones are closed.
+    pub logins_max: usize,
+    /// Time to log in, in seconds.
+    pub login_grace_s: u64,
+    /// Keys that a client may try.
+    pub auth_attempts_max: usize,
+    /// Channels of one connection.
+    pub channels_max: usize,
+    /// Commands at once over all connections; further ones wait.
+    pub commands_max: usize,
+    /// Time a connection may stay without a command, in seconds.
+    pub idle_s: u64,
+    /// Time a command waits for the client's next byte, in seconds.
+    pub input_idle_s: u64,
+    /// Time a client may take no byte while we have some for it, in seconds.
+    pub output_stall_s: u64,
+    /// Quiet time after which a client is asked whether it lives, in seconds.
+    pub keepalive_s: u64,
+}
+
+impl Default for SshLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 512,
+            logins_max: 100,
+            login_grace_s: 120,
+            auth_attempts_max: 6,
+            channels_max: 10,
+            commands_max: 128,
+            idle_s: 600,
+            input_idle_s: 1_800,
+            output_stall_s: 60,
+            keepalive_s: 30,
+        }
+    }
+}
+
+impl SshLimits {
+    pub(super) fn login_grace(&self) -> Duration {
+        Duration::from_secs(self.login_grace_s)
+    }
+
+    pub(super) fn idle(&self) -> Duration {
+        Duration::from_secs(self.idle_s)
+    }
+
+    pub(super) fn input_idle(&self) -> Duration {
+        Duration::from_secs(self.input_idle_s)
+    }
+
+    pub(super) fn output_stall(&self) -> Duration {
+        Duration::from_secs(self.output_stall_s)
+    }
+}

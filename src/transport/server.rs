@@ -1,0 +1,196 @@
+//! A driver, a host key and an address into a running server: the accept loop, and how it stops.
+//!
+//! The loop takes a permit before it accepts, so that more connections than allowed wait in the system's queue,
+//! and goes on after errors of `accept` with a pause that grows (out of descriptors is a state that passes).
+
+use super::ssh::{self, Configs, Phase, Shared};
+use super::{Error, HostKey, SshLimits};
+use crate::access::{CALLBACK_TIMEOUT_MS, Driver, ErasedDriver, erase};
+use crate::pack::index::IngestLimits;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+
+/// Longest pause after an error of `accept`, in milliseconds.
+const ACCEPT_PAUSE_MS_MAX: u64 = 1_000;
+
+/// Everything that a server needs before it can listen.
+pub struct Builder {
+    driver: Option<Arc<dyn ErasedDriver>>,
+    host_keys: Vec<HostKey>,
+    limits: SshLimits,
+    ingest: IngestLimits,
+}
+
+impl Builder {
+    /// Who decides. Without a driver nobody may do anything, so there is no server.
+    #[must_use]
+    pub fn driver(mut self, driver: impl Driver) -> Self {
+        self.driver = Some(erase(driver, Duration::from_millis(CALLBACK_TIMEOUT_MS)));
+        self
+    }
+
+    /// How the server proves who it is. May be given more than once.
+    #[must_use]
+    pub fn host_key(mut self, key: HostKey) -> Self {
+        self.host_keys.push(key);
+        self
+    }
+
+    /// Bounds of the SSH front end.
+    #[must_use]
+    pub fn limits(mut self, limits: SshLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Bounds of each push.
+    #[must_use]
+    pub fn ingest(mut self, ingest: IngestLimits) -> Self {
+        self.ingest = ingest;
+        self
+    }
+
+    /// Listen on `address` (`host:port`; port 0 takes any free one).
+    ///
+    /// # Errors
+    /// [`Error::Bind`], [`Error::NoDriver`], [`Error::NoHostKey`].
+    pub async fn bind(self, address: &str) -> Result<Server, Error> {
+        let driver = self.driver.ok_or(Error::NoDriver)?;
+        if self.host_keys.is_empty() {
+            return Err(Error::NoHostKey);
+        }
+        let bind = |source| Error::Bind { address: address.to_owned(), source };
+        let listener = TcpListener::bind(address).await.map_err(bind)?;
+        let address = listener.local_addr().map_err(bind)?;
+        let (sender, receiver) = watch::channel(Phase::Running);
+        let shared = Shared {
+            driver,
+            configs: Configs::new(&self.host_keys, &self.limits),
+            commands: Arc::new(Semaphore::new(self.limits.commands_max)),
+            limits: self.limits,
+            ingest: self.ingest,
+            callback_timeout: Duration::from_millis(CALLBACK_TIMEOUT_MS),
+            phase: receiver,
+            connections: AtomicU64::new(0),
+        };
+        Ok(Server { listener, address, shared: Arc::new(shared), stop: Stop(Arc::new(sender)) })
+    }
+}
+
+/// A server that listens; [`Server::serve`] makes it serve.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: Stop,
+}
+
+/// Ends a server from outside. Clones end the same one.
+#[derive(Clone, Debug)]
+pub struct Stop(Arc<watch::Sender<Phase>>);
+
+impl Stop {
+    /// Take no new work, let what is under way come to its end.
+    pub fn gracefully(&self) {
+        self.0.send_if_modified(|phase| {
+            let running = *phase == Phase::Running;
+            if running {
+                *phase = Phase::Stopping;
+            }
+            running
+        });
+    }
+
+    /// End everything at once; clients see a broken connection.
+    pub fn now(&self) {
+        self.0.send_replace(Phase::Ending);
+    }
+}
+
+impl Server {
+    /// A server of which nothing is known yet.
+    pub fn builder() -> Builder {
+        Builder { driver: None, host_keys: Vec::new(), limits: SshLimits::default(), ingest: crate::serve::Options::default().ingest }
+    }
+
+    /// The address that clients reach, with the port that the system chose.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The way to end this server from elsewhere.
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// Serve until `shutdown` comes back or [`Stop`] is used; returns when all transfers under way have ended.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+        let mut connections = JoinSet::new();
+        {
+            let accepting = accept(&self.listener, &self.shared, &mut connections);
+            let mut phase = self.shared.phase.clone();
+            tokio::select! {
+                () = accepting => {}
+                () = shutdown => {}
+                _ = phase.wait_for(|phase| *phase != Phase::Running) => {}
+            }
+        }
+        self.stop.gracefully();
+        // Closed before waiting: who comes now hears at once that nobody listens.
+        drop(self.listener);
+        let mut phase = self.shared.phase.clone();
+        loop {
+            tokio::select! {
+                ended = connections.join_next() => if ended.is_none() { return },
+                _ = phase.wait_for(|phase| *phase == Phase::Ending) => break,
+            }
+        }
+        // Connections see the same word and shut their sockets.
+        while connections.join_next().await.is_some() {}
+    }
+}
+
+async fn accept(listener: &TcpListener, shared: &Arc<Shared>, connections: &mut JoinSet<()>) {
+    let places = Arc::new(Semaphore::new(shared.limits.connections_max));
+    let logins = Arc::new(Semaphore::new(shared.limits.logins_max));
+    let mut pause_ms = 0;
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((socket, peer)) => {
+                pause_ms = 0;
+                match logins.clone().try_acquire_owned() {
+                    Ok(login) => {
+                        connections.spawn(one(shared.clone(), socket, peer, place, login));
+                    }
+                    Err(_) => tracing::warn!(%peer, logins_max = shared.limits.logins_max, "too many logins at once; connection closed"),
+                }
+            }
+            Err(error) if is_the_peers(&error) => tracing::debug!(%error, "a client left before it was accepted"),
+            Err(error) => {
+                pause_ms = (pause_ms * 2).clamp(50, ACCEPT_PAUSE_MS_MAX);
+                tracing::error!(%error, pause_ms, "cannot accept connections");
+                tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+            }
+        }
+    }
+}
+
+async fn one(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, _place: OwnedSemaphorePermit, login: OwnedSemaphorePermit) {
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "set_nodelay");
+    }
+    ssh::serve(shared, socket, peer, Some(login)).await;
+}
+
+fn is_the_peers(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}

@@ -1,0 +1,187 @@
+//! The text of an `exec` request into a service and a path, or into one sentence that says why not.
+//!
+//! Taken are exactly `git-upload-pack PATH`, `git upload-pack PATH` and the same for `receive-pack`, with one
+//! space, where PATH is in the form of git's `sq_quote` (`quote.c`: single quotes round everything, `'` as
+//! `'\''` and `!` as `'\!'`) or a plain word. There is no shell; nothing else is interpreted.
+
+use super::super::limits::COMMAND_BYTES_MAX;
+use crate::access::{Command, RequestPath, printable};
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct GitCommand {
+    pub(super) service: Command,
+    pub(super) path: RequestPath,
+}
+
+/// Understand `line`, or say why not in a sentence for the client.
+pub(super) fn parse(line: &[u8]) -> Result<GitCommand, String> {
+    if line.len() > COMMAND_BYTES_MAX {
+        return Err(format!("a command of more than {COMMAND_BYTES_MAX} bytes is not taken"));
+    }
+    let Ok(line) = std::str::from_utf8(line) else {
+        return Err("a command that is not UTF-8 is not taken".to_owned());
+    };
+    let Some((service, argument)) = split_service(line) else {
+        return Err(why_not(line));
+    };
+    let path = dequote(argument)?;
+    if path.is_empty() {
+        return Err("the path of a repository is missing: git clone ssh://HOST/PATH".to_owned());
+    }
+    if path.contains(['\0', '\n', '\r']) {
+        return Err("a path with a line break or a NUL is not taken".to_owned());
+    }
+    Ok(GitCommand { service, path: RequestPath::new(path) })
+}
+
+fn split_service(line: &str) -> Option<(Command, &str)> {
+    let rest = line.strip_prefix("git-").or_else(|| line.strip_prefix("git "))?;
+    let (word, argument) = rest.split_once(' ')?;
+    match word {
+        "upload-pack" => Some((Command::UploadPack, argument)),
+        "receive-pack" => Some((Command::ReceivePack, argument)),
+        _ => None,
+    }
+}
+
+fn dequote(argument: &str) -> Result<String, String> {
+    if !argument.starts_with('\'') {
+        return plain(argument);
+    }
+    let broken = || format!("the quotes of this path are not git's: {}", printable(argument));
+    let mut path = String::with_capacity(argument.len());
+    let mut rest = argument;
+    loop {
+        let (inside, after) = rest.strip_prefix('\'').and_then(|rest| rest.split_once('\'')).ok_or_else(broken)?;
+        path.push_str(inside);
+        rest = match after.as_bytes() {
+            [] => return Ok(path),
+            [b'\\', escaped @ (b'\'' | b'!'), b'\'', ..] => {
+                path.push(char::from(*escaped));
+                &after[2..]
+            }
+            _ => return Err(broken()),
+        };
+    }
+}
+
+fn plain(argument: &str) -> Result<String, String> {
+    if argument.starts_with('-') {
+        return Err("options are not taken here, only the path of a repository".to_owned());
+    }
+    let is_plain = |char: char| char.is_alphanumeric() || "/._~+@,:=%-".contains(char);
+    if argument.chars().all(is_plain) {
+        Ok(argument.to_owned())
+    } else {
+        Err(format!("one path in single quotes is taken, not: {}", printable(argument)))
+    }
+}
+
+/// The sentence for everything that is no fetch and no push.
+fn why_not(line: &str) -> String {
+    let word = line.split_whitespace().next().unwrap_or_default();
+    let name = word.rsplit('/').next().unwrap_or_default();
+    let second = line.split_whitespace().nth(1).unwrap_or_default();
+    match (name, second) {
+        ("git-upload-archive", _) | ("git", "upload-archive") => {
+            "archives are not made here; clone the repository and run git archive in the clone".to_owned()
+        }
+        ("git-upload-pack" | "git-receive-pack", "") | ("git", "upload-pack" | "receive-pack") => {
+            "the path of a repository is missing: git clone ssh://HOST/PATH".to_owned()
+        }
+        ("scp" | "sftp" | "sftp-server" | "rsync", _) => "files are not copied here; use git clone and git push".to_owned(),
+        ("sh" | "bash" | "zsh" | "dash" | "ash" | "fish" | "csh" | "ksh" | "login" | "su", _) => "there is no shell here".to_owned(),
+        _ => format!("only git fetch and git push are served here, not '{}'", printable(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn path_of(line: &str) -> Option<(Command, String)> {
+        parse(line.as_bytes()).ok().map(|command| (command.service, command.path.as_str().to_owned()))
+    }
+
+    #[test]
+    fn the_two_services_are_taken_in_both_spellings() {
+        let (fetch, push) = (Command::UploadPack, Command::ReceivePack);
+        for (line, service, path) in [
+            ("git-upload-pack '/a/b.git'", fetch, "/a/b.git"),
+            ("git upload-pack 'a b'", fetch, "a b"),
+            ("git-receive-pack 'x'", push, "x"),
+            ("git receive-pack x/y.git", push, "x/y.git"),
+            (r"git-upload-pack 'it'\''s'", fetch, "it's"),
+            (r"git-upload-pack 'wow'\!'!x'", fetch, "wow!!x"),
+            (r"git-upload-pack ''\'''", fetch, "'"),
+            ("git-upload-pack '$(id) `id` ; \\ \"'", fetch, "$(id) `id` ; \\ \""),
+        ] {
+            assert_eq!(path_of(line), Some((service, path.to_owned())), "{line}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused_with_a_sentence() {
+        for (line, says) in [
+            ("git-upload-archive 'x'", "archives"),
+            ("git upload-archive 'x'", "archives"),
+            ("scp -t /tmp", "files"),
+            ("/usr/lib/openssh/sftp-server", "files"),
+            ("bash -c id", "no shell"),
+            ("git-upload-pack --help", "options"),
+            ("git-upload-pack", "missing"),
+            ("git-upload-pack ", "missing"),
+            ("git-upload-pack ''", "missing"),
+            ("git upload-pack", "missing"),
+            ("git-upload-pack 'a' 'b'", "quotes"),
+            ("git-upload-pack 'a", "quotes"),
+            (r"git-upload-pack 'a'\x'b'", "quotes"),
+            (r"git-upload-pack 'a'\'", "quotes"),
+            ("git-upload-pack a;id", "single quotes"),
+            ("git-upload-pack  'a'", "single quotes"),
+            ("git-upload-pack $(id)", "single quotes"),
+            ("git-upload-pack \"a\"", "single quotes"),
+            ("git-upload-pack 'a\nb'", "line break"),
+            ("git-upload-pack 'a\0b'", "NUL"),
+            ("git --version", "only git fetch"),
+            ("GIT-UPLOAD-PACK 'a'", "only git fetch"),
+            (" git-upload-pack 'a'", "missing"),
+            ("", "only git fetch"),
+            ("\x1b[31mred", "not '\\u{1b}[31mred'"),
+        ] {
+            let refused = parse(line.as_bytes()).expect_err(line);
+            assert!(refused.contains(says), "{line:?}: {refused}");
+            assert!(!refused.contains(['\n', '\x1b']), "{refused:?}");
+        }
+        assert!(parse(b"git-upload-pack '\xff'").expect_err("not text").contains("UTF-8"));
+        assert!(parse(&[b'x'; COMMAND_BYTES_MAX + 1]).expect_err("too long").contains("4096"));
+    }
+
+    /// As `sq_quote_buf` of git does it.
+    fn quote(path: &str) -> String {
+        let mut quoted = String::from("'");
+        for char in path.chars() {
+            match char {
+                '\'' | '!' => quoted.extend(["'\\", char.to_string().as_str(), "'"]),
+                _ => quoted.push(char),
+            }
+        }
+        quoted + "'"
+    }
+
+    proptest! {
+        #[test]
+        fn what_git_quotes_comes_back(path in "[^\0\r\n]{1,60}") {
+            let line = format!("git-receive-pack {}", quote(&path));
+            prop_assert_eq!(path_of(&line), Some((Command::ReceivePack, path)));
+        }
+
+        #[test]
+        fn no_line_is_a_panic(line in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = parse(&line);
+            let _ = parse(&[b"git-upload-pack ", &line[..]].concat());
+        }
+    }
+}

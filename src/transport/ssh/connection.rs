@@ -1,0 +1,233 @@
+//! One socket into a conversation with deadlines: hands it to russh, watches from outside, ends it when nothing moves.
+
+use super::super::SshLimits;
+use super::super::limits::{GOODBYE_MS, SOCKET_BUFFER_BYTES, WATCH_MS};
+use super::algorithms::Configs;
+use super::guarded::{Guard, Guarded};
+use super::handler::Handler;
+use super::identification;
+use crate::access::ErasedDriver;
+use crate::pack::index::IngestLimits;
+use russh::Disconnect;
+use russh::server::{Handle, RunningSession};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+/// What the whole server is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::transport) enum Phase {
+    /// Serving.
+    Running,
+    /// No new work; what is under way comes to its end.
+    Stopping,
+    /// Everything ends now.
+    Ending,
+}
+
+/// What all connections share.
+pub(in crate::transport) struct Shared {
+    pub(in crate::transport) driver: Arc<dyn ErasedDriver>,
+    pub(in crate::transport) limits: SshLimits,
+    pub(in crate::transport) ingest: IngestLimits,
+    pub(in crate::transport) callback_timeout: Duration,
+    pub(in crate::transport) configs: Configs,
+    pub(in crate::transport) commands: Arc<Semaphore>,
+    pub(in crate::transport) phase: watch::Receiver<Phase>,
+    pub(in crate::transport) connections: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.phase.borrow() != Phase::Running
+    }
+}
+
+/// What one connection's tasks share.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) number: u64,
+    pub(super) peer: SocketAddr,
+    pub(super) guard: Arc<Guard>,
+    began: Instant,
+    logged_in: AtomicBool,
+    login_permit: Mutex<Option<OwnedSemaphorePermit>>,
+    commands: AtomicU64,
+    running: AtomicUsize,
+    idle_since: Mutex<Instant>,
+}
+
+impl Connection {
+    fn new(number: u64, peer: SocketAddr, permit: Option<OwnedSemaphorePermit>) -> Arc<Self> {
+        let now = Instant::now();
+        Arc::new(Self {
+            number,
+            peer,
+            guard: Guard::new(),
+            began: now,
+            logged_in: AtomicBool::new(false),
+            login_permit: Mutex::new(permit),
+            commands: AtomicU64::new(0),
+            running: AtomicUsize::new(0),
+            idle_since: Mutex::new(now),
+        })
+    }
+
+    /// The login grace is over; its place is free for the next.
+    pub(super) fn logged_in(&self) {
+        self.logged_in.store(true, Ordering::Relaxed);
+        self.touch();
+        self.login_permit.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Count one more command; it runs until the answer is dropped.
+    pub(super) fn begin_command(self: &Arc<Self>) -> Running {
+        self.running.fetch_add(1, Ordering::AcqRel);
+        Running { connection: self.clone(), number: self.commands.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.running.load(Ordering::Acquire) > 0
+    }
+
+    fn touch(&self) {
+        *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn idle_for(&self) -> Duration {
+        self.idle_since.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// Why this connection must end now, if it must.
+    fn overdue(&self, limits: &SshLimits) -> Option<&'static str> {
+        if !self.logged_in.load(Ordering::Relaxed) && self.began.elapsed() > limits.login_grace() {
+            return Some("not logged in in time");
+        }
+        // One second more than the deadline round each write, which knows which command it was.
+        let stall = limits.output_stall() + Duration::from_secs(1);
+        self.guard.stuck_for().is_some_and(|stuck| stuck > stall).then_some("the client takes nothing")
+    }
+
+    fn may_leave(&self, shared: &Shared) -> Option<&'static str> {
+        if self.is_busy() {
+            None
+        } else if shared.is_stopping() {
+            Some("the server is stopping")
+        } else {
+            let idle = self.logged_in.load(Ordering::Relaxed) && self.idle_for() > shared.limits.idle();
+            idle.then_some("idle for too long")
+        }
+    }
+}
+
+/// One command under way.
+#[derive(Debug)]
+pub(super) struct Running {
+    connection: Arc<Connection>,
+    number: u64,
+}
+
+impl Running {
+    /// The number of connection and command by which the log names this request.
+    pub(super) fn request(&self) -> String {
+        format!("{}.{}", self.connection.number, self.number)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.connection.touch();
+        self.connection.running.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Serve one connection until it and everything that ran for it has ended.
+pub(in crate::transport) async fn serve<S>(shared: Arc<Shared>, socket: S, peer: SocketAddr, permit: Option<OwnedSemaphorePermit>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let number = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
+    let connection = Connection::new(number, peer, permit);
+    tracing::debug!(connection = number, %peer, "connected");
+    let why = match begin(&shared, &connection, socket).await {
+        Ok(session) => watch(&shared, &connection, session).await,
+        Err(error) => error,
+    };
+    connection.guard.kill();
+    // The engine looks at its flag every moment; a push that is just being committed comes to its end first.
+    while connection.is_busy() && *shared.phase.borrow() != Phase::Ending {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (read_bytes, written_bytes) = connection.guard.bytes();
+    let ms = connection.began.elapsed().as_millis();
+    tracing::debug!(connection = number, %peer, read_bytes, written_bytes, ms, %why, "disconnected");
+}
+
+async fn begin<S>(shared: &Arc<Shared>, connection: &Arc<Connection>, socket: S) -> Result<RunningSession<Handler>, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let begun = async {
+        let guarded = BufReader::with_capacity(SOCKET_BUFFER_BYTES, Guarded::new(socket, connection.guard.clone()));
+        let (line, stream) = identification::exchange(guarded).await.map_err(|error| error.to_string())?;
+        let config = shared.configs.get(identification::ciphers_for(&line));
+        let client = crate::access::printable(&String::from_utf8_lossy(&line));
+        tracing::debug!(connection = connection.number, peer = %connection.peer, %client, "identified");
+        let handler = Handler::new(shared.clone(), connection.clone());
+        russh::server::run_stream(config, stream, handler).await.map_err(|error| error.to_string())
+    };
+    let mut phase = shared.phase.clone();
+    tokio::select! {
+        begun = begun => begun,
+        () = tokio::time::sleep(shared.limits.login_grace()) => Err("not logged in in time".to_owned()),
+        _ = phase.wait_for(|phase| *phase != Phase::Running) => Err("the server is stopping".to_owned()),
+    }
+}
+
+/// Look at the connection from outside until it ends; says why it did.
+async fn watch(shared: &Arc<Shared>, connection: &Arc<Connection>, mut session: RunningSession<Handler>) -> String {
+    let handle = session.handle();
+    let mut phase = shared.phase.clone();
+    let mut leaving: Option<(Instant, &'static str)> = None;
+    loop {
+        tokio::select! {
+            ended = &mut session => return match (ended, leaving) {
+                (_, Some((_, why))) => why.to_owned(),
+                (Ok(()), None) => "the client left".to_owned(),
+                (Err(error), None) => error.to_string(),
+            },
+            _ = phase.changed() => {}
+            () = tokio::time::sleep(Duration::from_millis(WATCH_MS)) => {}
+        }
+        if *phase.borrow() == Phase::Ending {
+            connection.guard.kill();
+            return "the server ended".to_owned();
+        }
+        if let Some(why) = connection.overdue(&shared.limits) {
+            connection.guard.kill();
+            return why.to_owned();
+        }
+        match leaving {
+            Some((since, why)) if since.elapsed() > Duration::from_millis(GOODBYE_MS) => {
+                connection.guard.kill();
+                return why.to_owned();
+            }
+            Some(_) => {}
+            None => {
+                if let Some(why) = connection.may_leave(shared) {
+                    leaving = Some((Instant::now(), why));
+                    tokio::spawn(say_goodbye(handle.clone(), why));
+                }
+            }
+        }
+    }
+}
+
+/// On a task of its own: where russh is stuck, its queue is full and this waits until the socket is shut.
+async fn say_goodbye(handle: Handle, why: &'static str) {
+    let goodbye = handle.disconnect(Disconnect::ByApplication, why.to_owned(), String::new());
+    let _ = tokio::time::timeout(Duration::from_millis(GOODBYE_MS), goodbye).await;
+}

@@ -1,0 +1,308 @@
+//! One command into its answer: who is it, may they, where does it lie, engine, exit status, end.
+//!
+//! A refusal before the engine starts is an `ERR` packet: git prints its sentence and nothing else. What is no
+//! git command at all hears its sentence on standard error.
+
+use super::super::bridge::{Inbox, outbox};
+use super::super::hangup::Hangup;
+use super::command::{self, GitCommand};
+use super::connection::{Connection, Shared};
+use super::handler::Login;
+use super::reply;
+use crate::access::{Command, Decision, Description, ErasedUser, Grant, Location, Place, printable};
+use crate::serve::{self, Options, Protocol, Wants};
+use crate::store::Repository;
+use bytes::Bytes;
+use russh::ChannelWriteHalf;
+use russh::server::Msg;
+use std::future::Future;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// Exit statuses of a command: fine, refused, as git's programs end on a fatal error, a bug of ours.
+const FINE: u32 = 0;
+const REFUSED: u32 = 1;
+const FATAL: u32 = 128;
+const BUG: u32 = 70;
+/// The data type of standard error (RFC 4254, section 5.2).
+const STDERR: u32 = 1;
+
+/// What the client wants of a channel.
+pub(super) enum Ask {
+    /// Nothing in particular: it asked for a shell.
+    Greeting,
+    /// This command.
+    Command(Vec<u8>),
+}
+
+/// Everything that one command needs.
+pub(super) struct Conversation {
+    pub(super) shared: Arc<Shared>,
+    pub(super) connection: Arc<Connection>,
+    pub(super) request: String,
+    pub(super) login: Login,
+    pub(super) git_protocol: Option<String>,
+    pub(super) writer: ChannelWriteHalf<Msg>,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) hangup: Arc<Hangup>,
+}
+
+/// A repository and the rules for it.
+struct Ready {
+    repository: Repository,
+    grant: Grant,
+}
+
+/// Why a command does not reach the engine.
+struct Denied {
+    sentence: String,
+    status: u32,
+}
+
+/// What the engine did, for the log.
+struct Done {
+    objects: u64,
+    pack_bytes: u64,
+    refs: usize,
+    created: bool,
+}
+
+impl Conversation {
+    pub(super) async fn run(self, ask: Ask) {
+        match ask {
+            Ask::Greeting => self.greet().await,
+            Ask::Command(line) => match command::parse(&line) {
+                Ok(command) => self.serve(command).await,
+                Err(sentence) => {
+                    let line = printable(&String::from_utf8_lossy(&line));
+                    tracing::info!(request = %self.request, user = %self.login.user, command = %line, "no git command");
+                    self.tell(Some(STDERR), Bytes::from(format!("packmule: {sentence}\n")), REFUSED).await;
+                }
+            },
+        }
+    }
+
+    async fn greet(&self) {
+        let description = match self.shared.driver.user(self.login.user.clone()).await {
+            Ok(user) => self.describe(&*user).await,
+            Err(error) => {
+                tracing::error!(request = %self.request, %error, "greeting without rights");
+                Description::default()
+            }
+        };
+        tracing::info!(request = %self.request, user = %self.login.user, "greeted");
+        let text = reply::greeting(&self.login.user, &self.login.fingerprint, &description);
+        self.tell(None, Bytes::from(text), FINE).await;
+    }
+
+    async fn describe(&self, user: &dyn ErasedUser) -> Description {
+        user.describe().await.unwrap_or_else(|error| {
+            tracing::error!(request = %self.request, %error, "no description");
+            Description::default()
+        })
+    }
+
+    async fn serve(self, command: GitCommand) {
+        let began = Instant::now();
+        tracing::debug!(request = %self.request, user = %self.login.user, path = %command.path, service = ?command.service, "begins");
+        match self.prepare(&command).await {
+            Ok(ready) => self.run_engine(command, ready, began).await,
+            Err(denied) => self.tell(None, reply::err_packet(&denied.sentence), denied.status).await,
+        }
+    }
+
+    /// The callbacks in their order, then the repository itself.
+    async fn prepare(&self, command: &GitCommand) -> Result<Ready, Denied> {
+        if self.shared.is_stopping() {
+            return Err(Denied { sentence: "the server is stopping; try again in a moment".to_owned(), status: REFUSED });
+        }
+        let failed = |error: crate::access::Error| {
+            tracing::error!(request = %self.request, user = %self.login.user, path = %command.path, %error, "access denied");
+            Denied { sentence: error.for_peer().to_owned(), status: FATAL }
+        };
+        let user = self.shared.driver.user(self.login.user.clone()).await.map_err(failed)?;
+        let grant = match user.authorise(command.service, command.path.clone()).await.map_err(failed)? {
+            Decision::Granted(grant) => grant,
+            Decision::Refused(refusal) => {
+                tracing::info!(request = %self.request, user = %self.login.user, path = %command.path, service = ?command.service, %refusal, "refused");
+                let sentence = match refusal.for_peer() {
+                    Some(sentence) => sentence,
+                    None => self.no_repository(command, &*user).await,
+                };
+                return Err(Denied { sentence, status: REFUSED });
+            }
+        };
+        let place = match user.locate(command.path.clone()).await.map_err(failed)? {
+            Location::Place(place) => place,
+            Location::NotFound => return Err(Denied { sentence: self.no_repository(command, &*user).await, status: REFUSED }),
+        };
+        let may_create = command.service == Command::ReceivePack && grant.may_create_repository();
+        match self.open(place, may_create).await {
+            Ok(Some(repository)) => Ok(Ready { repository, grant }),
+            Ok(None) => {
+                tracing::info!(request = %self.request, user = %self.login.user, path = %command.path, "no repository there");
+                Err(Denied { sentence: self.no_repository(command, &*user).await, status: REFUSED })
+            }
+            Err(sentence) => Err(Denied { sentence, status: FATAL }),
+        }
+    }
+
+    async fn open(&self, place: Place, may_create: bool) -> Result<Option<Repository>, String> {
+        let opened = tokio::task::spawn_blocking(move || place.open(may_create)).await;
+        let error = match opened {
+            Ok(Ok(repository)) => return Ok(repository),
+            Ok(Err(crate::store::Error::BadName { name, why })) => {
+                return Err(format!("'{}' is no name for a repository: {why}", printable(&name)));
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => panic.to_string(),
+        };
+        tracing::error!(request = %self.request, user = %self.login.user, %error, "repository cannot be opened");
+        Err("the repository cannot be opened; tell its administrator, whose log says more".to_owned())
+    }
+
+    async fn no_repository(&self, command: &GitCommand, user: &dyn ErasedUser) -> String {
+        let description = self.describe(user).await;
+        reply::no_repository(&command.path, &self.login.user, &description)
+    }
+
+    async fn run_engine(self, command: GitCommand, ready: Ready, began: Instant) {
+        let Ok(_permit) = self.shared.commands.clone().acquire_owned().await else { return };
+        let options = Options {
+            protocol: Protocol::from_env(self.git_protocol.as_deref().unwrap_or_default()),
+            // Who may see everything may also ask for everything, as with git; others only for what they see.
+            wants: if ready.grant.is_everything() { Wants::Git } else { Wants::ReachableFromVisible },
+            ingest: self.shared.ingest,
+            identity: identity(self.login.user.as_str()).into(),
+            ..Options::default()
+        };
+        let (output, chunks, sent) = outbox();
+        let input = self.inbox.reader(self.shared.limits.input_idle());
+        let gate = ready.grant.into_gate(tokio::runtime::Handle::current(), self.shared.callback_timeout);
+        let (service, cancel, repository) = (command.service, self.hangup.cancel().clone(), ready.repository);
+        let engine = tokio::task::spawn_blocking(move || {
+            let mut output = output;
+            let outcome =
+                match service {
+                    Command::UploadPack => serve::upload_pack(&repository, &*gate, &options, input, &mut output, &cancel)
+                        .map(|done| Done { objects: done.objects, pack_bytes: done.pack_bytes, refs: 0, created: false }),
+                    Command::ReceivePack => serve::receive_pack(&repository, &*gate, &options, input, &mut output, &cancel).map(|done| {
+                        Done { objects: done.objects, pack_bytes: done.pack_bytes, refs: done.updated.len(), created: done.created }
+                    }),
+                };
+            let flushed = output.flush();
+            outcome.and_then(|done| flushed.map(|()| done).map_err(serve::Error::from))
+        });
+        let fed = self.feed(chunks).await;
+        let outcome = engine.await;
+        let sent = sent.load(Ordering::Relaxed);
+        let (status, sentence) = self.log(&command, outcome, sent, began);
+        if fed {
+            self.finish(sentence.map(|sentence| (Some(STDERR), Bytes::from(format!("packmule: {sentence}\n")))), status).await;
+        }
+    }
+
+    /// Hand pieces to the channel until the engine is done; false when the peer is gone or too slow.
+    async fn feed(&self, mut chunks: mpsc::Receiver<Bytes>) -> bool {
+        while let Some(chunk) = chunks.recv().await {
+            if !self.in_time(self.writer.data_bytes(chunk)).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether `write` came to its end before the peer left or stood still for too long, which ends the connection.
+    async fn in_time(&self, write: impl Future<Output = Result<(), russh::Error>>) -> bool {
+        let stall: Duration = self.shared.limits.output_stall();
+        tokio::select! {
+            written = write => written.is_ok(),
+            () = self.hangup.wait() => false,
+            () = tokio::time::sleep(stall) => {
+                tracing::warn!(request = %self.request, user = %self.login.user, stall_s = stall.as_secs(), "the client takes nothing; connection closed");
+                self.hangup.set();
+                self.inbox.abort();
+                self.connection.guard.kill();
+                false
+            }
+        }
+    }
+
+    /// One line for the log; the exit status, and a sentence where the engine could not speak itself.
+    fn log(
+        &self,
+        command: &GitCommand,
+        outcome: Result<Result<Done, serve::Error>, tokio::task::JoinError>,
+        sent_bytes: u64,
+        began: Instant,
+    ) -> (u32, Option<String>) {
+        let (request, login, path, service) = (&self.request, &self.login, &command.path, command.service);
+        let (received_bytes, ms) = (self.inbox.bytes(), began.elapsed().as_millis());
+        match outcome {
+            Ok(Ok(Done { objects, pack_bytes, refs, created })) => {
+                tracing::info!(
+                    %request, user = %login.user, fingerprint = %login.fingerprint, peer = %self.connection.peer, %path, ?service,
+                    objects, pack_bytes, refs, created, sent_bytes, received_bytes, ms, "done"
+                );
+                (FINE, None)
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    %request, user = %login.user, fingerprint = %login.fingerprint, peer = %self.connection.peer, %path, ?service,
+                    sent_bytes, received_bytes, ms, %error, "failed"
+                );
+                (FATAL, None)
+            }
+            Err(panic) => {
+                tracing::error!(
+                    %request, user = %login.user, fingerprint = %login.fingerprint, peer = %self.connection.peer, %path, ?service,
+                    sent_bytes, received_bytes, ms, %panic, "bug"
+                );
+                (BUG, Some(format!("internal error in request {request}; tell the administrator, whose log says more")))
+            }
+        }
+    }
+
+    /// Say one thing and end.
+    async fn tell(&self, stream: Option<u32>, text: Bytes, status: u32) {
+        self.finish(Some((stream, text)), status).await;
+    }
+
+    /// Last words, exit status, end of file, close: in that order.
+    async fn finish(&self, words: Option<(Option<u32>, Bytes)>, status: u32) {
+        let end = async {
+            match words {
+                Some((Some(stream), text)) => self.writer.extended_data_bytes(stream, text).await?,
+                Some((None, text)) => self.writer.data_bytes(text).await?,
+                None => {}
+            }
+            self.writer.exit_status(status).await?;
+            self.writer.eof().await?;
+            self.writer.close().await
+        };
+        self.in_time(end).await;
+    }
+}
+
+/// `Name <mail>` for reflogs, without the characters that have a meaning there.
+fn identity(user: &str) -> String {
+    let name: String = user.chars().filter(|char| !char.is_control() && !"<>".contains(*char)).collect();
+    let name = name.trim();
+    let name = if name.is_empty() { "unknown" } else { name };
+    format!("{name} <{}@packmule>", name.replace(' ', "."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_break_a_reflog_line() {
+        assert_eq!(identity("ann"), "ann <ann@packmule>");
+        assert_eq!(identity("ann lee\n<x>"), "ann leex <ann.leex@packmule>");
+        assert_eq!(identity(" \t"), "unknown <unknown@packmule>");
+    }
+}
