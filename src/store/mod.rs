@@ -8,13 +8,18 @@
 //! | file | turns what into what |
 //! |---|---|
 //! | `map` | a file into bytes: the one place with unsafe code |
-//! | `settings` | git's configuration into the values that this house honours |
+//! | `config` | git's configuration files and environment into one |
+//! | `settings` | that into the values that this house honours |
 //! | `format` | a repository's format into its hash, or a refusal by name |
 //! | `discover` | the words of a drop-in's command line into a repository, by git's rules |
-//! | `refs` | files beneath `refs` and `packed-refs` into [`Refs`] |
-//! | `objects` | object directories and alternates into [`ObjectStore`] |
+//! | `ref_files` | files beneath `refs`, `packed-refs` and `HEAD` into names and values |
+//! | `refs` | those into [`Refs`] |
+//! | `alternates` | what a repository borrows from into a list of object directories |
+//! | `loose` | the file of a loose object into its data |
+//! | `objects` | object directories into [`ObjectStore`] |
 //! | `snapshot` | all of these into [`Snapshot`] |
 //! | `repositories` | names beneath a root into repositories |
+//! | `staging` | a repository that is only being made into one in its place, or into nothing |
 //! | `owner` | locks and quarantines that a dead process left into nothing |
 //! | `quarantine` | pack bytes from a peer into a pack that nobody sees yet |
 //! | `loose_ref`, `packed_refs` | one ref, straight from disk, into its value; `packed-refs` without some refs |
@@ -23,9 +28,12 @@
 //! | `ref_transaction` | edits of refs into files, old values compared under lock |
 //! | `push` | the last three into [`Push`] |
 
+mod alternates;
+mod config;
 mod discover;
 mod error;
 mod format;
+mod loose;
 mod loose_ref;
 #[allow(unsafe_code)]
 mod map;
@@ -34,6 +42,7 @@ mod owner;
 mod packed_refs;
 mod push;
 mod quarantine;
+mod ref_files;
 mod ref_lock;
 mod ref_transaction;
 mod reflog;
@@ -42,8 +51,11 @@ mod repositories;
 mod repository;
 mod settings;
 mod snapshot;
+mod staging;
+#[cfg(test)]
+mod testing;
 
-pub use discover::{Discover, discover};
+pub use discover::{Discover, discover, discover_any_owner};
 pub use error::Error;
 pub use map::Mapped;
 pub use objects::ObjectStore;

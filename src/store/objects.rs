@@ -1,28 +1,315 @@
 //! Object directories and their alternates into one view that implements [`Objects`].
+//!
+//! Source: gitrepository-layout, "objects". Packs are looked in before loose objects, our own before those of
+//! alternates, new ones before old ones, and the pack of the last hit before all. A pack that cannot be opened
+//! is left out with a warning.
+//! Stock `git gc` may run beside: packs that it removes stay readable (they are mapped), and when an object is
+//! found nowhere and the folder of packs has changed, the packs that came are added behind the others.
+//! Limits: a loose object that is packed and pruned after it was located is found again only by locating it again.
 
-use crate::pack::{Error, Kind, Location, Objects, PackFile};
+use super::config::Env;
+use super::{Mapped, alternates, loose};
+use crate::pack::{Error, Kind, LocalBytes, Location, Objects, PackFile};
 use gix_hash::oid;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// How often one view may take in packs that came later.
+const GENERATIONS_MAX: usize = 16;
+
+/// A folder changed within this time before it was listed may change again without its time of change moving.
+const CLOCK_STEP: Duration = Duration::from_millis(20);
 
 /// Packs and loose objects of one repository and its alternates, with the quarantine of a push on top where there is one.
-pub struct ObjectStore {}
+pub struct ObjectStore {
+    hash: gix_hash::Kind,
+    /// Our own, then those of alternates.
+    dirs: Vec<PathBuf>,
+    /// Each holds all packs of the one before it, in their order, and then new ones; so that slices stay valid.
+    generations: [OnceLock<Vec<Arc<PackFile>>>; GENERATIONS_MAX],
+    newest: AtomicUsize,
+    /// Per folder, when it was changed last before it was listed; `None` when that does not tell enough.
+    listed: Mutex<Vec<Option<SystemTime>>>,
+    last_hit: AtomicUsize,
+}
+
+impl ObjectStore {
+    /// The view of `objects_dir` and its alternates.
+    pub(super) fn open(objects_dir: &Path, hash: gix_hash::Kind) -> Result<Self, super::Error> {
+        Ok(Self::open_dirs(alternates::object_dirs(objects_dir, None), hash))
+    }
+
+    /// As [`ObjectStore::open`], with the alternates that the environment names.
+    pub(super) fn open_with_env(objects_dir: &Path, hash: gix_hash::Kind, env: Env<'_>) -> Result<Self, super::Error> {
+        Ok(Self::open_dirs(alternates::object_dirs(objects_dir, Some(env)), hash))
+    }
+
+    fn open_dirs(dirs: Vec<PathBuf>, hash: gix_hash::Kind) -> Self {
+        let mut listed = Vec::new();
+        let mut packs = Vec::new();
+        for dir in &dirs {
+            let pack_dir = dir.join("pack");
+            listed.push(changed(&pack_dir));
+            open_new(&pack_dir, &mut packs, hash);
+        }
+        Self::from_parts(hash, dirs, packs, listed)
+    }
+
+    fn from_parts(hash: gix_hash::Kind, dirs: Vec<PathBuf>, packs: Vec<Arc<PackFile>>, listed: Vec<Option<SystemTime>>) -> Self {
+        let mut generations = [const { OnceLock::new() }; GENERATIONS_MAX];
+        generations[0] = OnceLock::from(packs);
+        Self { hash, dirs, generations, newest: AtomicUsize::new(0), listed: Mutex::new(listed), last_hit: AtomicUsize::new(0) }
+    }
+
+    /// The same view with `pack` behind the others, whose numbers stay.
+    pub(super) fn with_pack(&self, pack: Arc<PackFile>) -> Self {
+        let mut packs = self.packs().to_vec();
+        packs.push(pack);
+        let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self::from_parts(self.hash, self.dirs.clone(), packs, listed)
+    }
+
+    /// The object folders that this repository borrows from.
+    pub fn alternates(&self) -> &[PathBuf] {
+        &self.dirs[1..]
+    }
+
+    fn locate_packed(&self, id: &oid) -> Option<Location> {
+        let packs = self.packs();
+        let last = self.last_hit.load(Ordering::Relaxed);
+        let hit = |pack: usize| packs.get(pack)?.find(id).map(|entry| Location::Packed { pack: pack as u32, entry });
+        if let Some(found) = hit(last) {
+            return Some(found);
+        }
+        let (pack, found) = (0..packs.len()).filter(|pack| *pack != last).find_map(|pack| Some((pack, hit(pack)?)))?;
+        self.last_hit.store(pack, Ordering::Relaxed);
+        Some(found)
+    }
+
+    fn has_loose(&self, id: &oid) -> bool {
+        self.dirs.iter().any(|dir| loose::path(dir, id).symlink_metadata().is_ok())
+    }
+
+    /// Take in packs that came since the folders were listed; whether there are any.
+    fn take_in_new_packs(&self) -> bool {
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = self.newest.load(Ordering::Acquire);
+        if newest + 1 == GENERATIONS_MAX {
+            return false;
+        }
+        let mut packs = None;
+        for (dir, listed) in self.dirs.iter().zip(listed.iter_mut()) {
+            let pack_dir = dir.join("pack");
+            let now = changed(&pack_dir);
+            if now.is_some() && now == *listed {
+                continue;
+            }
+            *listed = now;
+            open_new(&pack_dir, packs.get_or_insert_with(|| self.packs().to_vec()), self.hash);
+        }
+        let Some(packs) = packs.filter(|packs| packs.len() > self.packs().len()) else { return false };
+        // The lock is held, so nobody else fills this place.
+        let filled = self.generations[newest + 1].set(packs).is_ok();
+        self.newest.store(newest + usize::from(filled), Ordering::Release);
+        filled
+    }
+}
+
+/// When a folder was changed last, if that was long enough ago to notice the next change by it.
+fn changed(dir: &Path) -> Option<SystemTime> {
+    let Ok(meta) = dir.metadata() else { return Some(SystemTime::UNIX_EPOCH) };
+    let changed = meta.modified().ok()?;
+    SystemTime::now().duration_since(changed).is_ok_and(|age| age > CLOCK_STEP).then_some(changed)
+}
+
+/// Open the packs in `dir` that are not among `packs` and add them, newest first.
+fn open_new(dir: &Path, packs: &mut Vec<Arc<PackFile>>, hash: gix_hash::Kind) {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str().and_then(|name| name.strip_suffix(".idx")).filter(|name| name.starts_with("pack-")) else {
+            continue;
+        };
+        if packs.iter().any(|pack| pack.name() == name) {
+            continue;
+        }
+        // git writes the index last: without a pack beside it, it is being removed.
+        let Ok(modified) = dir.join(format!("{name}.pack")).metadata().and_then(|meta| meta.modified()) else { continue };
+        found.push((std::cmp::Reverse(modified), name.to_owned()));
+    }
+    found.sort();
+    for (_, name) in found {
+        match open_pack(dir, &name, hash) {
+            Ok(pack) => packs.push(Arc::new(pack)),
+            Err(Error::Io(err)) if err.kind() == std::io::ErrorKind::NotFound => {
+                tracing::debug!(pack = name, "a pack was removed meanwhile")
+            }
+            Err(err) => tracing::warn!(pack = %dir.join(&name).display(), error = %err, "ignoring a pack that cannot be opened"),
+        }
+    }
+}
+
+/// Open the pack called `name` (`pack-…` without ending) in the folder `dir`.
+pub(super) fn open_pack(dir: &Path, name: &str, hash: gix_hash::Kind) -> Result<PackFile, Error> {
+    let index = Mapped::open(&dir.join(format!("{name}.idx")))?;
+    let data = Mapped::open(&dir.join(format!("{name}.pack")))?;
+    let rev = Mapped::open(&dir.join(format!("{name}.rev"))).ok();
+    PackFile::open(name.to_owned(), index, Box::new(LocalBytes(data)), rev, hash)
+}
 
 impl Objects for ObjectStore {
     fn hash_kind(&self) -> gix_hash::Kind {
-        todo!()
+        self.hash
     }
 
     fn packs(&self) -> &[Arc<PackFile>] {
-        todo!()
+        self.generations[self.newest.load(Ordering::Acquire)].get().map_or(&[], |packs| packs.as_slice())
     }
 
     fn locate(&self, id: &oid) -> Result<Option<Location>, Error> {
-        let _ = id;
-        todo!()
+        if let Some(found) = self.locate_packed(id) {
+            return Ok(Some(found));
+        }
+        if self.has_loose(id) {
+            return Ok(Some(Location::Loose(id.to_owned())));
+        }
+        Ok(if self.take_in_new_packs() { self.locate_packed(id) } else { None })
     }
 
     fn read_loose(&self, id: &oid, out: &mut Vec<u8>) -> Result<Option<Kind>, Error> {
-        let _ = (id, out);
-        todo!()
+        for dir in &self.dirs {
+            if let Some(kind) = loose::read(&loose::path(dir, id), out)? {
+                return Ok(Some(kind));
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{git, git_with_input, init};
+    use super::*;
+    use gix_hash::{Kind::Sha1, ObjectId};
+
+    fn open(git_dir: &Path) -> ObjectStore {
+        ObjectStore::open(&git_dir.join("objects"), Sha1).unwrap()
+    }
+
+    fn blob(git_dir: &Path, text: &str) -> ObjectId {
+        ObjectId::from_hex(git_with_input(git_dir, &["hash-object", "-w", "--stdin"], text).trim().as_bytes()).unwrap()
+    }
+
+    /// Pack what is loose.
+    fn pack(git_dir: &Path, ids: &[ObjectId]) {
+        let list: String = ids.iter().map(|id| format!("{id}\n")).collect();
+        git_with_input(git_dir, &["pack-objects", "-q", "objects/pack/pack"], &list);
+        git(git_dir, &["prune-packed"]);
+    }
+
+    #[test]
+    fn objects_are_found_loose_packed_and_through_chains_of_alternates() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let mut ids = Vec::new();
+        for name in ["a.git", "b.git", "c.git"] {
+            init(&at(name), &["--bare"]);
+            ids.push(blob(&at(name), &format!("loose in {name}")));
+            let packed = blob(&at(name), &format!("packed in {name}"));
+            pack(&at(name), &[packed]);
+            ids.push(packed);
+        }
+        std::fs::write(at("a.git/objects/info/alternates"), "# first\n../../b.git/objects\n").unwrap();
+        std::fs::write(at("b.git/objects/info/alternates"), format!("{}\n/not/there\n", at("c.git/objects").display())).unwrap();
+        std::fs::write(at("c.git/objects/info/alternates"), "../../a.git/objects\n").unwrap();
+        let objects = open(&at("a.git"));
+        assert_eq!((objects.packs().len(), objects.alternates().len()), (3, 2));
+        for (number, id) in ids.iter().enumerate() {
+            let found = objects.locate(id).unwrap().unwrap();
+            assert_eq!(matches!(found, Location::Loose(_)), number % 2 == 0, "{id}");
+            if let Location::Packed { pack, entry } = found {
+                assert_eq!(objects.packs()[pack as usize].id(entry), id.as_ref() as &oid);
+            }
+        }
+        assert_eq!(objects.locate(&Sha1.null()).unwrap(), None);
+        let from_env = ObjectStore::open_with_env(&at("c.git/objects"), Sha1, &|name| {
+            (name == "GIT_ALTERNATE_OBJECT_DIRECTORIES").then(|| at("b.git/objects").into())
+        });
+        assert_eq!(from_env.unwrap().alternates(), [at("b.git/objects"), at("a.git/objects")].map(|path| path.canonicalize().unwrap()));
+    }
+
+    #[test]
+    fn a_loose_object_reads_as_git_reads_it_however_big() {
+        let dir = tempfile::tempdir().unwrap();
+        init(dir.path(), &["--bare"]);
+        let mut out = Vec::new();
+        let big: String = (0..200_000u32).map(|number| format!("{}\n", number.wrapping_mul(2_654_435_761))).collect();
+        for text in ["", "short", &"x".repeat(1_000_000), &big] {
+            let id = blob(dir.path(), text);
+            assert_eq!(open(dir.path()).read_loose(&id, &mut out).unwrap(), Some(Kind::Blob));
+            assert!(out == text.as_bytes(), "{} bytes", text.len());
+        }
+        let tree = git_with_input(dir.path(), &["mktree"], "");
+        let tree = ObjectId::from_hex(tree.trim().as_bytes()).unwrap();
+        assert_eq!(open(dir.path()).read_loose(&tree, &mut out).unwrap(), Some(Kind::Tree));
+        assert_eq!(open(dir.path()).read_loose(&Sha1.null(), &mut out).unwrap(), None);
+    }
+
+    #[test]
+    fn a_damaged_loose_object_is_an_error_at_every_length() {
+        let dir = tempfile::tempdir().unwrap();
+        init(dir.path(), &["--bare"]);
+        let id = blob(dir.path(), "some text that is stored");
+        let path = loose::path(&dir.path().join("objects"), &id);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut out = Vec::new();
+        let mut longer = whole.clone();
+        longer.push(0);
+        let cut = (0..whole.len()).map(|length| whole[..length].to_vec());
+        for bytes in cut.chain([longer, b"not zlib at all".to_vec()]) {
+            std::fs::write(&path, &bytes).unwrap();
+            let read = open(dir.path()).read_loose(&id, &mut out);
+            assert!(matches!(read, Err(Error::Corrupt(_))), "{} bytes: {read:?}", bytes.len());
+        }
+    }
+
+    #[test]
+    fn a_pack_that_comes_later_is_taken_in_and_old_numbers_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        init(dir.path(), &["--bare"]);
+        let first = blob(dir.path(), "first");
+        pack(dir.path(), &[first]);
+        let objects = open(dir.path());
+        let before = objects.locate(&first).unwrap();
+        let held = objects.packs();
+        for round in 0..GENERATIONS_MAX - 1 {
+            let later = blob(dir.path(), &format!("later {round}"));
+            pack(dir.path(), &[later]);
+            assert!(matches!(objects.locate(&later).unwrap(), Some(Location::Packed { .. })), "{round}");
+        }
+        git(dir.path(), &["repack", "-adq"]);
+        assert_eq!(objects.locate(&first).unwrap(), before);
+        assert_eq!((held.len(), objects.packs().len()), (1, GENERATIONS_MAX));
+    }
+
+    #[test]
+    fn a_damaged_pack_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        init(dir.path(), &["--bare"]);
+        let (good, lost) = (blob(dir.path(), "good"), blob(dir.path(), "lost"));
+        pack(dir.path(), &[good]);
+        let pack_dir = dir.path().join("objects/pack");
+        std::fs::write(pack_dir.join("pack-1.idx"), "no index").unwrap();
+        std::fs::write(pack_dir.join("pack-1.pack"), "no pack").unwrap();
+        std::fs::write(pack_dir.join("pack-2.idx"), "").unwrap();
+        let objects = open(dir.path());
+        assert_eq!(objects.packs().len(), 1);
+        let found = objects.with_pack(objects.packs()[0].clone());
+        assert_eq!(found.packs().len(), 2);
+        assert_eq!(found.locate(&good).unwrap(), objects.locate(&good).unwrap());
+        assert_eq!(found.locate(&lost).unwrap(), Some(Location::Loose(lost)));
     }
 }

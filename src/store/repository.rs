@@ -1,6 +1,11 @@
 //! A repository on disk whose format is understood: the handle from which snapshots and pushes begin.
 
-use super::{Error, Push, Settings, Snapshot};
+use super::config;
+use super::discover::{check_owner, common_dir, is_git_dir};
+use super::staging::Staged;
+use super::{Error, ObjectStore, Push, Refs, Settings, Snapshot, ref_files};
+use bstr::ByteSlice;
+use gix_hash::ObjectId;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,10 +22,14 @@ pub enum ConfigScope {
 #[derive(Clone, Debug)]
 pub struct Repository {
     pub(super) git_dir: PathBuf,
+    pub(super) common_dir: PathBuf,
     pub(super) hash: gix_hash::Kind,
+    pub(super) scope: ConfigScope,
     pub(super) settings: Arc<Settings>,
     /// Where a repository that is only being made will lie, once a push into it succeeds.
     pub(super) staged_for: Option<PathBuf>,
+    /// Removes what was staged when the last handle goes, unless it was published.
+    pub(super) staged: Option<Arc<Staged>>,
 }
 
 impl Repository {
@@ -29,13 +38,45 @@ impl Repository {
     /// # Errors
     /// [`Error::NotARepository`], [`Error::UnknownFormat`], [`Error::Config`], [`Error::DubiousOwnership`], [`Error::Io`].
     pub fn open(git_dir: &Path, scope: ConfigScope) -> Result<Self, Error> {
-        let _ = (git_dir, scope);
-        todo!()
+        if scope == ConfigScope::Git && is_git_dir(git_dir) {
+            check_owner(git_dir, None, &config::process_env)?;
+        }
+        Self::open_whoever_owns_it(git_dir, scope)
     }
 
-    /// The folder that holds `HEAD`, `objects` and `refs`.
+    pub(super) fn open_whoever_owns_it(git_dir: &Path, scope: ConfigScope) -> Result<Self, Error> {
+        if !is_git_dir(git_dir) {
+            return Err(Error::NotARepository(git_dir.to_owned()));
+        }
+        let common_dir = common_dir(git_dir)?;
+        let (format, config) = match scope {
+            ConfigScope::Git => config::read_as_git(git_dir, &common_dir, &config::process_env)?,
+            ConfigScope::RepositoryOnly => config::read_repository_only(git_dir, &common_dir)?,
+        };
+        Ok(Self {
+            git_dir: git_dir.to_owned(),
+            common_dir,
+            hash: format.hash,
+            scope,
+            settings: Arc::new(Settings::read(&config)?),
+            staged_for: None,
+            staged: None,
+        })
+    }
+
+    /// The folder that holds `HEAD`; and `objects` and `refs` too, unless this is a linked worktree.
     pub fn git_dir(&self) -> &Path {
         &self.git_dir
+    }
+
+    /// The folder that holds `objects`, `refs`, `packed-refs`, `shallow` and `config`: [`Repository::git_dir`] but for linked worktrees.
+    pub fn common_dir(&self) -> &Path {
+        &self.common_dir
+    }
+
+    /// The folder of loose objects and of `pack`.
+    pub fn objects_dir(&self) -> PathBuf {
+        self.common_dir.join("objects")
     }
 
     /// SHA-1 or SHA-256.
@@ -55,11 +96,93 @@ impl Repository {
 
     /// Pin one consistent view of refs and objects.
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
-        todo!()
+        let refs = Refs::read(&self.git_dir, &self.common_dir, self.hash)?;
+        let head = ref_files::read_head(&self.git_dir, &refs, self.hash)?;
+        let objects = match self.scope {
+            ConfigScope::Git => ObjectStore::open_with_env(&self.objects_dir(), self.hash, &config::process_env)?,
+            ConfigScope::RepositoryOnly => ObjectStore::open(&self.objects_dir(), self.hash)?,
+        };
+        Ok(Snapshot {
+            refs: Arc::new(refs),
+            head,
+            objects: Arc::new(objects),
+            settings: self.settings.clone(),
+            shallow: Arc::new(self.shallow()?),
+            hash: self.hash,
+        })
+    }
+
+    fn shallow(&self) -> Result<Vec<ObjectId>, Error> {
+        let path = self.common_dir.join("shallow");
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+            Err(err) => return Err(Error::io(format!("read {}", path.display()))(err)),
+        };
+        let bad = |line: &[u8]| Error::Corrupt(format!("{}: bad line '{}'", path.display(), line.as_bstr()));
+        let mut commits = text
+            .lines()
+            .map(|line| ObjectId::from_hex(line).ok().filter(|id| id.kind() == self.hash).ok_or_else(|| bad(line)))
+            .collect::<Result<Vec<_>, _>>()?;
+        commits.sort_unstable();
+        commits.dedup();
+        Ok(commits)
     }
 
     /// Begin a push.
     pub fn push(&self) -> Result<Push, Error> {
         Push::begin(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{git, init};
+    use super::*;
+
+    #[test]
+    fn a_reftable_repository_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.git");
+        init(&path, &["--bare", "--ref-format=reftable"]);
+        for scope in [ConfigScope::Git, ConfigScope::RepositoryOnly] {
+            let err = Repository::open(&path, scope).unwrap_err();
+            assert!(matches!(err, Error::UnknownFormat { .. }) && err.to_string().contains("refstorage = reftable"), "{err}");
+        }
+    }
+
+    #[test]
+    fn a_repository_opened_as_data_follows_no_include() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.git");
+        init(&path, &["--bare", "--object-format=sha256"]);
+        std::fs::write(dir.path().join("other"), "[receive]\ndenyDeletes=true\n").unwrap();
+        git(&path, &["config", "include.path", "../other"]);
+        let as_data = Repository::open(&path, ConfigScope::RepositoryOnly).unwrap();
+        assert!(!as_data.settings().deny_deletes);
+        assert_eq!((as_data.settings().bare, as_data.hash_kind()), (Some(true), gix_hash::Kind::Sha256));
+        let as_git = Repository::open(&path, ConfigScope::Git).unwrap();
+        assert!(as_git.settings().deny_deletes);
+    }
+
+    #[test]
+    fn a_shallow_clone_names_its_boundary() {
+        let dir = tempfile::tempdir().unwrap();
+        let (full, cut) = (dir.path().join("full"), dir.path().join("cut"));
+        init(&full, &[]);
+        for message in ["a", "b", "c"] {
+            git(&full, &["commit", "--allow-empty", "-qm", message]);
+        }
+        let url = format!("file://{}", full.display());
+        git(dir.path(), &["clone", "-q", "--bare", "--depth=2", &url, "cut"]);
+        let snapshot = Repository::open(&cut, ConfigScope::RepositoryOnly).unwrap().snapshot().unwrap();
+        let wanted = git(&full, &["rev-parse", "HEAD~1"]);
+        assert_eq!(snapshot.shallow().iter().map(ToString::to_string).collect::<Vec<_>>(), [wanted.trim()]);
+    }
+
+    #[test]
+    fn an_ordinary_folder_is_no_repository() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(Repository::open(dir.path(), ConfigScope::Git), Err(Error::NotARepository(_))));
     }
 }

@@ -1,0 +1,382 @@
+//! Files beneath `refs`, `packed-refs` and `HEAD` into names and values.
+//!
+//! Source: gitrepository-layout ("refs", "packed-refs", "HEAD"), git-pack-refs, `refs/packed-backend.c` (the
+//! header's traits), gitglossary ("symref"). Plain reads only: these files are small or replaced while we look.
+//! Loose files win over `packed-refs` and are read first, so that a ref that is packed meanwhile is seen in one of the two.
+
+use super::discover::common_dir;
+use super::{Error, Head, Refs, Target};
+use crate::base::limits;
+use bstr::{BStr, BString, ByteSlice};
+use gix_hash::ObjectId;
+use std::ffi::OsStr;
+use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// What a ref's file holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum OwnedTarget {
+    /// An object.
+    Object(ObjectId),
+    /// Another ref, by its full name.
+    Symbolic(BString),
+}
+
+/// Refs that every worktree has for itself (git-worktree, "REFS"), beside those outside `refs`.
+const PER_WORKTREE: [&str; 3] = ["refs/bisect/", "refs/rewritten/", "refs/worktree/"];
+
+/// Symbolic links to folders beneath `refs` that are followed within one another.
+const FOLDER_LINKS_MAX: usize = 3;
+
+fn is_per_worktree(name: &[u8]) -> bool {
+    !name.starts_with(b"refs/") || PER_WORKTREE.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+}
+
+/// Whether git takes `name` for a ref within `refs/`.
+pub(super) fn is_ref_name(name: &[u8]) -> bool {
+    name.starts_with(b"refs/")
+        && name.len() <= limits::REF_NAME_BYTES_MAX
+        && (is_plain(name) || gix_validate::reference::name(name.as_bstr()).is_ok())
+}
+
+/// A cheap sufficient condition: only letters, digits, `-`, `_`, and single slashes and dots between them, no `.lock`.
+fn is_plain(name: &[u8]) -> bool {
+    let mut before = b'/';
+    for (at, &byte) in name.iter().enumerate() {
+        let after_word = !matches!(before, b'/' | b'.');
+        let fine = match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => true,
+            b'/' => after_word,
+            b'.' => after_word && !name[at..].starts_with(b".lock"),
+            _ => false,
+        };
+        if !fine {
+            return false;
+        }
+        before = byte;
+    }
+    !matches!(before, b'/' | b'.')
+}
+
+/// The text of one loose ref or `HEAD` into its value; `None` when it is broken.
+fn parse_loose(text: &[u8]) -> Option<OwnedTarget> {
+    if let Some(target) = text.strip_prefix(b"ref:") {
+        let target = target.trim();
+        return gix_validate::reference::name(target.as_bstr()).is_ok().then(|| OwnedTarget::Symbolic(target.into()));
+    }
+    let end = text.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(text.len());
+    if text.get(end).is_some_and(|byte| !byte.is_ascii_whitespace()) {
+        return None;
+    }
+    ObjectId::from_hex(&text[..end]).ok().map(OwnedTarget::Object)
+}
+
+/// What lies at the path of a loose ref.
+enum LooseFile {
+    Absent,
+    Broken,
+    Value(OwnedTarget),
+}
+
+/// Read one file; `link` tells that it is a symbolic link, the oldest form of a symbolic ref.
+fn read_loose_file(path: &Path, link: bool) -> Result<LooseFile, Error> {
+    if link
+        && let Ok(target) = std::fs::read_link(path)
+        && is_ref_name(target.as_os_str().as_bytes())
+    {
+        return Ok(LooseFile::Value(OwnedTarget::Symbolic(target.as_os_str().as_bytes().into())));
+    }
+    match std::fs::read(path) {
+        Ok(text) => Ok(parse_loose(&text).map_or(LooseFile::Broken, LooseFile::Value)),
+        Err(err) if matches!(err.kind(), NotFound | NotADirectory | IsADirectory) => Ok(LooseFile::Absent),
+        Err(err) => Err(Error::io(format!("read {}", path.display()))(err)),
+    }
+}
+
+/// All loose refs, not sorted.
+pub(super) fn read_all_loose(git_dir: &Path, common_dir: &Path, hash: gix_hash::Kind) -> Result<Vec<(BString, OwnedTarget)>, Error> {
+    let mut found = Vec::new();
+    let mut walk = LooseWalk { base: common_dir, hash, found: &mut found, wanted: |_| true };
+    if git_dir == common_dir {
+        walk.folder("refs/".into(), 0)?;
+        return Ok(found);
+    }
+    walk.wanted = |name| !is_per_worktree(name);
+    walk.folder("refs/".into(), 0)?;
+    let mut own = LooseWalk { base: git_dir, hash, found: &mut found, wanted: is_per_worktree };
+    for prefix in PER_WORKTREE {
+        own.folder(prefix.into(), 0)?;
+    }
+    Ok(found)
+}
+
+struct LooseWalk<'a> {
+    base: &'a Path,
+    hash: gix_hash::Kind,
+    found: &'a mut Vec<(BString, OwnedTarget)>,
+    wanted: fn(&[u8]) -> bool,
+}
+
+impl LooseWalk<'_> {
+    /// Walk the folder called `prefix`, which ends in `/`.
+    fn folder(&mut self, prefix: BString, links: usize) -> Result<(), Error> {
+        let path = self.base.join(OsStr::from_bytes(&prefix));
+        let failed = || Error::io(format!("list {}", path.display()));
+        let entries = match std::fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(err) if matches!(err.kind(), NotFound | NotADirectory) => return Ok(()),
+            Err(err) => return Err(failed()(err)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(failed())?;
+            let file_name = entry.file_name();
+            if file_name.as_bytes().starts_with(b".") || file_name.as_bytes().ends_with(b".lock") {
+                continue;
+            }
+            let mut name = prefix.clone();
+            name.extend_from_slice(file_name.as_bytes());
+            if name.len() > limits::REF_NAME_BYTES_MAX {
+                continue;
+            }
+            let kind = entry.file_type().map_err(failed())?;
+            let link_to_folder = kind.is_symlink() && std::fs::metadata(entry.path()).is_ok_and(|meta| meta.is_dir());
+            if kind.is_dir() || link_to_folder && links < FOLDER_LINKS_MAX {
+                name.push(b'/');
+                self.folder(name, links + usize::from(link_to_folder))?;
+            } else if !link_to_folder && (self.wanted)(&name) {
+                self.file(name, &entry.path(), kind.is_symlink())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, name: BString, path: &Path, link: bool) -> Result<(), Error> {
+        if !is_ref_name(&name) {
+            tracing::warn!(%name, "ignoring a ref with a broken name");
+            return Ok(());
+        }
+        match read_loose_file(path, link)? {
+            LooseFile::Value(OwnedTarget::Object(id)) if id.is_null() || id.kind() != self.hash => {
+                tracing::warn!(%name, "ignoring a broken ref")
+            }
+            LooseFile::Value(value) => self.found.push((name, value)),
+            LooseFile::Broken => tracing::warn!(%name, "ignoring a broken ref"),
+            LooseFile::Absent => {}
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of `packed-refs`; `None` when there is no such file.
+pub(super) fn read_packed(common_dir: &Path) -> Result<Option<Vec<u8>>, Error> {
+    let path = common_dir.join("packed-refs");
+    match std::fs::read(&path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(err) if err.kind() == NotFound => Ok(None),
+        Err(err) => Err(Error::io(format!("read {}", path.display()))(err)),
+    }
+}
+
+/// What the first line of `packed-refs` promises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Traits {
+    /// Every tag in `refs/tags` is peeled.
+    pub peeled: bool,
+    /// Everything is peeled.
+    pub fully_peeled: bool,
+    /// Lines are in order of names.
+    pub sorted: bool,
+}
+
+/// The header's traits and how many bytes it takes.
+pub(super) fn packed_header(bytes: &[u8]) -> (Traits, usize) {
+    let Some(rest) = bytes.strip_prefix(b"# pack-refs with:") else { return (Traits::default(), 0) };
+    let end = rest.find_byte(b'\n').unwrap_or(rest.len());
+    let mut traits = Traits::default();
+    for word in rest[..end].fields() {
+        traits.peeled |= word == b"peeled";
+        traits.fully_peeled |= word == b"fully-peeled";
+        traits.sorted |= word == b"sorted";
+    }
+    (traits, bytes.len() - rest.len() + (end + 1).min(rest.len()))
+}
+
+/// One line of `packed-refs` with the `^` line behind it.
+pub(super) struct PackedLine<'a> {
+    pub name: &'a [u8],
+    pub id: ObjectId,
+    pub peeled: Option<ObjectId>,
+}
+
+/// The ref at the start of `bytes`, which are lines of `packed-refs`, and what follows it.
+pub(super) fn parse_packed_line(bytes: &[u8], hash: gix_hash::Kind) -> Result<(PackedLine<'_>, &[u8]), Error> {
+    let hex = hash.len_in_hex();
+    let bad = |line: &[u8]| Error::Corrupt(format!("packed-refs: unexpected line '{}'", line.as_bstr()));
+    let end = memchr::memchr(b'\n', bytes).ok_or_else(|| Error::Corrupt("packed-refs: unterminated line".into()))?;
+    let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
+    if line.len() < hex + 2 || line[hex] != b' ' {
+        return Err(bad(line));
+    }
+    let id = ObjectId::from_hex(&line[..hex]).map_err(|_| bad(line))?;
+    let parsed = PackedLine { name: &line[hex + 1..], id, peeled: None };
+    if rest.first() != Some(&b'^') {
+        return Ok((parsed, rest));
+    }
+    let end = memchr::memchr(b'\n', rest).ok_or_else(|| Error::Corrupt("packed-refs: unterminated line".into()))?;
+    let peeled = ObjectId::from_hex(&rest[1..end]).ok().filter(|id| id.kind() == hash).ok_or_else(|| bad(&rest[..end]))?;
+    Ok((PackedLine { peeled: Some(peeled), ..parsed }, &rest[end + 1..]))
+}
+
+/// What `HEAD` holds, with the value that `refs` give it.
+pub(super) fn read_head(git_dir: &Path, refs: &Refs, hash: gix_hash::Kind) -> Result<Head, Error> {
+    Ok(match read_loose_file(&git_dir.join("HEAD"), true)? {
+        LooseFile::Value(OwnedTarget::Object(id)) if id.kind() == hash => Head::Detached(id),
+        LooseFile::Value(OwnedTarget::Symbolic(name)) => {
+            let found = refs.find(name.as_bstr());
+            let id = found.and_then(|entry| entry.id);
+            match found.map(|entry| entry.target) {
+                Some(Target::Symbolic(end)) => Head::Symbolic(end.to_owned(), id),
+                _ => Head::Symbolic(name, id),
+            }
+        }
+        _ => Head::Missing,
+    })
+}
+
+/// Reads single refs straight from disk, for whoever holds their locks; keeps `packed-refs` while it does not change.
+#[derive(Debug)]
+pub(super) struct RefReader {
+    git_dir: PathBuf,
+    common_dir: PathBuf,
+    packed: Option<(Stamp, Vec<u8>)>,
+}
+
+/// Device, inode, size and time of change of a file: a renamed one has another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp(u64, u64, u64, i64, i64);
+
+impl RefReader {
+    pub fn new(git_dir: &Path) -> Result<Self, Error> {
+        Ok(Self { git_dir: git_dir.to_owned(), common_dir: common_dir(git_dir)?, packed: None })
+    }
+
+    /// The value of the ref `name` now; `Ok(None)` when there is none, as under a name that none may have.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when its file is broken.
+    pub fn read(&mut self, name: &BStr) -> Result<Option<OwnedTarget>, Error> {
+        if gix_validate::reference::name(name).is_err() {
+            return Ok(None);
+        }
+        let base = if is_per_worktree(name) { &self.git_dir } else { &self.common_dir };
+        match read_loose_file(&base.join(OsStr::from_bytes(name)), true)? {
+            LooseFile::Value(value) => Ok(Some(value)),
+            LooseFile::Broken => Err(Error::Corrupt(format!("ref {name} is broken"))),
+            LooseFile::Absent => self.read_in_packed(name),
+        }
+    }
+
+    /// The value that `packed-refs` gives the ref, whatever its loose file says.
+    pub fn read_in_packed(&mut self, name: &BStr) -> Result<Option<OwnedTarget>, Error> {
+        let path = self.common_dir.join("packed-refs");
+        let stamp = match std::fs::metadata(&path) {
+            Ok(meta) => Stamp(meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()),
+            Err(err) if err.kind() == NotFound => return Ok(None),
+            Err(err) => return Err(Error::io(format!("read {}", path.display()))(err)),
+        };
+        if self.packed.as_ref().is_none_or(|(kept, _)| *kept != stamp) {
+            self.packed = read_packed(&self.common_dir)?.map(|bytes| (stamp, bytes));
+        }
+        self.packed.as_ref().map_or(Ok(None), |(_, bytes)| find_packed(bytes, name))
+    }
+}
+
+/// The value of one ref straight from disk; see [`RefReader`], which is cheaper for several.
+pub(super) fn read_ref(git_dir: &Path, name: &BStr) -> Result<Option<OwnedTarget>, Error> {
+    RefReader::new(git_dir)?.read(name)
+}
+
+fn find_packed(bytes: &[u8], name: &BStr) -> Result<Option<OwnedTarget>, Error> {
+    let (traits, header) = packed_header(bytes);
+    let mut lines = &bytes[header..];
+    let hash = match lines.find_byte(b' ') {
+        Some(hex) if hex == gix_hash::Kind::Sha256.len_in_hex() => gix_hash::Kind::Sha256,
+        _ => gix_hash::Kind::Sha1,
+    };
+    if traits.sorted {
+        lines = narrow(lines, name, hash)?;
+    }
+    while !lines.is_empty() {
+        let (line, rest) = parse_packed_line(lines, hash)?;
+        if line.name == name {
+            return Ok(Some(OwnedTarget::Object(line.id)));
+        }
+        if traits.sorted && line.name > name.as_bytes() {
+            break;
+        }
+        lines = rest;
+    }
+    Ok(None)
+}
+
+/// The last part of sorted `lines` that begins at or before `name`, found by halving.
+fn narrow<'a>(lines: &'a [u8], name: &BStr, hash: gix_hash::Kind) -> Result<&'a [u8], Error> {
+    let (mut low, mut high) = (0, lines.len());
+    while high - low > 4096 {
+        let middle = low + (high - low) / 2;
+        let mut start = memchr::memrchr(b'\n', &lines[low..middle]).map_or(low, |at| low + at + 1);
+        if lines[start] == b'^' {
+            start = memchr::memrchr(b'\n', &lines[low..start - 1]).map_or(low, |at| low + at + 1);
+        }
+        if start == low {
+            break;
+        }
+        if parse_packed_line(&lines[start..], hash)?.0.name <= name.as_bytes() {
+            low = start;
+        } else {
+            high = start;
+        }
+    }
+    Ok(&lines[low..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_plain_name_is_one_that_git_takes(name in "refs/[a-c./@{^-]{0,8}(\\.lock)?[/a]?") {
+            prop_assert!(!is_plain(name.as_bytes()) || gix_validate::reference::name(name.as_str().into()).is_ok());
+        }
+    }
+
+    #[test]
+    fn usual_names_are_plain() {
+        for name in ["refs/heads/main", "refs/tags/v1.2.3-rc_4", "refs/pull/123/head"] {
+            assert!(is_plain(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_packed_ref_is_found_by_halving_wherever_it_stands() {
+        let mut text = String::from("# pack-refs with: peeled fully-peeled sorted \n");
+        let name = |at: usize| format!("refs/heads/{at:05}");
+        for at in 0..2000 {
+            text.push_str(&format!("{at:040x} {}\n", name(at)));
+            if at % 3 == 0 {
+                text.push_str(&format!("^{:040x}\n", at + 1));
+            }
+        }
+        for at in 0..2000 {
+            let wanted = ObjectId::from_hex(format!("{at:040x}").as_bytes()).unwrap();
+            assert_eq!(find_packed(text.as_bytes(), name(at).as_str().into()).unwrap(), Some(OwnedTarget::Object(wanted)));
+        }
+        for absent in ["refs/a", "refs/heads/00000a", "refs/heads/01999a", "refs/z"] {
+            assert_eq!(find_packed(text.as_bytes(), absent.into()).unwrap(), None, "{absent}");
+        }
+    }
+}

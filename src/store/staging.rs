@@ -1,0 +1,223 @@
+//! A repository that is only being made into one in its place, or into nothing.
+//!
+//! It is made whole in `.packmule/new/<random>` and renamed into its place when the first push succeeds, so that
+//! nobody ever sees half of it and a refused creation leaves no folder. Only the holder of the root's lock makes
+//! and sweeps there. Source of the files: gitrepository-layout, as `git init --bare` makes them, without samples.
+
+use super::repositories::git_dir_in;
+use super::{ConfigScope, Error, Repository};
+use bstr::{BStr, ByteSlice};
+use rustix::fs::{CWD, RenameFlags};
+use std::fs::{DirBuilder, File};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How often a folder above is made again because somebody else's failure took it away.
+const TRIES_MAX: usize = 8;
+
+/// What is staged; its last owner removes it unless it was published.
+#[derive(Debug)]
+pub(super) struct Staged {
+    path: PathBuf,
+    root: PathBuf,
+    published: AtomicBool,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !*self.published.get_mut()
+            && let Err(err) = std::fs::remove_dir_all(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), error = %err, "cannot remove a repository that was not made; the next start sweeps it away");
+        }
+    }
+}
+
+/// Remove what a crash left in `state`; the caller holds the root's lock.
+pub(super) fn sweep(state: &Path) -> Result<(), Error> {
+    let new = state.join("new");
+    match std::fs::remove_dir_all(&new) {
+        Ok(()) => Ok(()),
+        Err(err) if err.kind() == ErrorKind::NotFound => Ok(()),
+        Err(err) => Err(Error::io(format!("remove {}", new.display()))(err)),
+    }
+}
+
+/// Make an empty bare repository within `state`, to be published as `place` beneath `root`.
+pub(super) fn stage(state: &Path, root: &Path, place: &Path, hash: gix_hash::Kind) -> Result<Repository, Error> {
+    let new = state.join("new");
+    DirBuilder::new().recursive(true).mode(0o700).create(&new).map_err(Error::io(format!("make {}", new.display())))?;
+    let random = getrandom::u64().map_err(|err| Error::io("get random bytes")(std::io::Error::other(err.to_string())))?;
+    let path = new.join(format!("{random:016x}"));
+    std::fs::create_dir(&path).map_err(Error::io(format!("make {}", path.display())))?;
+    let staged = Arc::new(Staged { path: path.clone(), root: root.to_owned(), published: AtomicBool::new(false) });
+    write_files(&path, hash).map_err(Error::io(format!("make a repository in {}", path.display())))?;
+    let mut repository = Repository::open(&path, ConfigScope::RepositoryOnly)?;
+    repository.staged_for = Some(place.to_owned());
+    repository.staged = Some(staged);
+    Ok(repository)
+}
+
+fn write_files(path: &Path, hash: gix_hash::Kind) -> std::io::Result<()> {
+    for folder in ["objects/info", "objects/pack", "refs/heads", "refs/tags", "info"] {
+        std::fs::create_dir_all(path.join(folder))?;
+    }
+    let (version, extensions) = match hash {
+        gix_hash::Kind::Sha1 => (0, String::new()),
+        other => (1, format!("[extensions]\n\tobjectformat = {other}\n")),
+    };
+    let config = format!("[core]\n\trepositoryformatversion = {version}\n\tfilemode = true\n\tbare = true\n{extensions}");
+    std::fs::write(path.join("config"), config)?;
+    std::fs::write(path.join("HEAD"), "ref: refs/heads/main\n")?;
+    std::fs::write(path.join("description"), "Unnamed repository; edit this file 'description' to name the repository.\n")
+}
+
+impl Repository {
+    /// Put a staged repository into its place, durably, with HEAD at `head_branch` (a full name) where one is given.
+    ///
+    /// Returns its git directory; this handle still means the old place, so open it anew.
+    ///
+    /// # Errors
+    /// [`Error::InTheWay`] when something lies there by now. After a failure no folder stays that this call made.
+    pub(super) fn publish(&self, head_branch: Option<&BStr>) -> Result<PathBuf, Error> {
+        let (Some(place), Some(staged)) = (&self.staged_for, &self.staged) else {
+            return Err(Error::InTheWay(format!("{} is in its place already", self.git_dir.display())));
+        };
+        if let Some(branch) = head_branch {
+            let path = self.git_dir.join("HEAD");
+            let mut line = b"ref: ".to_vec();
+            line.extend_from_slice(branch.as_bytes());
+            line.push(b'\n');
+            File::create(&path).and_then(|mut file| file.write_all(&line)).map_err(Error::io(format!("write {}", path.display())))?;
+        }
+        sync_all(&self.git_dir)?;
+        let parent = place.parent().ok_or_else(|| Error::NotARepository(place.clone()))?;
+        let made = put_in_place(&staged.path, &staged.root, parent, place)?;
+        staged.published.store(true, Ordering::Release);
+        for folder in made.iter().map(PathBuf::as_path).chain([place.as_path()]).filter_map(Path::parent) {
+            sync(folder)?;
+        }
+        Ok(place.clone())
+    }
+}
+
+/// Rename `from` to `place`; returns the folders above it that were made for it. None of them stays after a failure.
+fn put_in_place(from: &Path, root: &Path, parent: &Path, place: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut made = Vec::new();
+    match try_put_in_place(from, root, parent, place, &mut made) {
+        Ok(()) => Ok(made),
+        Err(err) => {
+            // Innermost first; one that somebody else uses by now is not empty and stays.
+            for folder in made.iter().rev() {
+                let _ = std::fs::remove_dir(folder);
+            }
+            Err(err)
+        }
+    }
+}
+
+fn try_put_in_place(from: &Path, root: &Path, parent: &Path, place: &Path, made: &mut Vec<PathBuf>) -> Result<(), Error> {
+    let somebody = || Error::InTheWay(format!("{} was created by somebody else meanwhile; push again", shown(place, root)));
+    for _ in 0..TRIES_MAX {
+        if !make_folders(root, parent, made)? {
+            continue;
+        }
+        if git_dir_in(&place.with_extension(""))?.is_some() {
+            return Err(somebody());
+        }
+        match rename_new(from, place) {
+            Ok(()) => return Ok(()),
+            Err(err) if matches!(err.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory) => {
+                return Err(somebody());
+            }
+            Err(err) if err.kind() == ErrorKind::NotFound && from.is_dir() => {}
+            Err(err) => return Err(Error::io(format!("rename {} to {}", from.display(), place.display()))(err)),
+        }
+    }
+    Err(Error::InTheWay(format!("the folder of {} vanishes again and again; push again", shown(place, root))))
+}
+
+/// A place as a pusher may see it: without the root.
+fn shown(path: &Path, root: &Path) -> String {
+    format!("'{}'", path.strip_prefix(root).unwrap_or(path).display())
+}
+
+/// Make `parent` and the folders between it and `root`; `false` when one of them vanished meanwhile.
+fn make_folders(root: &Path, parent: &Path, made: &mut Vec<PathBuf>) -> Result<bool, Error> {
+    let mut folder = root.to_owned();
+    for component in parent.strip_prefix(root).into_iter().flat_map(Path::components) {
+        folder.push(component);
+        match std::fs::create_dir(&folder) {
+            Ok(()) => made.push(folder.clone()),
+            Err(err) if err.kind() == ErrorKind::AlreadyExists => {}
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(err) => return Err(Error::io(format!("make {}", folder.display()))(err)),
+        }
+        if git_dir_in(&folder)?.is_some() {
+            return Err(Error::InTheWay(format!("{} is a repository by now; nothing can be made inside it", shown(&folder, root))));
+        }
+        match folder.symlink_metadata() {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => return Err(Error::InTheWay(format!("{} is no folder", shown(&folder, root)))),
+            Err(_) => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+/// Rename a folder to a name that nothing has.
+fn rename_new(from: &Path, to: &Path) -> std::io::Result<()> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Some file systems cannot; a plain rename replaces at most an empty folder.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => std::fs::rename(from, to),
+        result => result.map_err(Into::into),
+    }
+}
+
+fn sync(path: &Path) -> Result<(), Error> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io(format!("sync {}", path.display())))
+}
+
+/// Sync every file and folder beneath `folder`, and itself.
+fn sync_all(folder: &Path) -> Result<(), Error> {
+    for entry in std::fs::read_dir(folder).map_err(Error::io(format!("list {}", folder.display())))? {
+        let entry = entry.map_err(Error::io(format!("list {}", folder.display())))?;
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => sync_all(&entry.path())?,
+            Ok(kind) if kind.is_file() => sync(&entry.path())?,
+            _ => {}
+        }
+    }
+    sync(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_rename_leaves_no_folder_but_those_that_were_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        std::fs::create_dir(root.join("there")).unwrap();
+        let place = root.join("there/a/b/x.git");
+        assert!(put_in_place(&root.join("absent"), root, &root.join("there/a/b"), &place).is_err());
+        assert!(root.join("there").is_dir() && !root.join("there/a").exists());
+        std::fs::create_dir(root.join("from")).unwrap();
+        let made = put_in_place(&root.join("from"), root, &root.join("there/a/b"), &place).unwrap();
+        assert_eq!(made, [root.join("there/a"), root.join("there/a/b")]);
+        assert!(place.is_dir());
+    }
+
+    #[test]
+    fn nothing_is_replaced_not_even_an_empty_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["from", "to"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        assert_eq!(rename_new(&dir.path().join("from"), &dir.path().join("to")).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    }
+}
