@@ -2,10 +2,12 @@
 
 mod cancel;
 mod clock;
+mod hash;
 pub mod limits;
 mod progress;
 pub mod span;
 
 pub use cancel::{Cancel, Cancelled};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use hash::{FastHasher, FastMap, FastSet};
 pub use progress::{Phase, Progress};

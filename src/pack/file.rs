@@ -187,7 +187,7 @@ impl PackFile {
         self.slice(start..self.end.min(start.saturating_add(bound)))
     }
 
-    /// These bytes of the pack.
+    /// These bytes of the pack, header and trailer included.
     pub fn slice(&self, range: Range<u64>) -> Result<&[u8], Error> {
         self.data.ensure(std::slice::from_ref(&range))?;
         self.data

@@ -15,7 +15,7 @@
 mod bits;
 mod decode;
 mod delta;
-mod entry;
+pub(crate) mod entry;
 mod error;
 mod file;
 pub mod index;

@@ -71,7 +71,13 @@ impl Default for Options {
             advertise_only: false,
             wants: Wants::Git,
             keepalive_ms: limits::KEEPALIVE_MS,
-            ingest: IngestLimits { pack_bytes_max: 0, objects_max: u32::MAX, object_bytes_max: u64::MAX, threads: 0 },
+            ingest: IngestLimits {
+                pack_bytes_max: 0,
+                objects_max: u32::MAX,
+                object_bytes_max: u64::MAX,
+                inflated_bytes_max: 0,
+                threads: 0,
+            },
             identity: "packmule <packmule@localhost>".into(),
         }
     }

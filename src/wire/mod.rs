@@ -1,1 +1,35 @@
-//! wire
+//! Bytes of the git protocol into typed values and back: no I/O beyond `Read` and `Write`, no repository.
+//!
+//! | file | turns what into what |
+//! |---|---|
+//! | `pkt` | bytes into pkt-lines and back |
+//! | `capability` | the table of what is advertised and understood |
+//! | `advertisement` | refs into the first answer of versions 0 and 1 |
+//! | `command` | the head of a version 2 request into [`CommandHead`] |
+//! | `ls_refs` | an `ls-refs` command and its answer |
+//! | `fetch_request` | a fetch of any version into one [`FetchRequest`] |
+//! | `push_request` | commands of a push into [`PushRequest`] |
+//! | `report_status` | what became of them into the report |
+//! | `side_band` | bytes into bands |
+
+mod advertisement;
+mod capability;
+mod command;
+mod error;
+mod fetch_request;
+mod ls_refs;
+mod pkt;
+mod push_request;
+mod report_status;
+mod side_band;
+
+pub use advertisement::{AdvertisedRef, Advertisement};
+pub use capability::{Capabilities, agent};
+pub use command::{CommandHead, read_command};
+pub use error::Error;
+pub use fetch_request::{AckMode, Bands, FetchRequest, NegotiationLine, read_fetch_v0, read_fetch_v2, read_negotiation_line};
+pub use ls_refs::{LsRefs, LsRefsLine, read_ls_refs};
+pub use pkt::{Pkt, PktReader, write_data, write_delim, write_error, write_flush, write_text};
+pub use push_request::{PushCommand, PushRequest, read_push_request};
+pub use report_status::{RefStatus, write_report};
+pub use side_band::{Band, SideBand};

@@ -1,0 +1,83 @@
+//! Refs into the first answer of protocol versions 0 and 1.
+//!
+//! Source: gitprotocol-pack, "Reference Discovery". The capabilities stand behind a NUL in the first line; without
+//! any ref that line carries `capabilities^{}`.
+
+use super::{write_data, write_flush};
+use bstr::BStr;
+use gix_hash::ObjectId;
+use std::io::{Result, Write};
+
+/// One line.
+#[derive(Clone, Copy, Debug)]
+pub struct AdvertisedRef<'a> {
+    /// Full name, HEAD, or `.have`.
+    pub name: &'a BStr,
+    /// Its object.
+    pub id: ObjectId,
+    /// What an annotated tag leads to: a line of its own, `name^{}`.
+    pub peeled: Option<ObjectId>,
+}
+
+/// Writes an advertisement line by line.
+pub struct Advertisement<'a, W> {
+    out: W,
+    capabilities: &'a str,
+    first: bool,
+    line: Vec<u8>,
+}
+
+impl<'a, W: Write> Advertisement<'a, W> {
+    /// Begin one; `capabilities` are words separated by single spaces.
+    pub fn new(out: W, capabilities: &'a str) -> Self {
+        Self { out, capabilities, first: true, line: vec![] }
+    }
+
+    /// Add a ref.
+    pub fn add(&mut self, entry: AdvertisedRef<'_>) -> Result<()> {
+        self.write_line(entry.id, entry.name, b"")?;
+        match entry.peeled {
+            Some(peeled) => self.write_line(peeled, entry.name, b"^{}"),
+            None => Ok(()),
+        }
+    }
+
+    fn write_line(&mut self, id: ObjectId, name: &[u8], suffix: &[u8]) -> Result<()> {
+        self.line.clear();
+        write!(self.line, "{id} ")?;
+        self.line.extend_from_slice(name);
+        self.line.extend_from_slice(suffix);
+        if std::mem::take(&mut self.first) {
+            self.line.push(0);
+            self.line.extend_from_slice(self.capabilities.as_bytes());
+        }
+        self.line.push(b'\n');
+        write_data(&mut self.out, &self.line)
+    }
+
+    /// End it; `hash` gives the null id for a repository without refs.
+    pub fn finish(mut self, hash: gix_hash::Kind) -> Result<W> {
+        if self.first {
+            self.write_line(hash.null(), b"capabilities", b"^{}")?;
+        }
+        write_flush(&mut self.out)?;
+        self.out.flush()?;
+        Ok(self.out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_stand_in_the_first_line_only() {
+        let id = ObjectId::null(gix_hash::Kind::Sha1);
+        let mut lines = Advertisement::new(vec![], "a b=c");
+        lines.add(AdvertisedRef { name: "refs/tags/v1".into(), id, peeled: Some(id) }).expect("memory");
+        let text = String::from_utf8(lines.finish(gix_hash::Kind::Sha1).expect("memory")).expect("ascii");
+        assert_eq!(text, format!("0040{id} refs/tags/v1\0a b=c\n003d{id} refs/tags/v1^{{}}\n0000"));
+        let empty = Advertisement::new(vec![], "a").finish(gix_hash::Kind::Sha1).expect("memory");
+        assert_eq!(empty, format!("003f{id} capabilities^{{}}\0a\n0000").as_bytes());
+    }
+}

@@ -1,0 +1,128 @@
+//! An `ls-refs` command into [`LsRefs`], and the lines of its answer.
+//!
+//! Source: gitprotocol-v2, "ls-refs".
+
+use super::{Error, Pkt, PktReader, write_text};
+use crate::base::limits::REF_PREFIXES_MAX;
+use bstr::{BStr, BString, ByteSlice};
+use gix_hash::ObjectId;
+use std::io::{Read, Write};
+
+/// What the client wants to know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LsRefs {
+    /// Tell what annotated tags lead to.
+    pub peel: bool,
+    /// Tell the targets of symbolic refs.
+    pub symrefs: bool,
+    /// Tell of a HEAD whose branch is not born.
+    pub unborn: bool,
+    /// Only refs that begin with one of these, sorted; empty: all refs.
+    pub prefixes: Vec<BString>,
+}
+
+/// Read the arguments that follow the delim packet, up to the flush.
+pub fn read_ls_refs<R: Read>(reader: &mut PktReader<R>) -> Result<LsRefs, Error> {
+    let mut asked = LsRefs::default();
+    let mut too_many = false;
+    loop {
+        let pkt = reader.expect()?;
+        let Some(line) = pkt.text() else {
+            if pkt == Pkt::Flush {
+                break;
+            }
+            return Err(Error::protocol("expected flush after ls-refs arguments"));
+        };
+        match line {
+            b"peel" => asked.peel = true,
+            b"symrefs" => asked.symrefs = true,
+            b"unborn" => asked.unborn = true,
+            line => match line.strip_prefix(b"ref-prefix ") {
+                // Above the bound the filter is dropped, as git does: the client filters what it gets anyway.
+                Some(_) if asked.prefixes.len() >= REF_PREFIXES_MAX => too_many = true,
+                Some(prefix) => asked.prefixes.push(prefix.into()),
+                None => return Err(Error::protocol(format!("unexpected line: '{}'", line.as_bstr()))),
+            },
+        }
+    }
+    if too_many {
+        asked.prefixes.clear();
+    }
+    asked.prefixes.sort_unstable();
+    // A prefix of another prefix says all that the longer one does.
+    asked.prefixes.dedup_by(|longer, shorter| longer.starts_with(shorter.as_slice()));
+    Ok(asked)
+}
+
+impl LsRefs {
+    /// Whether a ref of this name is asked for.
+    pub fn matches(&self, name: &BStr) -> bool {
+        if self.prefixes.is_empty() {
+            return true;
+        }
+        // No kept prefix begins another, so only the last one that sorts at or before the name can begin it.
+        let after = self.prefixes.partition_point(|prefix| prefix.as_slice() <= name.as_bytes());
+        after > 0 && name.starts_with(&self.prefixes[after - 1])
+    }
+}
+
+/// One ref in the answer.
+#[derive(Clone, Copy, Debug)]
+pub struct LsRefsLine<'a> {
+    /// `None`: unborn.
+    pub id: Option<ObjectId>,
+    /// Full name, or HEAD.
+    pub name: &'a BStr,
+    /// Where it points, when it is symbolic and that was asked for.
+    pub symref_target: Option<&'a BStr>,
+    /// What an annotated tag leads to, when that was asked for.
+    pub peeled: Option<ObjectId>,
+}
+
+impl LsRefsLine<'_> {
+    /// Write the line as one packet; `buffer` is scratch space.
+    pub fn write(&self, buffer: &mut Vec<u8>, out: &mut impl Write) -> std::io::Result<()> {
+        buffer.clear();
+        match self.id {
+            Some(id) => write!(buffer, "{id} ")?,
+            None => buffer.extend_from_slice(b"unborn "),
+        }
+        buffer.extend_from_slice(self.name);
+        if let Some(target) = self.symref_target {
+            buffer.extend_from_slice(b" symref-target:");
+            buffer.extend_from_slice(target);
+        }
+        if let Some(peeled) = self.peeled {
+            write!(buffer, " peeled:{peeled}")?;
+        }
+        write_text(out, buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn arguments_are_read_up_to_the_flush() {
+        let asked = read_ls_refs(&mut PktReader::new(&b"0009peel\n0018ref-prefix refs/tags/0000"[..])).expect("legal");
+        assert!(asked.peel && !asked.symrefs);
+        assert!(asked.matches("refs/tags/v1".into()) && !asked.matches("refs/heads/main".into()));
+        assert!(read_ls_refs(&mut PktReader::new(&b"0009peel\n0001"[..])).is_err());
+        assert!(read_ls_refs(&mut PktReader::new(&b"0008what0000"[..])).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn prefixes_match_as_a_naive_scan_does(prefixes in prop::collection::vec("[ab/]{0,4}", 1..6), name in "[ab/]{0,6}") {
+            let mut bytes = vec![];
+            for prefix in &prefixes {
+                write_text(&mut bytes, format!("ref-prefix {prefix}")).expect("memory");
+            }
+            bytes.extend_from_slice(b"0000");
+            let asked = read_ls_refs(&mut PktReader::new(&bytes[..])).expect("legal");
+            prop_assert_eq!(asked.matches(name.as_str().into()), prefixes.iter().any(|prefix| name.starts_with(prefix)));
+        }
+    }
+}
