@@ -176,3 +176,6 @@ fn head_branch<'a>(edits: &'a [RefEdit], results: &[Result<(), RefRefusal>]) -> 
     };
     created().find(|name| *name == "refs/heads/main").or_else(|| created().next())
 }
+
+#[cfg(test)]
+mod tests;
