@@ -22,3 +22,9 @@ pub const SYMREF_DEPTH_MAX: usize = 5;
 pub const KEEPALIVE_MS: u64 = 5_000;
 /// How often the thread that owns the peer looks up from waiting, in milliseconds.
 pub const TICK_MS: u64 = 250;
+/// Bytes of object buffers held at one time while deltas of a received pack are resolved, over all threads.
+pub const RESOLVE_BYTES_HELD_MAX: u64 = 256 << 20;
+/// Bytes that any received pack may inflate to, deltas applied, however small it is itself.
+pub const INFLATED_BYTES_FREE: u64 = 16 << 30;
+/// Bytes more that a received pack may inflate to for each of its own: histories of folders with ten thousand names reach some hundreds.
+pub const INFLATED_BYTES_PER_PACK_BYTE_MAX: u64 = 4_096;

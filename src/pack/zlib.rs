@@ -1,10 +1,14 @@
 //! Deflated bytes into plain ones and back: the one file that names a zlib crate.
 //!
-//! Inflating never writes past the size that was declared, so a stream that lies about its size costs
+//! Inflating stops within [`SPARE_BYTES`] of the size that was declared, so a stream that lies about its size costs
 //! no more than an honest one. Preset dictionaries are refused by the decoder.
 
 use super::Error;
 use gix_zlib::{Decompress, FlushDecompress, Status};
+
+/// Room behind the output in which the decoder may run on its fast path to the very end of a small object.
+pub const SPARE_BYTES: usize = 320;
+const STEP_BYTES_MAX: usize = 1 << 30;
 
 /// A reusable decoder; about 40 kB of state.
 pub struct Inflater(Decompress);
@@ -40,12 +44,20 @@ impl Inflater {
     /// Take what can be taken from `input` and put what fits into `out`; call again with more of either until `ended`.
     ///
     /// With nothing left to do (`consumed` and `written` both 0, not `ended`) more input or room is needed.
+    /// It is fastest when `out` has [`SPARE_BYTES`] more room than the stream needs.
     pub fn step(&mut self, input: &[u8], out: &mut [u8]) -> Result<Inflated, Error> {
         let (before_in, before_out) = (self.0.total_in(), self.0.total_out());
-        let status = self
-            .0
-            .decompress(input, out, FlushDecompress::None)
-            .map_err(|err| Error::BadPack(format!("inflate: data stream error ({err})")))?;
+        // The decoder counts what is left of either in 32 bits.
+        let input = &input[..input.len().min(STEP_BYTES_MAX)];
+        let room = out.len().min(STEP_BYTES_MAX);
+        // "Finish" only says that the decoder need not expect to be called again: it works just as well when it is.
+        let status = match self.0.decompress(input, &mut out[..room], FlushDecompress::Finish) {
+            Ok(status) => status,
+            Err(err) => {
+                let what = self.0.error_message().map_or_else(|| err.to_string(), str::to_owned);
+                return Err(Error::BadPack(format!("inflate: data stream error ({what})")));
+            }
+        };
         Ok(Inflated {
             consumed: (self.0.total_in() - before_in) as usize,
             written: (self.0.total_out() - before_out) as usize,
@@ -59,19 +71,23 @@ impl Inflater {
     /// that ends too early, is an error. The caller has checked `size` against its limits.
     pub fn whole(&mut self, input: &[u8], size: usize, out: &mut Vec<u8>) -> Result<usize, Error> {
         out.clear();
-        out.try_reserve_exact(size).map_err(|_| Error::Limit { what: "memory for one object (bytes)", limit: size as u64 })?;
-        out.resize(size, 0);
+        let room = size.saturating_add(SPARE_BYTES);
+        out.try_reserve_exact(room).map_err(|_| Error::Limit { what: "memory for one object (bytes)", limit: size as u64 })?;
+        out.resize(room, 0);
         self.reset();
-        let mut step = self.step(input, out)?;
-        if !step.ended && step.written == size {
-            // The last bytes of the stream make no output: give it one byte of room that it must not use.
-            let rest = self.step(&input[step.consumed..], &mut [0u8; 1])?;
-            step = Inflated { consumed: step.consumed + rest.consumed, written: size + rest.written, ended: rest.ended };
+        let mut all = Inflated { consumed: 0, written: 0, ended: false };
+        while !all.ended && all.written <= size {
+            let step = self.step(&input[all.consumed..], &mut out[all.written..])?;
+            if step.consumed == 0 && step.written == 0 && !step.ended {
+                break;
+            }
+            all = Inflated { consumed: all.consumed + step.consumed, written: all.written + step.written, ended: step.ended };
         }
-        if !step.ended || step.written != size {
+        out.truncate(size);
+        if !all.ended || all.written != size {
             return Err(Error::BadPack(format!("inflated size is not the declared {size} bytes")));
         }
-        Ok(step.consumed)
+        Ok(all.consumed)
     }
 }
 

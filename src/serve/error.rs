@@ -1,6 +1,6 @@
 //! What ends a request, named by whose fault it is. What the peer is shown is [`Error::for_peer`]; `Display` is for the log.
 
-use crate::{base, pack, store};
+use crate::{base, pack, store, walk, wire};
 
 /// A request that did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -24,12 +24,18 @@ pub enum Error {
     /// Pack data is damaged, a peer's or ours.
     #[error(transparent)]
     Pack(#[from] pack::Error),
+    /// A walk went wrong.
+    #[error(transparent)]
+    Walk(walk::Error),
     /// The request was given up.
     #[error(transparent)]
     Cancelled(#[from] base::Cancelled),
     /// Reading from or writing to the peer failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// What it was; the peer has been told already.
+    #[error("{0}")]
+    Told(Box<Error>),
     /// A fault of ours.
     #[error("bug: {0}")]
     Bug(String),
@@ -40,7 +46,7 @@ impl Error {
     pub fn for_peer(&self) -> Option<String> {
         match self {
             Self::Protocol(what) | Self::Refused(what) | Self::Limit(what) => Some(what.clone()),
-            Self::HungUp | Self::Cancelled(_) | Self::Io(_) => None,
+            Self::HungUp | Self::Cancelled(_) | Self::Io(_) | Self::Told(_) => None,
             Self::Pack(pack::Error::BadPack(what)) => Some(what.clone()),
             Self::Pack(pack::Error::Limit { what, limit }) => Some(format!("{what} exceeds the limit of {limit}")),
             Self::Pack(pack::Error::Missing(id)) => Some(format!("the repository lacks object {id}; tell its administrator")),
@@ -48,7 +54,29 @@ impl Error {
             Self::Pack(_) | Self::Store(_) => {
                 Some("the repository cannot be read or written; tell its administrator, whose log says more".to_owned())
             }
+            Self::Walk(_) => Some("the repository is damaged; tell its administrator, whose log says more".to_owned()),
             Self::Bug(_) => Some("internal error; tell the administrator, whose log says more".to_owned()),
+        }
+    }
+}
+
+impl From<walk::Error> for Error {
+    fn from(err: walk::Error) -> Self {
+        match err {
+            walk::Error::Pack(err) => Self::Pack(err),
+            walk::Error::Cancelled(err) => Self::Cancelled(err),
+            err => Self::Walk(err),
+        }
+    }
+}
+
+impl From<wire::Error> for Error {
+    fn from(err: wire::Error) -> Self {
+        match err {
+            wire::Error::Protocol(what) => Self::Protocol(what),
+            wire::Error::Limit { what, limit } => Self::Limit(format!("too many {what}: at most {limit}")),
+            wire::Error::HungUp => Self::HungUp,
+            wire::Error::Io(err) => Self::Io(err),
         }
     }
 }

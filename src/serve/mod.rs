@@ -3,11 +3,13 @@
 //! upload-pack and receive-pack are named from the server's side: the first sends a pack to a client
 //! that fetches, the second takes one from a client that pushes.
 
+mod attend;
 mod error;
 mod gate;
 mod receive_pack;
 mod session;
 mod upload_pack;
+mod visible;
 
 pub use error::Error;
 pub use gate::{EditKind, Gate, OpenGate, Proposal, ProposedEdit, Verdict, Visibility};

@@ -59,6 +59,10 @@ pub struct Options {
     pub keepalive_ms: u64,
     /// Bounds of a push.
     pub ingest: IngestLimits,
+    /// This session's id, advertised where `transfer.advertiseSID` says so.
+    pub session_id: Option<String>,
+    /// What the client calls the repository: told when a push makes it.
+    pub repository_name: Option<String>,
     /// The name that stands in reflogs: `Name <mail>`.
     pub identity: bstr::BString,
 }
@@ -71,7 +75,9 @@ impl Default for Options {
             advertise_only: false,
             wants: Wants::Git,
             keepalive_ms: limits::KEEPALIVE_MS,
-            ingest: IngestLimits { pack_bytes_max: 0, objects_max: u32::MAX, object_bytes_max: u64::MAX, threads: 0 },
+            ingest: IngestLimits::default(),
+            session_id: None,
+            repository_name: None,
             identity: "packmule <packmule@localhost>".into(),
         }
     }

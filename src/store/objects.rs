@@ -1,8 +1,8 @@
 //! Object directories and their alternates into one view that implements [`Objects`].
 //!
 //! Source: gitrepository-layout, "objects". Packs are looked in before loose objects, our own before those of
-//! alternates, new ones before old ones, and the pack of the last hit before all. A pack that cannot be opened
-//! is left out with a warning.
+//! alternates, big ones before small ones, always in the same order. A pack that cannot be opened is left out with
+//! a warning.
 //! Stock `git gc` may run beside: packs that it removes stay readable (they are mapped), and when an object is
 //! found nowhere and the folder of packs has changed, the packs that came are added behind the others.
 //! Limits: a loose object that is packed and pruned after it was located is found again only by locating it again.
@@ -32,7 +32,6 @@ pub struct ObjectStore {
     newest: AtomicUsize,
     /// Per folder, when it was changed last before it was listed; `None` when that does not tell enough.
     listed: Mutex<Vec<Option<SystemTime>>>,
-    last_hit: AtomicUsize,
 }
 
 impl ObjectStore {
@@ -60,7 +59,7 @@ impl ObjectStore {
     fn from_parts(hash: gix_hash::Kind, dirs: Vec<PathBuf>, packs: Vec<Arc<PackFile>>, listed: Vec<Option<SystemTime>>) -> Self {
         let mut generations = [const { OnceLock::new() }; GENERATIONS_MAX];
         generations[0] = OnceLock::from(packs);
-        Self { hash, dirs, generations, newest: AtomicUsize::new(0), listed: Mutex::new(listed), last_hit: AtomicUsize::new(0) }
+        Self { hash, dirs, generations, newest: AtomicUsize::new(0), listed: Mutex::new(listed) }
     }
 
     /// The same view with `pack` behind the others, whose numbers stay.
@@ -77,15 +76,8 @@ impl ObjectStore {
     }
 
     fn locate_packed(&self, id: &oid) -> Option<Location> {
-        let packs = self.packs();
-        let last = self.last_hit.load(Ordering::Relaxed);
-        let hit = |pack: usize| packs.get(pack)?.find(id).map(|entry| Location::Packed { pack: pack as u32, entry });
-        if let Some(found) = hit(last) {
-            return Some(found);
-        }
-        let (pack, found) = (0..packs.len()).filter(|pack| *pack != last).find_map(|pack| Some((pack, hit(pack)?)))?;
-        self.last_hit.store(pack, Ordering::Relaxed);
-        Some(found)
+        // Always in this order: an object that lies in several packs must have one place, or it would go out twice.
+        self.packs().iter().enumerate().find_map(|(pack, file)| Some(Location::Packed { pack: pack as u32, entry: file.find(id)? }))
     }
 
     fn has_loose(&self, id: &oid) -> bool {
@@ -124,7 +116,7 @@ fn changed(dir: &Path) -> Option<SystemTime> {
     SystemTime::now().duration_since(changed).is_ok_and(|age| age > CLOCK_STEP).then_some(changed)
 }
 
-/// Open the packs in `dir` that are not among `packs` and add them, newest first.
+/// Open the packs in `dir` that are not among `packs` and add them, biggest first: fewest are asked in vain.
 fn open_new(dir: &Path, packs: &mut Vec<Arc<PackFile>>, hash: gix_hash::Kind) {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -136,16 +128,16 @@ fn open_new(dir: &Path, packs: &mut Vec<Arc<PackFile>>, hash: gix_hash::Kind) {
             continue;
         }
         // git writes the index last: without a pack beside it, it is being removed.
-        let Ok(modified) = dir.join(format!("{name}.pack")).metadata().and_then(|meta| meta.modified()) else { continue };
-        found.push((std::cmp::Reverse(modified), name.to_owned()));
-    }
-    found.sort();
-    for (_, name) in found {
-        match open_pack(dir, &name, hash) {
-            Ok(pack) => packs.push(Arc::new(pack)),
-            Err(err) => tracing::warn!(pack = %dir.join(&name).display(), error = %err, "ignoring a pack that cannot be opened"),
+        if !dir.join(format!("{name}.pack")).exists() {
+            continue;
+        }
+        match open_pack(dir, name, hash) {
+            Ok(pack) => found.push(Arc::new(pack)),
+            Err(err) => tracing::warn!(pack = %dir.join(name).display(), error = %err, "ignoring a pack that cannot be opened"),
         }
     }
+    found.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.name().cmp(b.name())));
+    packs.extend(found);
 }
 
 /// Open the pack called `name` (`pack-…` without ending) in the folder `dir`.

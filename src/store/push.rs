@@ -90,6 +90,11 @@ impl Push {
         todo!()
     }
 
+    /// How many packs of [`Push::view`] were there before: those with greater numbers are this push's.
+    pub fn base_packs(&self) -> u32 {
+        todo!()
+    }
+
     /// Make the objects permanent and durable, then edit the refs, durably, then publish a staged repository.
     ///
     /// Every edit requires its old value under lock. When this returns, what the results call done is on disk.

@@ -109,7 +109,13 @@ impl Repository {
             settings: self.settings.clone(),
             shallow: Arc::new(self.shallow()?),
             hash: self.hash,
+            work_tree: self.has_work_tree(),
         })
+    }
+
+    /// As git guesses where `core.bare` is not set: a folder called `.git` lies within a work tree.
+    fn has_work_tree(&self) -> bool {
+        self.git_dir != self.common_dir || !self.settings.bare.unwrap_or_else(|| self.git_dir.file_name() != Some(".git".as_ref()))
     }
 
     fn shallow(&self) -> Result<Vec<ObjectId>, Error> {

@@ -1,1 +1,32 @@
-//! walk
+//! Questions about reachability: which commits are common, which objects go out, is a push whole, is it a fast-forward.
+//!
+//! | file | turns what into what |
+//! |---|---|
+//! | `visible` | a view's refs and a gate's answer into [`VisibleRefs`]: the only way in which refs are seen here and in `serve` |
+//! | `commit`, `tree` | bytes into a commit's links, a tree's entries |
+//! | `commits` | ids into a table of commits; wants and haves into painted history |
+//! | `cover` | a tree, and one that is covered already, into the objects between them |
+//! | `want_have` | wants and haves into an [`crate::pack::ObjectSet`] |
+//! | `negotiate` | haves into acknowledgements |
+//! | `reach` | ids and tips into "reachable or not"; fast-forward |
+//! | `connectivity` | the new tips of a push into "whole or not" |
+
+mod commit;
+mod commits;
+mod connectivity;
+mod cover;
+mod error;
+mod negotiate;
+mod peel;
+mod reach;
+mod tree;
+mod visible;
+mod want_have;
+
+pub use connectivity::check_connected;
+pub use error::Error;
+pub use negotiate::{Common, Negotiation};
+pub use peel::peel;
+pub use reach::{find_unreachable, is_ancestor};
+pub use visible::{VisibleHead, VisibleRef, VisibleRefs};
+pub use want_have::{FetchSides, find_objects};

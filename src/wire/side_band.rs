@@ -77,6 +77,11 @@ impl<W: Write> SideBand<W> {
         Ok(())
     }
 
+    /// The writer beneath, for packets outside of any band; nothing may be pending.
+    pub fn inner(&mut self) -> &mut W {
+        &mut self.out
+    }
+
     /// Send what is pending and give the writer back.
     pub fn finish(mut self) -> Result<W> {
         self.send_pending()?;

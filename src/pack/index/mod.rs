@@ -1,0 +1,355 @@
+//! A stream of pack bytes into a checked pack with its `.idx` and `.rev`.
+//!
+//! Source: gitformat-pack; gitprotocol-pack, "Packfile Data". Two passes, as in git's index-pack:
+//!
+//! | file | turns what into what |
+//! |---|---|
+//! | `window` | the peer's bytes into parsed, hashed and written ones, through one buffer |
+//! | `receive` | first pass: the stream into a file and a table; whole objects get their ids |
+//! | `table` | what is remembered of each entry |
+//! | `forest` | links to bases into lists of children |
+//! | `source` | entries of the file back into memory |
+//! | `resolve` | second pass: deltas into ids, depth first on several threads |
+//! | `thin` | a thin pack into a whole one: missing bases are appended |
+//! | `write_idx` | the table into `.idx` and `.rev` |
+//! | `landing` | temporary files into synced ones under their names, or into nothing |
+//!
+//! Memory: 45 bytes for each entry (SHA-1), a window of 256 KiB, and at most
+//! [`RESOLVE_BYTES_HELD_MAX`] of objects under their deltas plus one base and its result.
+//! Every object's bytes pass through `receive` or `resolve` once: the place for checks of what they say. A pack with the
+//! same object twice is refused, as git's `--strict` does. That an object is stored already, with other bytes, is not looked at yet.
+
+mod forest;
+mod landing;
+mod receive;
+mod resolve;
+mod source;
+mod table;
+mod thin;
+mod window;
+mod write_idx;
+
+use super::{Decoder, Error, Kind, Objects};
+use crate::base::limits::RESOLVE_BYTES_HELD_MAX;
+use crate::base::{Cancel, Progress};
+use forest::Forest;
+use gix_hash::oid;
+use landing::Landing;
+use receive::Received;
+use resolve::Job;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use table::{Ids, Table};
+use thin::FindBase;
+
+/// Bounds of one ingestion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IngestLimits {
+    /// Pack bytes taken from the peer; 0: no limit.
+    pub pack_bytes_max: u64,
+    /// Objects in one pack.
+    pub objects_max: u32,
+    /// Bytes of one inflated object.
+    pub object_bytes_max: u64,
+    /// Bytes of all objects inflated, deltas and what they make included; 0: by the size of the pack
+    /// ([`INFLATED_BYTES_FREE`](crate::base::limits::INFLATED_BYTES_FREE)).
+    pub inflated_bytes_max: u64,
+    /// Threads that resolve deltas; 0: one per core.
+    pub threads: usize,
+}
+
+impl Default for IngestLimits {
+    /// As git: whatever fits, on all cores.
+    fn default() -> Self {
+        Self { pack_bytes_max: 0, objects_max: u32::MAX, object_bytes_max: u64::MAX, inflated_bytes_max: 0, threads: 0 }
+    }
+}
+
+/// A pack that now lies in a folder, complete and synced to disk.
+#[derive(Clone, Debug)]
+pub struct Ingested {
+    /// `pack-…` without ending; `None` when the pack had no objects and nothing was kept.
+    pub name: Option<String>,
+    /// Objects received, bases added to a thin pack not counted.
+    pub objects: u32,
+    /// Bytes received.
+    pub bytes: u64,
+}
+
+/// Read one pack from `input` into `folder` as `pack-<trailer>.pack`, `.rev` and `.idx`, synced to disk.
+///
+/// `input` is read to the pack's trailer; bytes behind it that come with the same read are refused. Deltas of a thin
+/// pack find their bases in `bases`. On an error nothing stays in `folder`. [`Error::BadPack`] and [`Error::Limit`] are
+/// the peer's fault, in git's words where it has some.
+pub fn ingest(
+    input: &mut (dyn Read + Send),
+    folder: &Path,
+    bases: &dyn Objects,
+    limits: &IngestLimits,
+    progress: &Progress,
+    cancel: &Cancel,
+) -> Result<Ingested, Error> {
+    ingest_holding(input, folder, bases, limits, RESOLVE_BYTES_HELD_MAX, progress, cancel)
+}
+
+fn ingest_holding(
+    input: &mut (dyn Read + Send),
+    folder: &Path,
+    bases: &dyn Objects,
+    limits: &IngestLimits,
+    held_bytes_max: u64,
+    progress: &Progress,
+    cancel: &Cancel,
+) -> Result<Ingested, Error> {
+    let mut landing = Landing::new(folder);
+    let pack = landing.create("pack")?;
+    let hash = bases.hash_kind();
+    let received = receive::receive(input, &pack, hash, limits, progress, cancel)?;
+    let objects = received.table.len() as u32;
+    let bytes = received.end + hash.len_in_bytes() as u64;
+    if objects == 0 {
+        return Ok(Ingested { name: None, objects, bytes });
+    }
+    let mut trailer = received.trailer;
+    let mut decoder = Decoder::new(bases, BASE_CACHE_BYTES);
+    let mut find_base = |id: &oid| Ok(decoder.find(id)?.map(|(kind, object)| (kind, object.to_vec())));
+    let (table, end) = resolve(&pack, received, &mut find_base, limits, held_bytes_max, progress, cancel)?;
+    if table.len() != objects as usize {
+        trailer = thin::rewrite_trailer(&pack, hash, table.len() as u32, end)?;
+    }
+    cancel.check()?;
+    let (rev, idx) = (landing.create("rev")?, landing.create("idx")?);
+    write_idx::write_indexes(&table, &trailer, &idx, &rev)?;
+    drop(table);
+    let name = landing.keep(&trailer, [(&pack, "pack"), (&rev, "rev"), (&idx, "idx")])?;
+    Ok(Ingested { name: Some(name), objects, bytes })
+}
+
+/// Give every delta its id, with bases appended to `pack` where it is thin: all entries, and where the last one ends.
+fn resolve(
+    pack: &File,
+    received: Received,
+    find_base: &mut FindBase<'_>,
+    limits: &IngestLimits,
+    held_bytes_max: u64,
+    progress: &Progress,
+    cancel: &Cancel,
+) -> Result<(Table, u64), Error> {
+    let Received { mut table, by_base, deltas, trailer, end, inflated_bytes_max } = received;
+    if deltas == 0 {
+        return Ok((table, end));
+    }
+    let hash = trailer.kind();
+    let phase = progress.begin("Resolving deltas", deltas);
+    let forest = Forest::new(&table, by_base);
+    let ids = std::mem::replace(&mut table.ids, Ids::new(hash));
+    let job = Job {
+        file: pack,
+        hash,
+        table: &table,
+        ids: Mutex::new(ids),
+        forest: &forest,
+        end,
+        object_bytes_max: limits.object_bytes_max,
+        inflated_bytes_max,
+        held_bytes_max,
+        phase: &phase,
+        cancel,
+        resolved: AtomicU64::new(0),
+        remade_bytes: AtomicU64::new(0),
+        oversize: Mutex::new(()),
+    };
+    let threads = if limits.threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { limits.threads };
+    job.run(threads, deltas)?;
+    let (appended, end) =
+        if job.resolved.load(Ordering::Relaxed) < deltas { thin::append_bases(&job, find_base)? } else { (Table::new(hash), end) };
+    let unresolved = deltas - job.resolved.load(Ordering::Relaxed);
+    if unresolved != 0 {
+        let s = if unresolved == 1 { "" } else { "s" };
+        return Err(Error::BadPack(format!("pack has {unresolved} unresolved delta{s}")));
+    }
+    phase.finish();
+    table.ids = job.ids.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    table.append(&appended);
+    if table.len() > table::ENTRIES_MAX as usize {
+        return Err(Error::Limit { what: "number of objects in the pack", limit: table::ENTRIES_MAX.into() });
+    }
+    Ok((table, end))
+}
+
+/// Bases of a thin pack are near each other: older and newer states of the same files.
+const BASE_CACHE_BYTES: usize = 16 << 20;
+/// For a [`resolve::Worker`] that has no others to stop for.
+static RUN_ON: AtomicBool = AtomicBool::new(false);
+
+/// The hasher of an object of this type and size, before its first byte.
+fn object_hasher(hash: gix_hash::Kind, kind: Kind, size: u64) -> gix_hash::Hasher {
+    let mut hasher = gix_hash::hasher(hash);
+    hasher.update(&gix_object::encode::loose_header(kind, size));
+    hasher
+}
+
+fn bad_object(at: u64, what: &str) -> Error {
+    Error::BadPack(format!("pack has bad object at offset {at}: {what}"))
+}
+
+fn twice(id: &oid) -> Error {
+    Error::BadPack(format!("The same object {id} appears twice in the pack"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Deflater, Location, PackFile, write_entry_header, write_ofs_distance};
+    use super::*;
+    use gix_hash::{Kind::Sha1, ObjectId};
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    struct Nothing;
+
+    impl Objects for Nothing {
+        fn hash_kind(&self) -> gix_hash::Kind {
+            Sha1
+        }
+        fn packs(&self) -> &[Arc<PackFile>] {
+            &[]
+        }
+        fn locate(&self, _: &oid) -> Result<Option<Location>, Error> {
+            Ok(None)
+        }
+        fn read_loose(&self, _: &oid, _: &mut Vec<u8>) -> Result<Option<Kind>, Error> {
+            Ok(None)
+        }
+    }
+
+    /// For each object of the pack: which one its delta is against (by its number here), and whether that is named by id.
+    type Plan = Vec<Option<(usize, bool)>>;
+
+    /// Object 0 is one kilobyte; each other is its base with its own number behind it, or only its number.
+    fn objects(plan: &Plan) -> Vec<Vec<u8>> {
+        let mut objects: Vec<Vec<u8>> = vec![];
+        for (at, base) in plan.iter().enumerate() {
+            let mut object = base.map_or_else(|| vec![b'x'; 1000], |(base, _)| objects[base].clone());
+            object.extend_from_slice(&(at as u32).to_be_bytes());
+            objects.push(object);
+        }
+        objects
+    }
+
+    fn id(object: &[u8]) -> ObjectId {
+        let mut hasher = object_hasher(Sha1, Kind::Blob, object.len() as u64);
+        hasher.update(object);
+        hasher.try_finalize().expect("no collision")
+    }
+
+    fn push_size(mut size: usize, out: &mut Vec<u8>) {
+        while size > 0x7f {
+            out.push(size as u8 | 0x80);
+            size >>= 7;
+        }
+        out.push(size as u8);
+    }
+
+    /// Copies the base whole and adds the last four bytes of `object`.
+    fn delta(base: &[u8], object: &[u8]) -> Vec<u8> {
+        let mut delta = vec![];
+        push_size(base.len(), &mut delta);
+        push_size(object.len(), &mut delta);
+        delta.extend_from_slice(&[0x80 | 0x30, base.len() as u8, (base.len() >> 8) as u8, 4]);
+        delta.extend_from_slice(&object[object.len() - 4..]);
+        delta
+    }
+
+    /// Deltas that name their base by id come in backward order behind all others: their base is mostly still to come.
+    fn pack(plan: &Plan) -> Vec<u8> {
+        let objects = objects(plan);
+        let mut pack = b"PACK\0\0\0\x02".to_vec();
+        pack.extend_from_slice(&(plan.len() as u32).to_be_bytes());
+        let mut offsets = vec![0; plan.len()];
+        let by_id = |at: &usize| matches!(plan[*at], Some((_, true)));
+        let order: Vec<_> = (0..plan.len()).rev().filter(by_id).chain((0..plan.len()).filter(|at| !by_id(at))).collect();
+        for at in order {
+            offsets[at] = pack.len();
+            let data = match plan[at] {
+                None => objects[at].clone(),
+                Some((base, _)) => delta(&objects[base], &objects[at]),
+            };
+            match plan[at] {
+                None => write_entry_header(3, data.len() as u64, &mut pack),
+                Some((base, named)) if named || offsets[base] == 0 => {
+                    write_entry_header(7, data.len() as u64, &mut pack);
+                    pack.extend_from_slice(id(&objects[base]).as_slice());
+                }
+                Some((base, _)) => {
+                    write_entry_header(6, data.len() as u64, &mut pack);
+                    write_ofs_distance((offsets[at] - offsets[base]) as u64, &mut pack);
+                }
+            }
+            Deflater::new(1).whole(&data, &mut pack).expect("into memory");
+        }
+        let mut hasher = gix_hash::hasher(Sha1);
+        hasher.update(&pack);
+        pack.extend_from_slice(hasher.try_finalize().expect("no collision").as_slice());
+        pack
+    }
+
+    fn take(pack: &[u8], threads: usize, inflated_bytes_max: u64, held_bytes_max: u64) -> Result<Vec<ObjectId>, Error> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let limits = IngestLimits { pack_bytes_max: 0, objects_max: u32::MAX, object_bytes_max: 1 << 20, inflated_bytes_max, threads };
+        let (progress, cancel) = (Progress::new(), Cancel::new());
+        let taken = ingest_holding(&mut &*pack, folder.path(), &Nothing, &limits, held_bytes_max, &progress, &cancel);
+        if taken.is_err() {
+            assert_eq!(folder.path().read_dir().expect("a folder").count(), 0, "nothing stays after an error");
+        }
+        let path = folder.path().join(taken?.name.expect("not empty") + ".idx");
+        let index = gix_pack::index::File::at(path, Sha1).expect("an index");
+        Ok(index.iter().map(|entry| entry.oid).collect())
+    }
+
+    fn plans() -> impl Strategy<Value = Plan> {
+        prop::collection::vec((any::<u16>(), 0u8..8), 1..80).prop_map(|choices| {
+            let base = |(at, (choice, how)): (usize, &(u16, u8))| match (at, how) {
+                (0, _) | (_, 0) => None,
+                // Mostly one of the last three, so that chains get long and bushy.
+                (_, 1..6) => Some((at - 1 - usize::from(choice % 3).min(at - 1), choice & 0x100 != 0)),
+                _ => Some((usize::from(*choice) % at, choice & 0x100 != 0)),
+            };
+            choices.iter().enumerate().map(base).collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn any_forest_of_deltas_is_resolved_however_little_may_be_held(plan in plans(), threads in 1usize..4) {
+            let mut want: Vec<_> = objects(&plan).iter().map(|object| id(object)).collect();
+            want.sort_unstable();
+            let pack = pack(&plan);
+            for held_bytes_max in [0, 2500, 1 << 20] {
+                prop_assert_eq!(&take(&pack, threads, 0, held_bytes_max).expect("a good pack"), &want);
+            }
+        }
+    }
+
+    /// A chain on each of whose objects one more delta hangs. Both are named by id, and the chain's comes first.
+    fn comb(teeth: usize) -> Plan {
+        let mut plan = vec![None];
+        for _ in 0..teeth {
+            let spine = plan.len() - 1;
+            plan.extend([Some((spine, true)), Some((spine, true))]);
+        }
+        plan
+    }
+
+    #[test]
+    fn objects_made_anew_again_and_again_end_in_a_refusal() {
+        let pack = pack(&comb(300));
+        assert_eq!(take(&pack, 1, 0, 0).expect("within bounds").len(), 601);
+        let err = take(&pack, 1, 2_000_000, 0).map(|ids| ids.len()).expect_err("too much work");
+        assert_eq!(err.to_string(), "work on objects too large to hold, in bytes exceeds the limit of 2000000");
+        assert_eq!(take(&pack, 1, 2_000_000, 1 << 20).expect("nothing is dropped").len(), 601);
+    }
+}

@@ -1,0 +1,255 @@
+//! The commands of a push, and everything that may speak against each.
+//!
+//! In order: the name, the object, what it does to the value that the client named as old, the repository's own
+//! settings (git's `receive-pack.c`: `update`), the links of what was pushed, the gate. Nothing is locked here: the
+//! transaction later requires exactly the old values that were judged.
+
+use super::{Conversation, Error};
+use crate::base::{FastMap, Progress, span};
+use crate::pack::{Decoder, Kind, Location};
+use crate::serve::attend::attend;
+use crate::serve::visible::is_hidden;
+use crate::serve::{EditKind, Proposal, ProposedEdit, Verdict};
+use crate::store::{DenyCurrent, Head, Push, RefEdit, Snapshot, Target};
+use crate::walk::{check_connected, is_ancestor};
+use crate::{base, pack, walk};
+use bstr::{BString, ByteSlice};
+use gix_hash::ObjectId;
+
+/// One command and what is known of it.
+pub(super) struct Command {
+    /// As the client named it.
+    pub name: BString,
+    /// The ref that changes: where a symbolic one leads.
+    pub resolved: BString,
+    pub old: ObjectId,
+    pub new: ObjectId,
+    pub kind: EditKind,
+    /// Nothing speaks against it, or what does.
+    pub result: Result<(), String>,
+    /// The same edit as this other command, through another name.
+    pub same_as: Option<usize>,
+    /// For the pusher, although it may happen.
+    pub warning: Option<String>,
+}
+
+impl Command {
+    /// Whether the transaction has to do something for it.
+    pub fn needs_edit(&self) -> bool {
+        self.result.is_ok() && self.same_as.is_none() && !(self.old.is_null() && self.new.is_null())
+    }
+
+    /// As an edit of the store.
+    pub fn edit(&self) -> RefEdit {
+        RefEdit { name: self.resolved.clone(), old: self.old, new: self.new, message: "push".into() }
+    }
+
+    fn refuse(&mut self, why: impl Into<String>) {
+        if self.result.is_ok() {
+            self.result = Err(why.into());
+        }
+    }
+
+    fn is_deletion(&self) -> bool {
+        self.new.is_null()
+    }
+}
+
+/// Judge every command of the request.
+pub(super) fn judge(conversation: &mut Conversation<'_>, push: &Push) -> Result<Vec<Command>, Error> {
+    let view = push.view();
+    let mut commands: Vec<Command> = conversation.request.commands.iter().map(|command| resolve(view, command)).collect();
+    refuse_doubles(&mut commands);
+    let mut decoder = Decoder::new(&**view.objects(), 4 << 20);
+    let base_packs = push.base_packs();
+    let is_new = |location: &Location| matches!(location, Location::Packed { pack, .. } if *pack >= base_packs);
+    for command in commands.iter_mut().filter(|command| command.result.is_ok()) {
+        check_name(view, command);
+        if command.result.is_ok() {
+            check_objects(view, &mut decoder, command, conversation.cancel)?;
+            check_settings(view, command);
+        }
+    }
+    check_links(conversation, view, &mut commands, &is_new)?;
+    ask_gate(conversation, view, &mut commands);
+    Ok(commands)
+}
+
+fn resolve(view: &Snapshot, command: &crate::wire::PushCommand) -> Command {
+    let mut resolved = command.name.clone();
+    for _ in 0..base::limits::SYMREF_DEPTH_MAX {
+        match view.refs().find(resolved.as_bstr()).map(|entry| entry.target) {
+            Some(Target::Symbolic(target)) => resolved = target.into(),
+            _ => break,
+        }
+    }
+    let kind = match (command.old.is_null(), command.new.is_null()) {
+        (_, true) => EditKind::Delete,
+        (true, false) => EditKind::Create,
+        (false, false) => EditKind::Rewind, // until shown to be a fast-forward
+    };
+    Command { name: command.name.clone(), resolved, old: command.old, new: command.new, kind, result: Ok(()), same_as: None, warning: None }
+}
+
+/// One ref may be named twice only through a symbolic ref and with the same values.
+fn refuse_doubles(commands: &mut [Command]) {
+    let mut first: FastMap<BString, usize> = FastMap::default();
+    for at in 0..commands.len() {
+        let Some(&other) = first.get(&commands[at].resolved) else {
+            first.insert(commands[at].resolved.clone(), at);
+            continue;
+        };
+        if commands[at].name == commands[other].name {
+            let why = format!("multiple updates for ref '{}' not allowed", commands[at].name);
+            commands[at].refuse(why.clone());
+            commands[other].refuse(why);
+        } else if (commands[at].old, commands[at].new) == (commands[other].old, commands[other].new) {
+            commands[at].same_as = Some(other);
+        } else {
+            commands[at].refuse("inconsistent aliased update");
+            commands[other].refuse("inconsistent aliased update");
+        }
+    }
+}
+
+fn check_name(view: &Snapshot, command: &mut Command) {
+    let rest = command.resolved.strip_prefix(b"refs/");
+    // Below `refs/` a single component is enough, as git has it; such a ref can only be deleted.
+    let valid = rest.is_some_and(|rest| {
+        gix_validate::reference::name(command.resolved.as_bstr()).is_ok() && (command.is_deletion() || rest.contains(&b'/'))
+    });
+    if !valid {
+        command.refuse("funny refname");
+    } else if is_hidden(command.resolved.as_bstr(), &view.settings().receive_hide_refs) {
+        command.refuse(if command.is_deletion() { "deny deleting a hidden ref" } else { "deny updating a hidden ref" });
+    }
+}
+
+/// The objects named must be there and fit the ref; old and new decide what the command is.
+fn check_objects(view: &Snapshot, decoder: &mut Decoder<'_>, command: &mut Command, cancel: &base::Cancel) -> Result<(), Error> {
+    if command.is_deletion() {
+        if view.refs().find(command.resolved.as_bstr()).is_none() && command.old.is_null() {
+            command.warning = Some(format!("deleting a nonexistent ref '{}'", command.name));
+        }
+        return Ok(());
+    }
+    let kind_of = |decoder: &mut Decoder<'_>, id: &ObjectId| -> Result<Option<Kind>, pack::Error> {
+        decoder.objects().locate(id)?.map(|location| decoder.kind(&location)).transpose()
+    };
+    let Some(new_kind) = kind_of(decoder, &command.new)? else {
+        command.refuse("bad pack: it lacks the object that the ref is to name");
+        return Ok(());
+    };
+    if command.resolved.starts_with(b"refs/heads/") && new_kind != Kind::Commit {
+        command.refuse(format!("a branch must name a commit, not a {new_kind}"));
+        return Ok(());
+    }
+    if command.kind == EditKind::Rewind && new_kind == Kind::Commit && kind_of(decoder, &command.old)? == Some(Kind::Commit) {
+        let objects = &**view.objects();
+        match is_ancestor(objects, view.shallow(), command.old, command.new, cancel) {
+            Ok(true) => command.kind = EditKind::Update,
+            Ok(false) => {}
+            Err(walk::Error::Pack(pack::Error::Missing(_))) => command.refuse("missing necessary objects"),
+            Err(err) => return Err(err.into()),
+        }
+    }
+    Ok(())
+}
+
+/// `receive.deny*`.
+fn check_settings(view: &Snapshot, command: &mut Command) {
+    let settings = view.settings();
+    let is_head = matches!(view.head(), Head::Symbolic(name, _) if *name == command.resolved);
+    if command.is_deletion() {
+        if settings.deny_deletes && command.resolved.starts_with(b"refs/heads/") {
+            command.refuse("deletion prohibited");
+        }
+        match settings.deny_delete_current {
+            _ if !is_head || command.old.is_null() => {}
+            DenyCurrent::Ignore => {}
+            DenyCurrent::Warn => command.warning = Some("deleting the current branch".to_owned()),
+            DenyCurrent::Refuse | DenyCurrent::UpdateInstead => command.refuse("deletion of the current branch prohibited"),
+        }
+        return;
+    }
+    if is_head && view.has_work_tree() {
+        match settings.deny_current_branch {
+            DenyCurrent::Ignore => {}
+            DenyCurrent::Warn => command.warning = Some("updating the current branch".to_owned()),
+            DenyCurrent::Refuse => command.refuse("branch is currently checked out"),
+            DenyCurrent::UpdateInstead => {
+                command.refuse("receive.denyCurrentBranch=updateInstead needs a work tree, which this server never touches")
+            }
+        }
+    }
+    if settings.deny_non_fast_forwards && command.kind == EditKind::Rewind && command.resolved.starts_with(b"refs/heads/") {
+        command.refuse("non-fast-forward");
+    }
+}
+
+/// Everything that new values reach must be there: asked for all commands at once, and one by one only when that fails.
+fn check_links(
+    conversation: &mut Conversation<'_>,
+    view: &Snapshot,
+    commands: &mut [Command],
+    is_new: &(dyn Fn(&Location) -> bool + Sync),
+) -> Result<(), Error> {
+    let _span = tracing::debug_span!(span::CONNECTIVITY).entered();
+    let tips: Vec<ObjectId> = commands.iter().filter(|c| c.result.is_ok() && !c.is_deletion()).map(|c| c.new).collect();
+    if tips.is_empty() {
+        return Ok(());
+    }
+    let (progress, cancel) = (Progress::new(), conversation.cancel);
+    let quiet = conversation.request.capabilities.has("quiet");
+    let keepalive_ms = conversation.options.keepalive_ms;
+    let connected = |tips: &[ObjectId], progress: &Progress| {
+        let phase = progress.begin("Checking connectivity", 0);
+        let mut known = view.refs().iter().filter_map(|entry| entry.id);
+        let outcome = check_connected(&**view.objects(), view.shallow(), tips, &mut known, is_new, &phase, cancel);
+        phase.finish();
+        outcome
+    };
+    // git is silent about this step; so is a fast one here: text is only taken while waiting.
+    let whole: Result<(), Error> =
+        attend(&mut conversation.bands, &Progress::new(), quiet, keepalive_ms, cancel, || connected(&tips, &progress));
+    match whole {
+        Ok(()) => return Ok(()),
+        Err(err @ (Error::Cancelled(_) | Error::Io(_))) => return Err(err),
+        Err(err) => tracing::warn!(%err, "a push is not connected"),
+    }
+    for command in commands.iter_mut().filter(|command| command.result.is_ok() && !command.new.is_null()) {
+        match connected(&[command.new], &progress) {
+            Ok(()) => {}
+            Err(walk::Error::Cancelled(err)) => return Err(err.into()),
+            Err(_) => command.refuse("missing necessary objects"),
+        }
+    }
+    Ok(())
+}
+
+fn ask_gate(conversation: &Conversation<'_>, view: &Snapshot, commands: &mut [Command]) {
+    let open: Vec<usize> = (0..commands.len()).filter(|at| commands[*at].result.is_ok()).collect();
+    let edits: Vec<ProposedEdit> = open
+        .iter()
+        .map(|at| &commands[*at])
+        .map(|command| ProposedEdit { name: command.resolved.clone(), old: command.old, new: command.new, kind: command.kind })
+        .collect();
+    if edits.is_empty() {
+        return;
+    }
+    let proposal = Proposal {
+        edits: &edits,
+        push_options: &conversation.request.push_options,
+        view,
+        creates_repository: conversation.repository.is_staged(),
+    };
+    let mut verdicts = conversation.gate.judge(&proposal).into_iter();
+    for at in open {
+        // A gate that answers for too few has not allowed the rest.
+        match verdicts.next() {
+            Some(Verdict::Allow) => {}
+            Some(Verdict::Refuse(why)) => commands[at].refuse(why),
+            None => commands[at].refuse("refused"),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! A push: from the advertisement to the report.
+//!
+//! Source: gitprotocol-pack, "Pushing Data To a Server". The order is: read the commands, take the pack into
+//! quarantine, judge every command, commit what may happen, and only then report: what is called `ok` is on disk.
+
+mod advertise;
+mod judge;
+mod unpack;
+
+use self::judge::{Command, judge};
+use super::visible::visible_refs;
+use super::{Error, Gate, Options, Protocol};
+use crate::base::{Cancel, span};
+use crate::store::{CommitMode, Committed, Push, RefEdit, Repository};
+use crate::wire::{Band, PktReader, PushRequest, RefStatus, SideBand, read_push_request, write_error, write_flush, write_report};
+use bstr::BString;
+use gix_hash::ObjectId;
+use std::io::{Read, Write};
+
+/// What one push did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PushStatistics {
+    /// Objects received.
+    pub objects: u64,
+    /// Pack bytes received.
+    pub pack_bytes: u64,
+    /// Refs that changed: name, old and new value.
+    pub updated: Vec<(BString, ObjectId, ObjectId)>,
+    /// Commands that were refused.
+    pub refused: u64,
+    /// The repository came into being.
+    pub created: bool,
+}
+
+/// Serve one conversation. What the peer must hear, an error included, has been written when this returns.
+///
+/// # Errors
+/// What ended the conversation before its end; the peer has been told what [`Error::for_peer`] gives. Commands that
+/// were refused are no error: they stand in the report.
+pub fn receive_pack(
+    repository: &Repository,
+    gate: &dyn Gate,
+    options: &Options,
+    mut input: impl Read + Send,
+    mut output: impl Write,
+    cancel: &Cancel,
+) -> Result<PushStatistics, Error> {
+    let mut out: &mut dyn Write = &mut output;
+    let input: &mut (dyn Read + Send) = &mut input;
+    match serve(repository, gate, options, PktReader::new(input), &mut *out, cancel) {
+        Ok(statistics) => Ok(statistics),
+        Err(err) => {
+            if let Some(sentence) = err.for_peer() {
+                // The peer may be gone: the error at hand matters more than that it could not be told.
+                let _ = write_error(&mut out, &sentence).and_then(|()| out.flush());
+            }
+            Err(err)
+        }
+    }
+}
+
+fn serve<'a>(
+    repository: &'a Repository,
+    gate: &'a dyn Gate,
+    options: &'a Options,
+    mut reader: PktReader<&mut (dyn Read + Send)>,
+    out: &'a mut (dyn Write + 'a),
+    cancel: &'a Cancel,
+) -> Result<PushStatistics, Error> {
+    if options.advertise_only || !options.stateless {
+        let snapshot = repository.snapshot()?;
+        let refs = visible_refs(&snapshot, gate, &snapshot.settings().receive_hide_refs);
+        let version_1 = options.protocol == Protocol::V1;
+        advertise::advertise(&snapshot, &refs, options, version_1, &mut *out)?;
+    }
+    if options.advertise_only {
+        return Ok(PushStatistics::default());
+    }
+    let Some(request) = read_push_request(&mut reader, repository.hash_kind(), false)? else {
+        return Ok(PushStatistics::default());
+    };
+    let bands = match request.capabilities.has("side-band-64k") {
+        true => SideBand::large(out),
+        false => SideBand::none(out),
+    };
+    let mut conversation = Conversation { repository, gate, options, request, bands, cancel, statistics: PushStatistics::default() };
+    match conversation.push(reader.input()) {
+        Ok(()) => Ok(conversation.statistics),
+        Err(err) => conversation.fail(err),
+    }
+}
+
+/// One client whose commands are known.
+struct Conversation<'a> {
+    repository: &'a Repository,
+    gate: &'a dyn Gate,
+    options: &'a Options,
+    request: PushRequest,
+    bands: SideBand<&'a mut dyn Write>,
+    cancel: &'a Cancel,
+    statistics: PushStatistics,
+}
+
+impl Conversation<'_> {
+    fn push(&mut self, input: &mut (dyn Read + Send)) -> Result<(), Error> {
+        let mut push = self.repository.push()?;
+        if self.request.has_pack()
+            && let Err(err) = unpack::unpack(self, &mut push, input)
+        {
+            return self.refuse_all(err);
+        }
+        let commands = judge(self, &push)?;
+        for warning in commands.iter().filter_map(|command| command.warning.as_deref()) {
+            self.bands.say(Band::Progress, format!("warning: {warning}\n").as_bytes())?;
+        }
+        let statuses = self.commit(push, commands)?;
+        self.report(Ok(()), &statuses)
+    }
+
+    /// Change the refs of every command that nothing speaks against.
+    fn commit(&mut self, push: Push, mut commands: Vec<Command>) -> Result<Vec<RefStatus>, Error> {
+        let atomic = self.request.capabilities.has("atomic");
+        if atomic && commands.iter().any(|command| command.result.is_err()) {
+            for command in commands.iter_mut().filter(|command| command.result.is_ok()) {
+                command.result = Err("atomic push failure".to_owned());
+            }
+        }
+        let chosen: Vec<usize> = (0..commands.len()).filter(|at| commands[*at].needs_edit()).collect();
+        let edits: Vec<RefEdit> = chosen.iter().map(|at| commands[*at].edit()).collect();
+        if !edits.is_empty() {
+            let _span = tracing::debug_span!(span::REF_TRANSACTION, edits = edits.len()).entered();
+            let mode = if atomic { CommitMode::Atomic } else { CommitMode::PerRef };
+            let Committed { results, created } = push.commit(&edits, mode, &self.options.identity)?;
+            for (at, result) in chosen.into_iter().zip(results) {
+                match result {
+                    Ok(()) => self.statistics.updated.push((commands[at].resolved.clone(), commands[at].old, commands[at].new)),
+                    Err(refusal) => commands[at].result = Err(refusal.to_string()),
+                }
+            }
+            self.statistics.created = created;
+        }
+        if let (true, Some(name)) = (self.statistics.created, &self.options.repository_name) {
+            self.bands.say(Band::Progress, format!("created {name}\n").as_bytes())?;
+        }
+        let results: Vec<_> = commands.iter().map(|command| command.result.clone()).collect();
+        self.statistics.refused = results.iter().filter(|result| result.is_err()).count() as u64;
+        Ok(commands
+            .into_iter()
+            .map(|command| {
+                let result = command.same_as.map_or(command.result, |other| results[other].clone());
+                RefStatus { name: command.name, result, resolved: None }
+            })
+            .collect())
+    }
+
+    /// The pack is no good: nothing changes, and the report says why.
+    fn refuse_all(&mut self, err: Error) -> Result<(), Error> {
+        let Some(why) = err.for_peer() else { return Err(err) };
+        let statuses: Vec<_> = self
+            .request
+            .commands
+            .iter()
+            .map(|command| RefStatus { name: command.name.clone(), result: Err("unpacker error".to_owned()), resolved: None })
+            .collect();
+        self.bands.say(Band::Progress, format!("fatal: {why}\n").as_bytes())?;
+        self.report(Err(&why), &statuses)?;
+        self.statistics.refused = statuses.len() as u64;
+        Err(Error::Told(Box::new(err)))
+    }
+
+    fn report(&mut self, unpack: Result<(), &str>, statuses: &[RefStatus]) -> Result<(), Error> {
+        let chosen = &self.request.capabilities;
+        let version_2 = chosen.has("report-status-v2");
+        if version_2 || chosen.has("report-status") {
+            let mut report = vec![];
+            write_report(&mut report, unpack, statuses, version_2)?;
+            self.bands.write_all(&report)?;
+        }
+        self.bands.flush()?;
+        if self.bands.has_bands() {
+            write_flush(self.bands.inner())?;
+            self.bands.inner().flush()?;
+        }
+        Ok(())
+    }
+
+    /// The push came to no end: tell the peer in the way it listens now.
+    fn fail(mut self, err: Error) -> Result<PushStatistics, Error> {
+        if !self.bands.has_bands() || matches!(err, Error::Told(_)) {
+            return Err(err);
+        }
+        if let Some(sentence) = err.for_peer() {
+            let _ = self.bands.say(Band::Error, format!("{sentence}\n").as_bytes());
+        }
+        Err(Error::Told(Box::new(err)))
+    }
+}

@@ -1,0 +1,87 @@
+//! Which objects a client may ask for by id, and which it may be told of.
+//!
+//! git's own rules (`upload-pack.c`: `check_non_tip`): version 2 serves any object; before, tips that were advertised,
+//! and what the settings add. A server that hides refs cannot live with that: with [`Wants::ReachableFromVisible`]
+//! only what visible refs reach may be wanted, or is acknowledged when the client has it. An object that is not
+//! here and one that is hidden get the same answer from the same place.
+
+use super::{Conversation, Error};
+use crate::base::{Cancel, FastSet};
+use crate::serve::{Protocol, Wants};
+use crate::store::Snapshot;
+use crate::walk::{self, VisibleRefs, find_unreachable};
+use gix_hash::ObjectId;
+
+/// Answers whether the client may know that an object is here.
+pub(super) enum MayTell<'a> {
+    /// Every one.
+    Always,
+    /// Those that visible refs reach.
+    Reachable { snapshot: &'a Snapshot, refs: &'a VisibleRefs, tips: FastSet<ObjectId>, cancel: &'a Cancel },
+}
+
+impl MayTell<'_> {
+    /// About `id`, which is here.
+    pub fn ask(&mut self, id: ObjectId) -> Result<bool, walk::Error> {
+        match self {
+            Self::Always => Ok(true),
+            Self::Reachable { tips, .. } if tips.contains(&id) => Ok(true),
+            Self::Reachable { snapshot, refs, tips, cancel } => {
+                let unreachable = find_unreachable(&**snapshot.objects(), snapshot.shallow(), &[id], &mut refs.tips(), cancel)?;
+                let may = unreachable.is_empty();
+                if may {
+                    tips.insert(id);
+                }
+                Ok(may)
+            }
+        }
+    }
+}
+
+/// Refuse wants that this client may not have; otherwise say what it may be told in the negotiation.
+pub(super) fn check_wants<'a>(conversation: &Conversation<'a>, wants: &[ObjectId]) -> Result<MayTell<'a>, Error> {
+    let (snapshot, refs, cancel) = (conversation.snapshot, conversation.refs, conversation.cancel);
+    let objects = &**snapshot.objects();
+    for want in wants {
+        if crate::pack::Objects::locate(objects, want)?.is_none() {
+            return Err(not_our_ref(want));
+        }
+    }
+    let tips: FastSet<ObjectId> = refs.tips().collect();
+    let not_tips: Vec<ObjectId> = wants.iter().copied().filter(|want| !tips.contains(want)).collect();
+    let all_visible = !refs.hides_any();
+    let (any, reachable) = match conversation.options.wants {
+        Wants::ReachableFromVisible => (false, true),
+        Wants::Git => git_rules(conversation),
+    };
+    if let Some(want) = not_tips.first().filter(|_| !any) {
+        let allowed_tip =
+            |want: &ObjectId| snapshot.settings().allow_tip_sha1_in_want && snapshot.refs().iter().any(|entry| entry.id == Some(*want));
+        let left: Vec<ObjectId> = match conversation.options.wants {
+            Wants::Git => not_tips.iter().copied().filter(|want| !allowed_tip(want)).collect(),
+            Wants::ReachableFromVisible => not_tips.clone(),
+        };
+        if !reachable && !left.is_empty() {
+            return Err(not_our_ref(left.first().unwrap_or(want)));
+        }
+        if let Some(want) = find_unreachable(objects, snapshot.shallow(), &left, &mut refs.tips(), cancel)?.first() {
+            return Err(not_our_ref(want));
+        }
+    }
+    Ok(match conversation.options.wants {
+        Wants::ReachableFromVisible if !all_visible => MayTell::Reachable { snapshot, refs, tips, cancel },
+        _ => MayTell::Always,
+    })
+}
+
+/// git's rules as two answers: any object at all, any object that advertised refs reach.
+fn git_rules(conversation: &Conversation<'_>) -> (bool, bool) {
+    let settings = conversation.snapshot.settings();
+    let any = conversation.options.protocol == Protocol::V2 || settings.allow_any_sha1_in_want;
+    // Between two requests of a stateless talk the tips may have moved.
+    (any, settings.allow_reachable_sha1_in_want || conversation.options.stateless)
+}
+
+fn not_our_ref(want: &ObjectId) -> Error {
+    Error::Refused(format!("upload-pack: not our ref {want}"))
+}

@@ -1,0 +1,107 @@
+//! A fetch or clone: from the advertisement to the last byte of the pack.
+//!
+//! Source: gitprotocol-pack, "Fetching Data From a Server"; gitprotocol-v2. Versions 0 and 1 are in `v0`, version 2
+//! in `v2`; both make one [`crate::wire::FetchRequest`], which `send` answers.
+
+mod ls_refs;
+mod may_want;
+mod send;
+mod v0;
+mod v2;
+
+use super::visible::visible_refs;
+use super::{Error, Gate, Options, Protocol};
+use crate::base::Cancel;
+use crate::store::{Repository, Snapshot};
+use crate::walk::VisibleRefs;
+use crate::wire::{Band, PktReader, SideBand, write_error};
+use std::io::{Read, Write};
+
+/// What one request did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FetchStatistics {
+    /// Objects sent.
+    pub objects: u64,
+    /// Pack bytes sent.
+    pub pack_bytes: u64,
+}
+
+/// Serve one conversation. What the peer must hear, an error included, has been written when this returns.
+///
+/// # Errors
+/// What ended the conversation before its end; the peer has been told what [`Error::for_peer`] gives.
+pub fn upload_pack(
+    repository: &Repository,
+    gate: &dyn Gate,
+    options: &Options,
+    mut input: impl Read + Send,
+    mut output: impl Write,
+    cancel: &Cancel,
+) -> Result<FetchStatistics, Error> {
+    let out: &mut dyn Write = &mut output;
+    let snapshot = match repository.snapshot() {
+        Ok(snapshot) => snapshot,
+        Err(err) => return Err(tell(out, err.into(), Voice::Line)),
+    };
+    let refs = visible_refs(&snapshot, gate, &snapshot.settings().upload_hide_refs);
+    let mut conversation = Conversation {
+        snapshot: &snapshot,
+        refs: &refs,
+        options,
+        reader: PktReader::new(&mut input),
+        out,
+        cancel,
+        voice: Voice::Line,
+        statistics: FetchStatistics::default(),
+    };
+    let outcome = match options.protocol {
+        Protocol::V0 | Protocol::V1 => v0::serve(&mut conversation),
+        Protocol::V2 => v2::serve(&mut conversation),
+    };
+    match outcome.and_then(|()| Ok(conversation.out.flush()?)) {
+        Ok(()) => Ok(conversation.statistics),
+        Err(err) => Err(tell(conversation.out, err, conversation.voice)),
+    }
+}
+
+/// How the peer listens at this moment.
+#[derive(Clone, Copy)]
+enum Voice {
+    /// To pkt-lines.
+    Line,
+    /// To bands.
+    Bands,
+    /// To pack bytes alone: there is nothing to say that it could tell from them.
+    Nothing,
+}
+
+/// One client and the view that it is served from.
+struct Conversation<'a> {
+    snapshot: &'a Snapshot,
+    refs: &'a VisibleRefs,
+    options: &'a Options,
+    reader: PktReader<&'a mut dyn Read>,
+    out: &'a mut dyn Write,
+    cancel: &'a Cancel,
+    voice: Voice,
+    statistics: FetchStatistics,
+}
+
+impl Conversation<'_> {
+    fn hash(&self) -> gix_hash::Kind {
+        self.snapshot.hash_kind()
+    }
+}
+
+fn tell(mut out: &mut dyn Write, err: Error, voice: Voice) -> Error {
+    if let Some(sentence) = err.for_peer() {
+        // The peer may be gone: the error at hand matters more than that it could not be told.
+        let _ = match voice {
+            Voice::Line => write_error(&mut out, &sentence),
+            Voice::Bands => SideBand::large(&mut out).say(Band::Error, format!("{sentence}\n").as_bytes()),
+            Voice::Nothing => Ok(()),
+        };
+        let _ = out.flush();
+    }
+    err
+}

@@ -1,0 +1,79 @@
+//! A request and the common objects into a pack on its way to the client.
+
+use super::{Conversation, Error, Voice};
+use crate::base::{Cancel, Progress, span};
+use crate::pack::{ObjectSet, PackPlan, write_pack};
+use crate::serve::attend::attend;
+use crate::store::Snapshot;
+use crate::walk::{FetchSides, VisibleRefs, find_objects};
+use crate::wire::{Band, Bands, FetchRequest, SideBand, write_flush};
+use bstr::BStr;
+use gix_hash::ObjectId;
+use std::io::Write;
+
+/// Find, plan and stream the pack; in bands it ends with a flush packet.
+pub(super) fn send_pack(conversation: &mut Conversation<'_>, request: &FetchRequest, haves: &[ObjectId]) -> Result<(), Error> {
+    let (snapshot, refs, cancel) = (conversation.snapshot, conversation.refs, conversation.cancel);
+    let progress = Progress::new();
+    let mut bands = match request.bands {
+        Bands::Large => SideBand::large(&mut *conversation.out),
+        Bands::Small => SideBand::small(&mut *conversation.out),
+        Bands::None => SideBand::none(&mut *conversation.out),
+    };
+    conversation.voice = if bands.has_bands() { Voice::Bands } else { Voice::Nothing };
+    let quiet = request.no_progress;
+    let plan = attend(&mut bands, &progress, quiet, conversation.options.keepalive_ms, cancel, || {
+        plan(snapshot, refs, request, haves, &progress, cancel)
+    })?;
+    if !quiet {
+        bands.say(Band::Progress, format!("Total {}, reused {}\n", plan.objects(), plan.copied()).as_bytes())?;
+    }
+    let _span = tracing::debug_span!(span::STREAM, objects = plan.objects()).entered();
+    let written = Progress::new().begin("Writing objects", u64::from(plan.objects()));
+    let bytes = write_pack(&**snapshot.objects(), &plan, request.ofs_delta, &mut bands, &written, cancel)?;
+    let in_bands = bands.has_bands();
+    bands.flush()?;
+    bands.finish()?;
+    if in_bands {
+        write_flush(&mut conversation.out)?;
+    }
+    conversation.voice = Voice::Line;
+    conversation.statistics.objects += u64::from(plan.objects());
+    conversation.statistics.pack_bytes += bytes;
+    Ok(())
+}
+
+fn plan(
+    snapshot: &Snapshot,
+    refs: &VisibleRefs,
+    request: &FetchRequest,
+    haves: &[ObjectId],
+    progress: &Progress,
+    cancel: &Cancel,
+) -> Result<PackPlan, Error> {
+    let objects = &**snapshot.objects();
+    let tags = if request.include_tag { annotated_tags(snapshot, refs)? } else { vec![] };
+    let set: ObjectSet = {
+        let _span = tracing::debug_span!(span::WANT_HAVE, wants = request.wants.len(), haves = haves.len()).entered();
+        let phase = progress.begin("Enumerating objects", 0);
+        let sides = FetchSides { wants: &request.wants, haves, shallow: snapshot.shallow(), tags: &tags };
+        let set = find_objects(objects, &sides, &phase, cancel)?;
+        phase.set(set.len() as u64);
+        phase.finish();
+        set
+    };
+    let _span = tracing::debug_span!(span::PLAN, objects = set.len()).entered();
+    Ok(PackPlan::new(objects, &set, cancel)?)
+}
+
+/// Visible tags that are objects of their own, with what they lead to.
+fn annotated_tags(snapshot: &Snapshot, refs: &VisibleRefs) -> Result<Vec<(ObjectId, ObjectId)>, Error> {
+    let mut decoder = crate::pack::Decoder::new(&**snapshot.objects(), 1 << 20);
+    let mut tags = vec![];
+    for entry in refs.with_prefix(BStr::new("refs/tags/")) {
+        if let Some(peeled) = entry.peeled(&mut decoder)? {
+            tags.push((entry.id, peeled));
+        }
+    }
+    Ok(tags)
+}

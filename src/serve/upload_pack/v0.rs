@@ -1,0 +1,151 @@
+//! Protocol versions 0 and 1: everything is advertised at once, then wants, then rounds of haves.
+//!
+//! Source: gitprotocol-pack, "Fetching Data From a Server". The answers to haves are those of git's
+//! `upload-pack.c`: `get_common_commits`.
+
+use super::may_want::{MayTell, check_wants};
+use super::send::send_pack;
+use super::{Conversation, Error};
+use crate::serve::{Options, Protocol};
+use crate::store::Settings;
+use crate::walk::{Common, Negotiation, VisibleHead, VisibleRefs};
+use crate::wire::{
+    AckMode, AdvertisedRef, Advertisement, FetchRequest, NegotiationLine, agent, read_fetch_v0, read_negotiation_line, write_text,
+};
+use gix_hash::ObjectId;
+
+/// What is advertised, in git's order, and when. Each is served by `read_fetch_v0` and what follows it.
+type Advertise = fn(&Options, &Settings) -> bool;
+const CAPABILITIES: [(&str, Advertise); 10] = [
+    ("multi_ack", |_, _| true),
+    ("side-band", |_, _| true),
+    ("side-band-64k", |_, _| true),
+    ("ofs-delta", |_, _| true),
+    ("no-progress", |_, _| true),
+    ("include-tag", |_, _| true),
+    ("multi_ack_detailed", |_, _| true),
+    ("allow-tip-sha1-in-want", |_, settings| settings.allow_tip_sha1_in_want),
+    ("allow-reachable-sha1-in-want", |_, settings| settings.allow_reachable_sha1_in_want),
+    ("no-done", |options, _| options.stateless || options.advertise_only),
+];
+
+/// Serve one client.
+pub(super) fn serve(conversation: &mut Conversation<'_>) -> Result<(), Error> {
+    if conversation.options.advertise_only || !conversation.options.stateless {
+        advertise(conversation)?;
+    }
+    if conversation.options.advertise_only {
+        return Ok(());
+    }
+    let hash = conversation.hash();
+    let Some(request) = read_fetch_v0(&mut conversation.reader, hash)? else { return Ok(()) };
+    let mut may_tell = check_wants(conversation, &request.wants)?;
+    match negotiate(conversation, &request, &mut may_tell)? {
+        Some(haves) => send_pack(conversation, &request, &haves),
+        None => Ok(()),
+    }
+}
+
+fn capabilities(conversation: &Conversation<'_>) -> String {
+    let settings = conversation.snapshot.settings();
+    let mut words: Vec<String> =
+        CAPABILITIES.iter().filter(|(_, when)| when(conversation.options, settings)).map(|(word, _)| (*word).to_owned()).collect();
+    if let VisibleHead::Born(_, Some(target)) = conversation.refs.head() {
+        words.push(format!("symref=HEAD:{target}"));
+    }
+    words.push(format!("object-format={}", conversation.hash()));
+    words.push(format!("agent={}", agent()));
+    words.extend(conversation.options.session_id.iter().filter(|_| settings.advertise_sid).map(|id| format!("session-id={id}")));
+    words.join(" ")
+}
+
+fn advertise(conversation: &mut Conversation<'_>) -> Result<(), Error> {
+    if conversation.options.protocol == Protocol::V1 {
+        write_text(&mut conversation.out, "version 1")?;
+    }
+    let words = capabilities(conversation);
+    let hash = conversation.hash();
+    let refs: &VisibleRefs = conversation.refs;
+    let mut decoder = crate::pack::Decoder::new(&**conversation.snapshot.objects(), 1 << 20);
+    let mut lines = Advertisement::new(&mut *conversation.out, &words);
+    if let VisibleHead::Born(id, _) = refs.head() {
+        lines.add(AdvertisedRef { name: "HEAD".into(), id, peeled: None })?;
+    }
+    for entry in refs.iter() {
+        let peeled = entry.peeled(&mut decoder)?;
+        lines.add(AdvertisedRef { name: entry.name, id: entry.id, peeled })?;
+    }
+    lines.finish(hash)?;
+    Ok(())
+}
+
+/// Rounds of haves until the client is done. `None`: it went away, or this was one round of a stateless talk.
+fn negotiate(
+    conversation: &mut Conversation<'_>,
+    request: &FetchRequest,
+    may_tell: &mut MayTell<'_>,
+) -> Result<Option<Vec<ObjectId>>, Error> {
+    let snapshot = conversation.snapshot;
+    let hash = conversation.hash();
+    let mut known = Negotiation::new(&**snapshot.objects(), snapshot.shallow(), &request.wants)?;
+    let multi = request.ack_mode != AckMode::Single;
+    let detailed = request.ack_mode == AckMode::Detailed;
+    let (mut got_common, mut got_other, mut sent_ready) = (false, false, false);
+    let mut last = None;
+    loop {
+        match read_negotiation_line(&mut conversation.reader, hash)? {
+            NegotiationLine::Have(id) => match known.take_have(id, &mut |id| may_tell.ask(id))? {
+                Common::Yes => {
+                    got_common = true;
+                    last = Some(id);
+                    match request.ack_mode {
+                        AckMode::Detailed => ack(conversation, id, " common")?,
+                        AckMode::Multi => ack(conversation, id, " continue")?,
+                        AckMode::Single if known.common().len() == 1 => ack(conversation, id, "")?,
+                        AckMode::Single => {}
+                    }
+                }
+                Common::No => {
+                    got_other = true;
+                    if multi && known.is_enough(conversation.cancel)? {
+                        sent_ready |= detailed;
+                        ack(conversation, id, if detailed { " ready" } else { " continue" })?;
+                    }
+                }
+            },
+            NegotiationLine::EndOfRound => {
+                if let (true, true, false, Some(last)) = (detailed, got_common, got_other, last)
+                    && known.is_enough(conversation.cancel)?
+                {
+                    sent_ready = true;
+                    ack(conversation, last, " ready")?;
+                }
+                if known.common().is_empty() || multi {
+                    write_text(&mut conversation.out, "NAK")?;
+                }
+                if let (true, true, Some(last)) = (request.no_done, sent_ready, last) {
+                    ack(conversation, last, "")?;
+                    return Ok(Some(known.common().to_vec()));
+                }
+                conversation.out.flush()?;
+                if conversation.options.stateless {
+                    return Ok(None);
+                }
+                (got_common, got_other) = (false, false);
+            }
+            NegotiationLine::Done => {
+                match last.filter(|_| multi) {
+                    Some(last) => ack(conversation, last, "")?,
+                    None if known.common().is_empty() => write_text(&mut conversation.out, "NAK")?,
+                    None => {}
+                }
+                return Ok(Some(known.common().to_vec()));
+            }
+            NegotiationLine::Closed => return Ok(None),
+        }
+    }
+}
+
+fn ack(conversation: &mut Conversation<'_>, id: ObjectId, status: &str) -> Result<(), Error> {
+    Ok(write_text(&mut conversation.out, format!("ACK {id}{status}"))?)
+}

@@ -1,0 +1,69 @@
+//! Ids and tips into "reachable or not".
+
+use super::Error;
+use super::commits::Commits;
+use super::peel::peel;
+use super::want_have::{FetchSides, find_objects};
+use crate::base::{Cancel, FastSet, Progress};
+use crate::pack::{Decoder, Kind, Objects};
+use gix_hash::ObjectId;
+
+/// Those of `ids` that none of `tips` reaches, in order; ids that are not here are among them.
+///
+/// A commit costs a walk through the newer part of history; any other object the whole closure of the tips.
+pub fn find_unreachable(
+    objects: &dyn Objects,
+    shallow: &[ObjectId],
+    ids: &[ObjectId],
+    tips: &mut dyn Iterator<Item = ObjectId>,
+    cancel: &Cancel,
+) -> Result<Vec<ObjectId>, Error> {
+    let mut open: Vec<ObjectId> = vec![];
+    let tips: FastSet<ObjectId> = tips.collect();
+    open.extend(ids.iter().filter(|id| !tips.contains(*id)));
+    if open.is_empty() {
+        return Ok(open);
+    }
+    let mut decoder = Decoder::new(objects, 1 << 20);
+    let (mut commits, mut others) = (vec![], vec![]);
+    let mut unreachable = FastSet::default();
+    for id in &open {
+        match objects.locate(id)? {
+            None => drop(unreachable.insert(*id)),
+            Some(location) if decoder.kind(&location)? == Kind::Commit => commits.push(*id),
+            Some(location) => others.push((*id, location)),
+        }
+    }
+    if !commits.is_empty() {
+        let mut table = Commits::new(objects, shallow);
+        let wants: Vec<_> = commits.iter().map(|id| table.intern(*id)).collect();
+        let mut haves = vec![];
+        for tip in &tips {
+            if let Some((id, Kind::Commit)) = peel(table.decoder(), *tip)? {
+                haves.push(table.intern(id));
+            }
+        }
+        let phase = Progress::new().begin("Counting objects", 0);
+        unreachable.extend(table.paint(&wants, &haves, &phase, cancel)?.into_iter().map(|number| table.id(number)));
+    }
+    if !others.is_empty() {
+        let wants: Vec<ObjectId> = tips.iter().copied().collect();
+        let phase = Progress::new().begin("Counting objects", 0);
+        let set = find_objects(objects, &FetchSides { wants: &wants, haves: &[], shallow, tags: &[] }, &phase, cancel)?;
+        unreachable.extend(others.iter().filter(|(_, location)| !set.contains(location)).map(|(id, _)| *id));
+    }
+    open.retain(|id| unreachable.contains(id));
+    Ok(open)
+}
+
+/// Whether `tip` reaches `ancestor`, both of which are commits here: moving a ref from the second to the first is a
+/// fast-forward.
+pub fn is_ancestor(objects: &dyn Objects, shallow: &[ObjectId], ancestor: ObjectId, tip: ObjectId, cancel: &Cancel) -> Result<bool, Error> {
+    if ancestor == tip {
+        return Ok(true);
+    }
+    let mut table = Commits::new(objects, shallow);
+    let (want, have) = (table.intern(ancestor), table.intern(tip));
+    let phase = Progress::new().begin("Counting objects", 0);
+    Ok(table.paint(&[want], &[have], &phase, cancel)?.iter().all(|number| *number != want))
+}

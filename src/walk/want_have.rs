@@ -1,0 +1,137 @@
+//! Wants and haves into the set of objects that go out: exactly what the wants reach and the haves do not show.
+//!
+//! As in git (`list-objects.c`: `mark_edges_uninteresting`), what the client has is: everything in the trees of the
+//! had commits that are parents of new ones. An older tree that came back is sent again only where git does so too.
+
+use super::Error;
+use super::commit::parse_tag;
+use super::commits::{Commits, Number};
+use super::cover::Cover;
+use crate::base::{Cancel, FastSet, Phase};
+use crate::pack::{Kind, Location, ObjectSet, Objects};
+use gix_hash::ObjectId;
+
+/// What both sides of a fetch have said.
+#[derive(Clone, Copy, Debug)]
+pub struct FetchSides<'a> {
+    /// Objects wanted; each is here.
+    pub wants: &'a [ObjectId],
+    /// Objects that the client has and that are here.
+    pub haves: &'a [ObjectId],
+    /// Commits whose parents are not here, sorted.
+    pub shallow: &'a [ObjectId],
+    /// Tag objects and what they lead to: each goes along when that goes out (`include-tag`).
+    pub tags: &'a [(ObjectId, ObjectId)],
+}
+
+/// Find the objects to send. `phase` counts objects as they are found.
+pub fn find_objects(objects: &dyn Objects, sides: &FetchSides<'_>, phase: &Phase, cancel: &Cancel) -> Result<ObjectSet, Error> {
+    let mut commits = Commits::new(objects, sides.shallow);
+    let mut cover = Cover::new(objects, phase, cancel);
+    let had = sort_by_kind(&mut commits, sides.haves)?;
+    for location in &had.tags {
+        cover.theirs.insert(objects, location);
+    }
+    let wanted = sort_by_kind(&mut commits, sides.wants)?;
+    let new = commits.paint(&wanted.commits, &had.commits, phase, cancel)?;
+    exclude_boundary(&mut commits, &mut cover, &new)?;
+    for (id, kind) in &had.others {
+        match kind {
+            Kind::Tree => cover.exclude_tree(*id)?,
+            _ => drop(objects.locate(id)?.map(|location| cover.theirs.insert(objects, &location))),
+        }
+    }
+    for location in &wanted.tags {
+        cover.add(location);
+    }
+    cover_commits(&mut commits, &mut cover, &new)?;
+    for (id, kind) in &wanted.others {
+        match kind {
+            Kind::Tree => cover.add_tree(*id, None)?,
+            _ => cover.add(&objects.locate(id)?.ok_or_else(|| Error::missing(*id))?),
+        }
+    }
+    include_tags(objects, &mut commits, &mut cover, sides.tags)?;
+    Ok(cover.into_ours())
+}
+
+/// Ids by what they finally lead to.
+#[derive(Default)]
+struct ByKind {
+    commits: Vec<Number>,
+    /// Tag objects on the way.
+    tags: Vec<Location>,
+    /// Trees and blobs.
+    others: Vec<(ObjectId, Kind)>,
+}
+
+fn sort_by_kind(commits: &mut Commits<'_>, ids: &[ObjectId]) -> Result<ByKind, Error> {
+    let mut sorted = ByKind::default();
+    let mut seen = FastSet::default();
+    for &id in ids {
+        let mut at = id;
+        while seen.insert(at) {
+            let location = commits.decoder().objects().locate(&at)?.ok_or_else(|| Error::missing(at))?;
+            match commits.decoder().kind(&location)? {
+                Kind::Commit => sorted.commits.push(commits.intern(at)),
+                Kind::Tag => {
+                    sorted.tags.push(location);
+                    let (kind, data) = commits.decoder().get(&location)?;
+                    let hash = commits.decoder().objects().hash_kind();
+                    at = parse_tag(&data, hash).ok_or(Error::Malformed { id: at, kind })?.0;
+                    continue;
+                }
+                kind => sorted.others.push((at, kind)),
+            }
+            break;
+        }
+    }
+    Ok(sorted)
+}
+
+/// What the client has next to what is new: the trees of had parents.
+fn exclude_boundary(commits: &mut Commits<'_>, cover: &mut Cover<'_>, new: &[Number]) -> Result<(), Error> {
+    let mut seen = FastSet::default();
+    for &number in new {
+        for at in 0..commits.parents(number).len() {
+            let parent = commits.parents(number)[at];
+            if commits.is_had(parent) && seen.insert(parent) {
+                cover.exclude_tree(commits.tree(parent))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// From old to new, so that a commit's first parent is covered before it.
+pub(super) fn cover_commits(commits: &mut Commits<'_>, cover: &mut Cover<'_>, new: &[Number]) -> Result<(), Error> {
+    let mut covered = FastSet::default();
+    for &number in new.iter().rev() {
+        let location = commits.locate(number)?;
+        cover.add(&location);
+        let first = commits.parents(number).first().copied();
+        let base = first.filter(|parent| commits.is_had(*parent) || covered.contains(parent)).map(|parent| commits.tree(parent));
+        cover.add_tree(commits.tree(number), base)?;
+        covered.insert(number);
+    }
+    Ok(())
+}
+
+/// Tags, and tags of tags, whose final object goes out.
+fn include_tags(
+    objects: &dyn Objects,
+    commits: &mut Commits<'_>,
+    cover: &mut Cover<'_>,
+    tags: &[(ObjectId, ObjectId)],
+) -> Result<(), Error> {
+    for (tag, peeled) in tags {
+        let Some(target) = objects.locate(peeled)? else { continue };
+        if !cover.ours.contains(&target) {
+            continue;
+        }
+        for location in sort_by_kind(commits, std::slice::from_ref(tag))?.tags {
+            cover.add(&location);
+        }
+    }
+    Ok(())
+}
