@@ -88,13 +88,15 @@ pub struct PushConfig {
     pub objects_max: u32,
     /// Bytes of one object, inflated.
     pub object_bytes_max: u64,
+    /// Bytes of all objects inflated, deltas included; 0: in proportion to the pack.
+    pub inflated_bytes_max: u64,
     /// Threads that resolve deltas; 0: one per core.
     pub threads: usize,
 }
 
 impl Default for PushConfig {
     fn default() -> Self {
-        Self { pack_bytes_max: 16 << 30, objects_max: 50_000_000, object_bytes_max: 4 << 30, threads: 0 }
+        Self { pack_bytes_max: 16 << 30, objects_max: 50_000_000, object_bytes_max: 4 << 30, inflated_bytes_max: 0, threads: 0 }
     }
 }
 
@@ -104,6 +106,7 @@ impl From<&PushConfig> for IngestLimits {
             pack_bytes_max: config.pack_bytes_max,
             objects_max: config.objects_max,
             object_bytes_max: config.object_bytes_max,
+            inflated_bytes_max: config.inflated_bytes_max,
             threads: config.threads,
         }
     }
