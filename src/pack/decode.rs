@@ -55,8 +55,14 @@ impl<'a> Decoder<'a> {
         match location {
             Location::Loose(id) => {
                 let mut data = vec![];
-                let kind = self.objects.read_loose(id, &mut data)?.ok_or(Error::Missing(*id))?;
-                Ok((kind, Rc::new(data)))
+                if let Some(kind) = self.objects.read_loose(id, &mut data)? {
+                    return Ok((kind, Rc::new(data)));
+                }
+                // It may have been packed meanwhile.
+                match self.objects.locate(id)? {
+                    Some(packed @ Location::Packed { .. }) => self.get(&packed),
+                    _ => Err(Error::Missing(*id)),
+                }
             }
             Location::Packed { pack, entry } => {
                 let offset = self.objects.packs()[*pack as usize].offset(*entry)?;

@@ -240,7 +240,93 @@ fn unquote(text: &[u8]) -> Option<(BString, &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{git, git_command, init};
     use super::*;
+
+    /// What `git config --get-all` says in the same environment.
+    fn asked_of_git(dir: &Path, env: &[(&str, &str)], key: &str) -> String {
+        let mut command = git_command(dir, &[]);
+        for name in ["GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM"] {
+            command.env_remove(name);
+        }
+        let output = command.envs(env.iter().copied()).args(["config", "--get-all", key]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    fn files_includes_and_environment_count_as_git_counts_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().canonicalize().unwrap().join(name);
+        let text = |name: &str| at(name).to_str().unwrap().to_owned();
+        let git_dir = at("r.git");
+        init(&git_dir, &["--bare"]);
+        for name in ["home/.config/git", "xdg/git"] {
+            std::fs::create_dir_all(at(name)).unwrap();
+        }
+        std::fs::write(at("system"), "[t]\nk=system\n").unwrap();
+        std::fs::write(at("home/.config/git/config"), "[t]\nk=dot-config\n").unwrap();
+        std::fs::write(at("xdg/git/config"), "[t]\nk=xdg\n").unwrap();
+        std::fs::write(at("home/.gitconfig"), "[t]\nk=home\n[include]\npath=~/more\n").unwrap();
+        let condition = |condition: &str, file: &str| format!("[includeIf \"{condition}\"]\npath=../{file}\n");
+        let more = [
+            "[t]\nk=more\n".to_owned(),
+            condition("gitdir:**/r.git", "gitdir"),
+            condition("gitdir:**/s.git", "other"),
+            condition("onbranch:ma*", "branch"),
+            condition("onbranch:side", "other"),
+        ];
+        std::fs::write(at("home/more"), more.concat()).unwrap();
+        for name in ["gitdir", "branch", "other"] {
+            std::fs::write(at(name), format!("[t]\nk={name}\n")).unwrap();
+        }
+        git(&git_dir, &["config", "t.k", "own"]);
+        git(&git_dir, &["config", "core.repositoryFormatVersion", "1"]);
+        git(&git_dir, &["config", "extensions.worktreeConfig", "true"]);
+        std::fs::write(git_dir.join("config.worktree"), "[t]\nk=worktree\n").unwrap();
+        let (home, xdg, system) = (text("home"), text("xdg"), text("system"));
+        let base = [("HOME", home.as_str()), ("GIT_CONFIG_SYSTEM", &system)];
+        let counted = [
+            ("GIT_CONFIG_COUNT", "2"),
+            ("GIT_CONFIG_KEY_0", "t.k"),
+            ("GIT_CONFIG_VALUE_0", "a=b"),
+            ("GIT_CONFIG_KEY_1", "T.K"),
+            ("GIT_CONFIG_VALUE_1", ""),
+        ];
+        for more in [
+            &[][..],
+            &[("XDG_CONFIG_HOME", xdg.as_str())],
+            &[("GIT_CONFIG_NOSYSTEM", "yes")],
+            &[("GIT_CONFIG_GLOBAL", &system)],
+            &counted,
+            &[("GIT_CONFIG_PARAMETERS", "'t.k'='it'\\''s' 't.k=old'")],
+        ] {
+            let env = [&base, more].concat();
+            let lookup = |name: &str| env.iter().rfind(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
+            let (_, config) = read_as_git(&git_dir, &git_dir, &lookup).unwrap();
+            let ours: String = config.strings("t.k").unwrap().iter().map(|value| format!("{value}\n")).collect();
+            // git_command itself passes parameters of `git -c`, which does not matter to this key.
+            assert_eq!(ours, asked_of_git(&git_dir, &env, "t.k"), "{more:?}");
+            assert!(ours.contains("own\nworktree\n"), "{ours}");
+            let protected = read_protected(&lookup).unwrap().strings("t.k").unwrap();
+            assert!(!protected.contains(&"own".into()) && !protected.contains(&"worktree".into()));
+        }
+    }
+
+    #[test]
+    fn configuration_that_cannot_be_read_names_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let git_dir = dir.path().join("r.git");
+        init(&git_dir, &["--bare"]);
+        for (name, value) in
+            [("GIT_CONFIG_COUNT", "x"), ("GIT_CONFIG_COUNT", "1"), ("GIT_CONFIG_PARAMETERS", "x"), ("GIT_CONFIG_NOSYSTEM", "perhaps")]
+        {
+            let err = read_as_git(&git_dir, &git_dir, &|asked| (asked == name).then(|| value.into())).unwrap_err();
+            assert!(matches!(&err, Error::Config(what) if what.contains("GIT_CONFIG")), "{name}={value}: {err}");
+        }
+        std::fs::write(git_dir.join("config"), "[core\n").unwrap();
+        let err = read_repository_only(&git_dir, &git_dir).unwrap_err();
+        assert!(matches!(&err, Error::Config(what) if what.contains("r.git/config")), "{err}");
+    }
 
     #[test]
     fn parameters_are_read_in_both_spellings() {

@@ -133,6 +133,9 @@ fn open_new(dir: &Path, packs: &mut Vec<Arc<PackFile>>, hash: gix_hash::Kind) {
         }
         match open_pack(dir, name, hash) {
             Ok(pack) => found.push(Arc::new(pack)),
+            Err(Error::Io(err)) if err.kind() == std::io::ErrorKind::NotFound => {
+                tracing::debug!(pack = name, "a pack was removed meanwhile")
+            }
             Err(err) => tracing::warn!(pack = %dir.join(name).display(), error = %err, "ignoring a pack that cannot be opened"),
         }
     }
@@ -219,7 +222,7 @@ mod tests {
             let found = objects.locate(id).unwrap().unwrap();
             assert_eq!(matches!(found, Location::Loose(_)), number % 2 == 0, "{id}");
             if let Location::Packed { pack, entry } = found {
-                assert_eq!(objects.packs()[pack as usize].id(entry), id);
+                assert_eq!(objects.packs()[pack as usize].id(entry), id.as_ref() as &oid);
             }
         }
         assert_eq!(objects.locate(&Sha1.null()).unwrap(), None);

@@ -5,7 +5,7 @@
 //! Loose files win over `packed-refs` and are read first, so that a ref that is packed meanwhile is seen in one of the two.
 
 use super::discover::common_dir;
-use super::{Error, Head, Refs};
+use super::{Error, Head, Refs, Target};
 use crate::base::limits;
 use bstr::{BStr, BString, ByteSlice};
 use gix_hash::ObjectId;
@@ -41,16 +41,23 @@ pub(super) fn is_ref_name(name: &[u8]) -> bool {
         && (is_plain(name) || gix_validate::reference::name(name.as_bstr()).is_ok())
 }
 
-/// A cheap sufficient condition: only letters, digits, `-`, `_`, and single slashes between them.
+/// A cheap sufficient condition: only letters, digits, `-`, `_`, and single slashes and dots between them, no `.lock`.
 fn is_plain(name: &[u8]) -> bool {
     let mut before = b'/';
-    for &byte in name {
-        if !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') || byte == b'/' && before != b'/') {
+    for (at, &byte) in name.iter().enumerate() {
+        let after_word = !matches!(before, b'/' | b'.');
+        let fine = match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => true,
+            b'/' => after_word,
+            b'.' => after_word && !name[at..].starts_with(b".lock"),
+            _ => false,
+        };
+        if !fine {
             return false;
         }
         before = byte;
     }
-    before != b'/'
+    !matches!(before, b'/' | b'.')
 }
 
 /// The text of one loose ref or `HEAD` into its value; `None` when it is broken.
@@ -73,12 +80,13 @@ enum LooseFile {
     Value(OwnedTarget),
 }
 
-fn read_loose_file(path: &Path) -> Result<LooseFile, Error> {
-    if let Ok(link) = std::fs::read_link(path)
-        && link.as_os_str().as_bytes().starts_with(b"refs/")
-        && gix_validate::reference::name(link.as_os_str().as_bytes().as_bstr()).is_ok()
+/// Read one file; `link` tells that it is a symbolic link, the oldest form of a symbolic ref.
+fn read_loose_file(path: &Path, link: bool) -> Result<LooseFile, Error> {
+    if link
+        && let Ok(target) = std::fs::read_link(path)
+        && is_ref_name(target.as_os_str().as_bytes())
     {
-        return Ok(LooseFile::Value(OwnedTarget::Symbolic(link.as_os_str().as_bytes().into())));
+        return Ok(LooseFile::Value(OwnedTarget::Symbolic(target.as_os_str().as_bytes().into())));
     }
     match std::fs::read(path) {
         Ok(text) => Ok(parse_loose(&text).map_or(LooseFile::Broken, LooseFile::Value)),
@@ -138,18 +146,18 @@ impl LooseWalk<'_> {
                 name.push(b'/');
                 self.folder(name, links + usize::from(link_to_folder))?;
             } else if !link_to_folder && (self.wanted)(&name) {
-                self.file(name, &entry.path())?;
+                self.file(name, &entry.path(), kind.is_symlink())?;
             }
         }
         Ok(())
     }
 
-    fn file(&mut self, name: BString, path: &Path) -> Result<(), Error> {
+    fn file(&mut self, name: BString, path: &Path, link: bool) -> Result<(), Error> {
         if !is_ref_name(&name) {
             tracing::warn!(%name, "ignoring a ref with a broken name");
             return Ok(());
         }
-        match read_loose_file(path)? {
+        match read_loose_file(path, link)? {
             LooseFile::Value(OwnedTarget::Object(id)) if id.is_null() || id.kind() != self.hash => {
                 tracing::warn!(%name, "ignoring a broken ref")
             }
@@ -223,11 +231,15 @@ pub(super) fn parse_packed_line(bytes: &[u8], hash: gix_hash::Kind) -> Result<(P
 
 /// What `HEAD` holds, with the value that `refs` give it.
 pub(super) fn read_head(git_dir: &Path, refs: &Refs, hash: gix_hash::Kind) -> Result<Head, Error> {
-    Ok(match read_loose_file(&git_dir.join("HEAD"))? {
+    Ok(match read_loose_file(&git_dir.join("HEAD"), true)? {
         LooseFile::Value(OwnedTarget::Object(id)) if id.kind() == hash => Head::Detached(id),
         LooseFile::Value(OwnedTarget::Symbolic(name)) => {
-            let id = refs.find(name.as_bstr()).and_then(|entry| entry.id);
-            Head::Symbolic(name, id)
+            let found = refs.find(name.as_bstr());
+            let id = found.and_then(|entry| entry.id);
+            match found.map(|entry| entry.target) {
+                Some(Target::Symbolic(end)) => Head::Symbolic(end.to_owned(), id),
+                _ => Head::Symbolic(name, id),
+            }
         }
         _ => Head::Missing,
     })
@@ -250,13 +262,16 @@ impl RefReader {
         Ok(Self { git_dir: git_dir.to_owned(), common_dir: common_dir(git_dir)?, packed: None })
     }
 
-    /// The value of the ref `name` now; `Ok(None)` when there is none.
+    /// The value of the ref `name` now; `Ok(None)` when there is none, as under a name that none may have.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when its file is broken.
     pub fn read(&mut self, name: &BStr) -> Result<Option<OwnedTarget>, Error> {
+        if gix_validate::reference::name(name).is_err() {
+            return Ok(None);
+        }
         let base = if is_per_worktree(name) { &self.git_dir } else { &self.common_dir };
-        match read_loose_file(&base.join(OsStr::from_bytes(name)))? {
+        match read_loose_file(&base.join(OsStr::from_bytes(name)), true)? {
             LooseFile::Value(value) => Ok(Some(value)),
             LooseFile::Broken => Err(Error::Corrupt(format!("ref {name} is broken"))),
             LooseFile::Absent => self.read_in_packed(name),
@@ -330,14 +345,19 @@ fn narrow<'a>(lines: &'a [u8], name: &BStr, hash: gix_hash::Kind) -> Result<&'a 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_plain_name_is_one_that_git_takes(name in "refs/[a-c./@{^-]{0,8}(\\.lock)?[/a]?") {
+            prop_assert!(!is_plain(name.as_bytes()) || gix_validate::reference::name(name.as_str().into()).is_ok());
+        }
+    }
 
     #[test]
-    fn a_plain_name_is_one_that_git_takes() {
-        for (name, plain) in
-            [("refs/heads/a-b_c", true), ("refs/heads//a", false), ("refs/heads/", false), ("refs/a.b", false), ("/refs", false)]
-        {
-            assert_eq!(is_plain(name.as_bytes()), plain, "{name}");
-            assert!(!plain || gix_validate::reference::name(name.into()).is_ok(), "{name}");
+    fn usual_names_are_plain() {
+        for name in ["refs/heads/main", "refs/tags/v1.2.3-rc_4", "refs/pull/123/head"] {
+            assert!(is_plain(name.as_bytes()), "{name}");
         }
     }
 

@@ -12,12 +12,12 @@ use gix_hash::{ObjectId, oid};
 use std::cmp::Ordering;
 use std::path::Path;
 
-/// What a ref holds.
+/// What a ref leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'a> {
     /// An object.
     Object(ObjectId),
-    /// Another ref, by its full name.
+    /// Another ref, by its full name: the end of the chain where there are several, as git shows it.
     Symbolic(&'a BStr),
 }
 
@@ -37,7 +37,7 @@ pub enum Peeled {
 pub struct RefEntry<'a> {
     /// Full name, such as `refs/heads/main`.
     pub name: &'a BStr,
-    /// What the ref itself holds.
+    /// An object, or the ref that this one stands for.
     pub target: Target<'a>,
     /// The object that it finally leads to; `None` for a symbolic ref to a branch that is not born.
     pub id: Option<ObjectId>,
@@ -50,7 +50,7 @@ pub struct RefEntry<'a> {
 pub enum Head {
     /// A commit itself.
     Detached(ObjectId),
-    /// A ref by its full name, and its value if it has one.
+    /// A ref by its full name (the end of the chain), and its value if it has one.
     Symbolic(bstr::BString, Option<ObjectId>),
     /// There is no usable HEAD.
     Missing,
@@ -199,34 +199,34 @@ impl Refs {
             return;
         }
         let mut loops = Vec::new();
-        let mut ends = vec![None; self.symbolic.len()];
+        let mut ends = self.symbolic.clone();
         for (at, entry) in self.entries.iter().enumerate().filter(|(_, entry)| entry.form == Form::Symbolic) {
-            let mut next = *entry;
-            let mut end = None;
-            for _ in 0..limits::SYMREF_DEPTH_MAX {
-                let symbolic = &self.symbolic[next.value as usize];
-                match self.position(self.text(symbolic.name, symbolic.name_bytes)) {
-                    Ok(found) if self.entries[found].form == Form::Symbolic => next = self.entries[found],
-                    Ok(found) => end = Some(Some(found)),
-                    Err(_) => end = Some(None),
-                }
-                if end.is_some() {
-                    break;
-                }
-            }
-            match end {
+            match self.end_of(entry) {
                 Some(end) => ends[entry.value as usize] = end,
                 None => loops.push(at),
             }
         }
         // What is left out stands before what follows it: numbers move down by the loops below them.
-        for (symbolic, end) in self.symbolic.iter_mut().zip(ends) {
-            symbolic.leads_to = end.map(|end| (end - loops.partition_point(|at| *at < end)) as u32);
-        }
+        let moved = |end: u32| end - loops.partition_point(|at| *at < end as usize) as u32;
+        self.symbolic = ends.into_iter().map(|end| Symbolic { leads_to: end.leads_to.map(moved), ..end }).collect();
         for at in loops.into_iter().rev() {
             tracing::warn!(name = %self.name(&self.entries[at]).as_bstr(), "ignoring a symbolic ref that leads in a circle or too far");
             self.entries.remove(at);
         }
+    }
+
+    /// The last name of a chain of symbolic refs and what lies there; `None` when the chain is too long or a circle.
+    fn end_of(&self, entry: &Entry) -> Option<Symbolic> {
+        let mut next = entry;
+        // git reads so many refs, the one at the end among them.
+        for _ in 1..limits::SYMREF_DEPTH_MAX {
+            let symbolic = self.symbolic[next.value as usize];
+            match self.position(self.text(symbolic.name, symbolic.name_bytes)) {
+                Ok(found) if self.entries[found].form == Form::Symbolic => next = &self.entries[found],
+                found => return Some(Symbolic { leads_to: found.ok().map(|at| at as u32), ..symbolic }),
+            }
+        }
+        None
     }
 
     fn add_name(&mut self, name: &[u8]) -> Result<(u32, u16), Error> {
@@ -312,9 +312,10 @@ impl Refs {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{git, git_with_input, init};
+    use super::super::testing::{git, git_command, git_with_input, init};
     use super::super::{ConfigScope, Head, Repository, Snapshot};
     use super::*;
+    use crate::pack::Objects;
     use proptest::prelude::*;
 
     fn snapshot(git_dir: &Path) -> Snapshot {
@@ -363,7 +364,8 @@ mod tests {
             }
             git(path, &["update-ref", "refs/heads/moved", &commit]);
             git(path, &["pack-refs", "--all"]);
-            git(path, &["update-ref", "refs/heads/moved", &git(path, &["commit-tree", "-m", "d", &format!("{commit}^{{tree}}")]).trim()]);
+            let other = git(path, &["commit-tree", "-m", "d", &format!("{commit}^{{tree}}")]);
+            git(path, &["update-ref", "refs/heads/moved", other.trim()]);
             git(path, &["update-ref", "refs/heads/a/b/c", &commit]);
             git(path, &["update-ref", "refs/odd/v1.2.3", &second]);
             git(path, &["symbolic-ref", "refs/remotes/origin/HEAD", "refs/tags/second"]);
@@ -398,9 +400,7 @@ mod tests {
         std::fs::write(path.join("refs/heads/b"), "ref: refs/heads/a\n").unwrap();
         std::fs::write(path.join("refs/heads/z"), "ref: refs/heads/7\n").unwrap();
         let refs = snapshot(path);
-        let names: Vec<_> = refs.refs().iter().map(|entry| (entry.name.to_string(), entry.id.is_some())).collect();
-        let wanted: Vec<_> = ["2", "3", "4", "5", "6", "7", "z"].map(|name| (format!("refs/heads/{name}"), true)).to_vec();
-        assert_eq!(names, wanted);
+        assert_eq!(listed_by_us(refs.refs()), listed_by_git(path));
     }
 
     #[test]
@@ -449,6 +449,84 @@ mod tests {
         let start = std::time::Instant::now();
         let refs = Refs::build(vec![], text.as_bytes(), gix_hash::Kind::Sha1).unwrap();
         eprintln!("{} refs in {:?}", refs.len(), start.elapsed());
+    }
+
+    #[test]
+    fn no_ref_is_missed_while_stock_git_packs_refs() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        let [commit, first, _] = sample(path, &["--bare"]);
+        let update = |value: &str| (0..50).map(|at| format!("update refs/heads/{at} {value}\n")).collect::<String>();
+        git_with_input(path, &["update-ref", "--stdin"], &update(&commit));
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 0..8 {
+                    git(path, &["pack-refs", "--all", "--prune"]);
+                    git_with_input(
+                        path,
+                        &["update-ref", "--stdin"],
+                        &update(if round % 2 == 0 { &first } else { &commit }).replace("heads", "tags"),
+                    );
+                    let next = git(path, &["commit-tree", "-m", &round.to_string(), &format!("{commit}^{{tree}}")]);
+                    git_with_input(path, &["update-ref", "--stdin"], &update(next.trim()));
+                }
+                done.store(true, std::sync::atomic::Ordering::Relaxed);
+            });
+            let mut reads = 0;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let snapshot = snapshot(path);
+                assert_eq!(snapshot.refs().range_with_prefix("refs/heads/".into()).len(), 50);
+                for entry in snapshot.refs().iter() {
+                    let found = snapshot.objects().locate(&entry.id.unwrap()).unwrap();
+                    assert!(found.is_some(), "{}", entry.name);
+                }
+                reads += 1;
+            }
+            assert!(reads > 0);
+        });
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(6))]
+        #[test]
+        fn random_refs_are_listed_as_git_lists_them(
+            steps in proptest::collection::vec(("refs/(heads|tags|x)/[a-c]{1,2}(/[a-c.]z)?", 0usize..5, any::<bool>()), 1..25),
+            sha256: bool,
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path();
+            let ids = sample(path, &["--bare", if sha256 { "--object-format=sha256" } else { "--object-format=sha1" }]);
+            for (name, value, pack) in &steps {
+                // Some clash as files and folders, some names are refused: then nothing happens.
+                let _ = match value {
+                    0..=2 => git_command(path, &["update-ref", name, &ids[*value]]).output(),
+                    3 => git_command(path, &["update-ref", "-d", name]).output(),
+                    _ => git_command(path, &["symbolic-ref", name, "refs/heads/a"]).output(),
+                };
+                if *pack {
+                    git(path, &["pack-refs", "--all"]);
+                }
+            }
+            let snapshot = snapshot(path);
+            prop_assert_eq!(listed_by_us(snapshot.refs()), listed_by_git(path));
+            let dereferenced = git_command(path, &["show-ref", "-d"]).output().unwrap();
+            let dereferenced = String::from_utf8(dereferenced.stdout).unwrap();
+            let mut reader = RefReader::new(path).unwrap();
+            for entry in snapshot.refs().iter() {
+                let line = |id: ObjectId| dereferenced.lines().any(|line| *line == format!("{id} {}^{{}}", entry.name));
+                match entry.peeled {
+                    Peeled::To(id) => prop_assert!(line(id)),
+                    Peeled::Itself => prop_assert!(!line(ObjectId::from_hex(ids[0].as_bytes()).unwrap())),
+                    Peeled::Unknown => {}
+                }
+                if let Target::Object(id) = entry.target {
+                    prop_assert_eq!(reader.read(entry.name).unwrap(), Some(OwnedTarget::Object(id)));
+                }
+            }
+            prop_assert_eq!(reader.read("refs/heads/none".into()).unwrap(), None);
+            prop_assert_eq!(read_ref(path, "HEAD".into()).unwrap(), Some(OwnedTarget::Symbolic("refs/heads/main".into())));
+        }
     }
 
     proptest! {

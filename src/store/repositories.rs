@@ -135,7 +135,10 @@ impl Repositories {
         }
         let (with, without) = (folder.join(format!("{last}.git")), folder.join(last));
         match (git_dir_in(&with)?, git_dir_in(&without)?) {
-            (Some(_), Some(_)) => Err(both(&with, &without)),
+            (Some(_), Some(_)) => {
+                let name = name.as_str();
+                Err(Error::InTheWay(format!("both '{name}.git' and '{name}' are there; the administrator must rename one of them")))
+            }
             (Some(git_dir), None) | (None, Some(git_dir)) => Repository::open(&git_dir, ConfigScope::RepositoryOnly).map(Found::Repository),
             (None, None) => Ok(Found::Nothing),
         }
@@ -156,14 +159,13 @@ impl Repositories {
                 return refuse("a folder's name must not end in .git");
             } else if git_dir_in(&folder)?.is_some() {
                 return refuse("it would lie inside another repository");
+            } else if !is_folder(&folder)? && folder.symlink_metadata().is_ok() {
+                return refuse("what its folder should be is no folder");
             }
         }
         let (with, without) = (folder.join(format!("{last}.git")), folder.join(last));
-        if with.symlink_metadata().is_ok() {
-            return Err(Error::InTheWay(format!("{} is there already", with.display())));
-        }
-        if git_dir_in(&without)?.is_some() {
-            return Err(Error::InTheWay(format!("{} is there already", without.display())));
+        if with.symlink_metadata().is_ok() || git_dir_in(&without)?.is_some() {
+            return Err(Error::InTheWay(format!("'{}' is there already", name.as_str())));
         }
         staging::stage(&self.state_dir(), &self.root, &with, hash)
     }
@@ -176,10 +178,6 @@ impl Repositories {
         names.dedup();
         Ok(names)
     }
-}
-
-fn both(with: &Path, without: &Path) -> Error {
-    Error::InTheWay(format!("both {} and {} are there; rename one of them", with.display(), without.display()))
 }
 
 /// Whether `path` is a folder and no link.
@@ -329,7 +327,7 @@ mod tests {
         let repositories = Repositories::open(dir.path()).unwrap();
         let err = repositories.find(&name("x")).unwrap_err();
         let text = err.to_string();
-        assert!(matches!(err, Error::InTheWay(_)) && text.contains("/x.git and ") && text.contains("/x are there"), "{text}");
+        assert!(matches!(err, Error::InTheWay(_)) && text.contains("both 'x.git' and 'x' are there"), "{text}");
         assert_eq!(repositories.list().unwrap(), [name("x")]);
     }
 
@@ -409,11 +407,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         init(&dir.path().join("a"), &["--bare"]);
         init(&dir.path().join("w"), &[]);
+        std::os::unix::fs::symlink("/tmp", dir.path().join("link")).unwrap();
+        std::fs::write(dir.path().join("file"), "").unwrap();
         let repositories = Repositories::open(dir.path()).unwrap();
         for (asked, why) in [
             ("a/b", "inside another"),
             ("w/src/b", "inside another"),
             ("n.git/b", "end in .git"),
+            ("link/b", "no folder"),
+            ("file/b", "no folder"),
             ("a", "there already"),
             ("w", "there already"),
         ] {
@@ -424,10 +426,8 @@ mod tests {
         let staged = repositories.stage(&name("later/b"), gix_hash::Kind::Sha1).unwrap();
         init(&dir.path().join("later"), &["--bare"]);
         assert!(matches!(staged.publish(None), Err(Error::InTheWay(_))));
-        // A file where a folder is needed, below one that is made: the latter goes again.
+        // Made by somebody else meanwhile, under the other spelling.
         let staged = repositories.stage(&name("p/q/b"), gix_hash::Kind::Sha1).unwrap();
-        std::fs::create_dir(dir.path().join("p")).unwrap();
-        std::fs::create_dir(dir.path().join("p/q")).unwrap();
         init(&dir.path().join("p/q/b"), &["--bare"]);
         assert!(matches!(staged.publish(None), Err(Error::InTheWay(_))));
     }

@@ -95,15 +95,7 @@ impl Repository {
         }
         sync_all(&self.git_dir)?;
         let parent = place.parent().ok_or_else(|| Error::NotARepository(place.clone()))?;
-        let mut made = Vec::new();
-        let moved = put_in_place(&staged.path, &staged.root, parent, place, &mut made);
-        if let Err(err) = moved {
-            // Innermost first; one that somebody else uses by now is not empty and stays.
-            for folder in made.iter().rev() {
-                let _ = std::fs::remove_dir(folder);
-            }
-            return Err(err);
-        }
+        let made = put_in_place(&staged.path, &staged.root, parent, place)?;
         staged.published.store(true, Ordering::Release);
         for folder in made.iter().map(PathBuf::as_path).chain([place.as_path()]).filter_map(Path::parent) {
             sync(folder)?;
@@ -112,8 +104,23 @@ impl Repository {
     }
 }
 
-fn put_in_place(from: &Path, root: &Path, parent: &Path, place: &Path, made: &mut Vec<PathBuf>) -> Result<(), Error> {
-    let somebody = || Error::InTheWay(format!("{} was created by somebody else meanwhile; push again", place.display()));
+/// Rename `from` to `place`; returns the folders above it that were made for it. None of them stays after a failure.
+fn put_in_place(from: &Path, root: &Path, parent: &Path, place: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut made = Vec::new();
+    match try_put_in_place(from, root, parent, place, &mut made) {
+        Ok(()) => Ok(made),
+        Err(err) => {
+            // Innermost first; one that somebody else uses by now is not empty and stays.
+            for folder in made.iter().rev() {
+                let _ = std::fs::remove_dir(folder);
+            }
+            Err(err)
+        }
+    }
+}
+
+fn try_put_in_place(from: &Path, root: &Path, parent: &Path, place: &Path, made: &mut Vec<PathBuf>) -> Result<(), Error> {
+    let somebody = || Error::InTheWay(format!("{} was created by somebody else meanwhile; push again", shown(place, root)));
     for _ in 0..TRIES_MAX {
         if !make_folders(root, parent, made)? {
             continue;
@@ -130,7 +137,12 @@ fn put_in_place(from: &Path, root: &Path, parent: &Path, place: &Path, made: &mu
             Err(err) => return Err(Error::io(format!("rename {} to {}", from.display(), place.display()))(err)),
         }
     }
-    Err(Error::InTheWay(format!("{} vanishes again and again; push again", parent.display())))
+    Err(Error::InTheWay(format!("the folder of {} vanishes again and again; push again", shown(place, root))))
+}
+
+/// A place as a pusher may see it: without the root.
+fn shown(path: &Path, root: &Path) -> String {
+    format!("'{}'", path.strip_prefix(root).unwrap_or(path).display())
 }
 
 /// Make `parent` and the folders between it and `root`; `false` when one of them vanished meanwhile.
@@ -145,11 +157,11 @@ fn make_folders(root: &Path, parent: &Path, made: &mut Vec<PathBuf>) -> Result<b
             Err(err) => return Err(Error::io(format!("make {}", folder.display()))(err)),
         }
         if git_dir_in(&folder)?.is_some() {
-            return Err(Error::InTheWay(format!("{} is a repository by now; nothing can be made inside it", folder.display())));
+            return Err(Error::InTheWay(format!("{} is a repository by now; nothing can be made inside it", shown(&folder, root))));
         }
         match folder.symlink_metadata() {
             Ok(meta) if meta.is_dir() => {}
-            Ok(_) => return Err(Error::InTheWay(format!("{} is no folder", folder.display()))),
+            Ok(_) => return Err(Error::InTheWay(format!("{} is no folder", shown(&folder, root)))),
             Err(_) => return Ok(false),
         }
     }
@@ -180,4 +192,32 @@ fn sync_all(folder: &Path) -> Result<(), Error> {
         }
     }
     sync(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_rename_leaves_no_folder_but_those_that_were_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        std::fs::create_dir(root.join("there")).unwrap();
+        let place = root.join("there/a/b/x.git");
+        assert!(put_in_place(&root.join("absent"), root, &root.join("there/a/b"), &place).is_err());
+        assert!(root.join("there").is_dir() && !root.join("there/a").exists());
+        std::fs::create_dir(root.join("from")).unwrap();
+        let made = put_in_place(&root.join("from"), root, &root.join("there/a/b"), &place).unwrap();
+        assert_eq!(made, [root.join("there/a"), root.join("there/a/b")]);
+        assert!(place.is_dir());
+    }
+
+    #[test]
+    fn nothing_is_replaced_not_even_an_empty_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["from", "to"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        assert_eq!(rename_new(&dir.path().join("from"), &dir.path().join("to")).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    }
 }
