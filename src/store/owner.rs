@@ -53,8 +53,11 @@ pub(super) struct Places {
 
 impl Places {
     pub(super) fn of(repository: &Repository) -> Self {
-        let git_dir = repository.git_dir().to_owned();
-        Self { common_dir: git_dir.clone(), objects_dir: git_dir.join("objects"), git_dir }
+        Self {
+            git_dir: repository.git_dir().to_owned(),
+            common_dir: repository.common_dir().to_owned(),
+            objects_dir: repository.objects_dir(),
+        }
     }
 }
 

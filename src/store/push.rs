@@ -79,10 +79,11 @@ pub struct Committed {
 
 /// A push under way. Dropped without commit, it leaves nothing behind.
 pub struct Push {
-    repository: Repository,
+    // Dropped first: a staged repository vanishes, quarantine and all, with the last handle to it.
     quarantine: Quarantine,
     view: Snapshot,
     packs: Vec<String>,
+    repository: Repository,
 }
 
 impl Push {
@@ -90,7 +91,7 @@ impl Push {
     pub fn begin(repository: &Repository) -> Result<Self, Error> {
         let quarantine = Quarantine::begin(Places::of(repository))?;
         let view = repository.snapshot()?;
-        Ok(Self { repository: repository.clone(), quarantine, view, packs: vec![] })
+        Ok(Self { quarantine, view, packs: vec![], repository: repository.clone() })
     }
 
     /// Read one pack from `input` into the quarantine: hashed, indexed, thin ones completed. `input` is read to
@@ -180,3 +181,6 @@ fn head_branch<'a>(edits: &'a [RefEdit], results: &[Result<(), RefRefusal>]) -> 
     };
     created().find(|name| *name == "refs/heads/main").or_else(|| created().next())
 }
+
+#[cfg(test)]
+mod tests;

@@ -613,7 +613,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 10, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn single_edits_succeed_and_fail_as_with_git_update_ref(steps in proptest::collection::vec(step(), 1..16)) {
         let (repo, twin) = (Repo::sha1(), Repo::sha1());
