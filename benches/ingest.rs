@@ -67,14 +67,17 @@ fn compare(pack: &Path, rounds: usize, threads: usize) {
         let mut command = Command::new(std::env::current_exe().expect("this program"));
         command.arg("--here").arg(folder.path()).arg(threads.to_string());
         let (cpu, wall, said) = measure(&mut command, pack);
-        (memory = said, ours.push(cpu), walls.0.push(wall));
+        memory = said;
+        ours.push(cpu);
+        walls.0.push(wall);
 
         let folder = tempfile::tempdir_in(pack.parent().expect("a folder")).expect("a folder");
         assert!(Command::new("git").args(["init", "-q", "--bare"]).arg(folder.path()).status().expect("git starts").success());
         let mut command = Command::new("git");
         command.current_dir(folder.path()).args(["index-pack", "--stdin", &format!("--threads={threads}")]);
         let (cpu, wall, _) = measure(command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null"), pack);
-        (theirs.push(cpu), walls.1.push(wall));
+        theirs.push(cpu);
+        walls.1.push(wall);
     }
     let (ours, theirs) = (median(ours), median(theirs));
     let (wall, git_wall) = (median(walls.0), median(walls.1));
