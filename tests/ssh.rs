@@ -231,8 +231,7 @@ fn two_folders_for_one_name_are_an_error_that_names_both() {
         sandbox.bare("served/twin.git", "sha1");
         let (output, said) = git(sandbox, server, &sandbox.path(""), &["ls-remote", &server.url("twin")]);
         assert!(!output.status.success() && said.contains("remote error: "), "{said}");
-        server.wait_for("twin.git");
-        eprintln!("XX {said} {}", server.said());
+        server.wait_for("both 'twin.git' and 'twin' are there");
     });
 }
 
