@@ -1,9 +1,9 @@
-//! A large blob goes through `ingest` without being held. Alone in its file, because it looks at its process's peak memory.
+//! Large objects go through `ingest` in little memory. Alone in its file, because it looks at its process's peak.
 
 use gix_hash::{Kind as Hash, ObjectId, oid};
 use packmule::base::{Cancel, Progress};
 use packmule::pack::index::{IngestLimits, ingest};
-use packmule::pack::{Error, Kind, Location, Objects, PackFile, write_entry_header};
+use packmule::pack::{Deflater, Error, Kind, Location, Objects, PackFile, write_entry_header};
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::sync::Arc;
@@ -26,7 +26,9 @@ impl Objects for Nothing {
 }
 
 const BLOB_BYTES: u64 = 100 << 20;
-const MEMORY_BYTES_MAX: u64 = 16 << 20;
+const BLOB_MEMORY_BYTES_MAX: u64 = 16 << 20;
+/// What may be held of all objects, and a base and its result beside it.
+const COMB_MEMORY_BYTES_MAX: u64 = (256 + 24) << 20;
 
 fn peak_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
@@ -63,18 +65,66 @@ fn write_pack(path: &std::path::Path) -> ObjectId {
     id.try_finalize().expect("no collision")
 }
 
+/// A base of 4 MB with a chain of deltas, on each of whose objects one more delta hangs; all name their base by id, so
+/// nobody can know beforehand which child is the light one. Held along the chain they would take 400 MB.
+fn comb() -> Vec<u8> {
+    const LEVELS: u32 = 100;
+    const SIZE: usize = 4 << 20;
+    let mut pack = [&b"PACK\0\0\0\x02"[..], &(1 + 2 * LEVELS).to_be_bytes()].concat();
+    let id = |object: &[u8]| {
+        let mut hasher = gix_hash::hasher(Hash::Sha1);
+        hasher.update(format!("blob {SIZE}\0").as_bytes());
+        hasher.update(object);
+        hasher.try_finalize().expect("no collision")
+    };
+    let mut object = vec![0; SIZE];
+    write_entry_header(3, SIZE as u64, &mut pack);
+    Deflater::new(1).whole(&object, &mut pack).expect("into memory");
+    for level in 1..=LEVELS {
+        let base = id(&object);
+        for number in [level, level + LEVELS] {
+            // Both sizes, four literal bytes, and the rest of the base from offset 4.
+            let size = [0x80, 0x80, 0x80, 0x02];
+            let rest = (SIZE - 4) as u32;
+            let copy = [0x80 | 0x01 | 0x70, 4, rest as u8, (rest >> 8) as u8, (rest >> 16) as u8];
+            let delta = [&size[..], &size, &[4], &number.to_be_bytes(), &copy].concat();
+            write_entry_header(7, delta.len() as u64, &mut pack);
+            pack.extend_from_slice(base.as_slice());
+            Deflater::new(1).whole(&delta, &mut pack).expect("into memory");
+        }
+        object[..4].copy_from_slice(&level.to_be_bytes());
+    }
+    let mut hasher = gix_hash::hasher(Hash::Sha1);
+    hasher.update(&pack);
+    pack.extend_from_slice(hasher.try_finalize().expect("no collision").as_slice());
+    pack
+}
+
+fn take(input: &mut (dyn Read + Send)) -> (tempfile::TempDir, std::path::PathBuf) {
+    let packs = tempfile::tempdir().expect("a folder");
+    let limits = IngestLimits { pack_bytes_max: 0, objects_max: u32::MAX, object_bytes_max: u64::MAX, inflated_bytes_max: 0, threads: 0 };
+    let name = ingest(input, packs.path(), &Nothing, &limits, &Progress::new(), &Cancel::new()).expect("a good pack").name;
+    let idx = packs.path().join(name.expect("not empty") + ".idx");
+    (packs, idx)
+}
+
+/// One test, so that nothing else runs beside it.
 #[test]
-fn a_blob_of_100_mb_is_never_held() {
+fn memory_is_bounded() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("input");
     let id = write_pack(&path);
-    let packs = tempfile::tempdir().expect("a folder");
-    let limits = IngestLimits { pack_bytes_max: 0, objects_max: u32::MAX, object_bytes_max: u64::MAX, inflated_bytes_max: 0, threads: 0 };
     let before = peak_bytes();
-    let mut input = BufReader::new(File::open(&path).expect("it is there"));
-    let name = ingest(&mut input, packs.path(), &Nothing, &limits, &Progress::new(), &Cancel::new()).expect("a good pack").name;
+    let (_packs, idx) = take(&mut BufReader::new(File::open(&path).expect("it is there")));
     let used = peak_bytes() - before;
-    assert!(used < MEMORY_BYTES_MAX, "{used} bytes");
-    let index = gix_pack::index::File::at(packs.path().join(name.expect("not empty") + ".idx"), Hash::Sha1).expect("an index");
+    assert!(used < BLOB_MEMORY_BYTES_MAX, "a large blob is never held: {used} bytes");
+    let index = gix_pack::index::File::at(idx, Hash::Sha1).expect("an index");
     assert_eq!(index.oid_at_index(0), id);
+
+    let pack = comb();
+    let before = peak_bytes();
+    let (_packs, idx) = take(&mut &pack[..]);
+    let used = peak_bytes() - before;
+    assert!(used < COMB_MEMORY_BYTES_MAX, "a comb is held in part: {used} bytes");
+    assert_eq!(gix_pack::index::File::at(idx, Hash::Sha1).expect("an index").num_objects(), 201);
 }

@@ -1,10 +1,61 @@
-//! Words and settings.
+//! Words and settings: commands, `config.toml`, errors for people, logs.
+//!
+//! | file | turns what into what |
+//! |---|---|
+//! | `args` | the command line into values |
+//! | `config` | `config.toml` into values, mistakes drawn with a caret |
+//! | `failure` | errors into message, hints and exit code |
+//! | `admin_keys` | files with public keys into people who may do everything |
+//! | `serve` | `packmule serve` into a running server |
+//! | `drop_in` | `packmule upload-pack` and `receive-pack` into git's programs |
+//! | `stdio` | standard input and output into a peer that can hang up |
 
+mod admin_keys;
+mod args;
+mod config;
+mod drop_in;
+mod failure;
+mod serve;
+mod stdio;
+
+pub use config::{Config, Hash, PushConfig, SshConfig};
+
+use args::{Args, Command};
+use clap::Parser;
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
+/// How git's programs end on bad usage (`usage.c`).
+const GIT_USAGE: u8 = 129;
+const USAGE: u8 = 2;
+
 /// Run one command line; `args` begin with the program's name.
+///
+/// Under the name `git-upload-pack` or `git-receive-pack` (a link to this binary) it is that program.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let _ = args;
-    todo!()
+    let mut words: Vec<OsString> = args.into_iter().collect();
+    let called = words.first().and_then(|name| Path::new(name).file_name()).and_then(|name| name.to_str());
+    if let Some(service @ ("git-upload-pack" | "git-receive-pack")) = called {
+        let service = OsString::from(&service["git-".len()..]);
+        words.insert(1, service);
+    }
+    let drop_in = words.get(1).is_some_and(|word| word == "upload-pack" || word == "receive-pack");
+    let args = match Args::try_parse_from(words) {
+        Ok(args) => args,
+        Err(error) => {
+            // Where help or the error cannot be printed there is nobody to tell.
+            let _ = error.print();
+            let usage = if drop_in { GIT_USAGE } else { USAGE };
+            return if error.use_stderr() { usage.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    match args.command {
+        Command::Serve(args) => match serve::run(&args) {
+            Ok(code) => code,
+            Err(failure) => failure.tell(),
+        },
+        Command::UploadPack(args) => drop_in::upload_pack(&args),
+        Command::ReceivePack(args) => drop_in::receive_pack(&args),
+    }
 }

@@ -22,6 +22,9 @@
 //! | `staging` | a repository that is only being made into one in its place, or into nothing |
 //! | `owner` | locks and quarantines that a dead process left into nothing |
 //! | `quarantine` | pack bytes from a peer into a pack that nobody sees yet |
+//! | `loose_ref`, `packed_refs` | one ref, straight from disk, into its value; `packed-refs` without some refs |
+//! | `ref_lock` | a staged file into a lock that the owner's record can prove |
+//! | `reflog` | changes of refs into lines beneath `logs` |
 //! | `ref_transaction` | edits of refs into files, old values compared under lock |
 //! | `push` | the last three into [`Push`] |
 
@@ -31,14 +34,18 @@ mod discover;
 mod error;
 mod format;
 mod loose;
+mod loose_ref;
 #[allow(unsafe_code)]
 mod map;
 mod objects;
 mod owner;
+mod packed_refs;
 mod push;
 mod quarantine;
 mod ref_files;
+mod ref_lock;
 mod ref_transaction;
+mod reflog;
 mod refs;
 mod repositories;
 mod repository;
@@ -52,6 +59,7 @@ pub use discover::{Discover, discover, discover_any_owner};
 pub use error::Error;
 pub use map::Mapped;
 pub use objects::ObjectStore;
+pub use owner::sweep;
 pub use push::{CommitMode, Committed, Push, RefEdit, RefRefusal};
 pub use refs::{Head, Peeled, RefEntry, Refs, Target};
 pub use repositories::{Found, Repositories, RepositoryName};

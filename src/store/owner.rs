@@ -1,1 +1,262 @@
-//! Locks and quarantines of ours, each with an owner whose life is proven by a held `flock`; what a dead one left is removed.
+//! Locks and quarantines of ours, each with an owner whose life is proven by a held `flock`, into nothing once that owner is dead.
+//!
+//! A push owns one folder `tmp_objdir-incoming-packmule-<random>` in the repository's object directory; stock
+//! git's `prune` knows names that begin with `tmp_objdir-` and removes old ones. In it lie
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `owner` | empty; the pushing process holds an exclusive `flock` on it for as long as the push lives |
+//! | `locks` | one line per lock that the push may take: a file of this folder, a space, the lock's path relative to the repository |
+//! | `lock-…` | what each lock was linked from, so that a lock is ours exactly when both are one inode |
+//! | `pack/` | packs not yet visible; those linked into `objects/pack` are likewise known by their inode |
+//!
+//! A process that dies, however suddenly, lets go of its `flock`: that is the only proof of death that is believed.
+//! Locks that are in nobody's record, and quarantines of other programs, are never touched.
+//! Making the folder and sweeping happen under a short `flock` on `packmule.lock` in the repository, so that a
+//! half-made owner is never taken for a dead one.
+//!
+//! Limits: the file system must know hard links and `flock`; on NFS before version 4 a `flock` may not reach other hosts.
+
+use super::{Error, Repository};
+use rustix::fs::{FlockOperation, flock};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How the names of our quarantines begin.
+pub(super) const QUARANTINE_PREFIX: &str = "tmp_objdir-incoming-packmule-";
+/// The record of locks in a quarantine.
+pub(super) const LOCKS_FILE: &str = "locks";
+/// Endings of a pack's files in the order in which they become visible: with the `.idx` the pack is there.
+pub(super) const PACK_ENDINGS: [&str; 3] = ["pack", "rev", "idx"];
+
+const OWNER_FILE: &str = "owner";
+const REPOSITORY_LOCK_FILE: &str = "packmule.lock";
+/// Sweeping and publishing a pack take milliseconds; whoever holds the lock this long hangs.
+const REPOSITORY_LOCK_TIMEOUT_MS: u64 = 30_000;
+const RETRY_MS: u64 = 2;
+
+/// Where the parts of one repository lie.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    /// Holds HEAD; another one than `common_dir` in a linked work tree.
+    pub git_dir: PathBuf,
+    /// Holds `refs`, `packed-refs` and `logs`.
+    pub common_dir: PathBuf,
+    /// Holds `pack`.
+    pub objects_dir: PathBuf,
+}
+
+impl Places {
+    pub(super) fn of(repository: &Repository) -> Self {
+        Self {
+            git_dir: repository.git_dir().to_owned(),
+            common_dir: repository.common_dir().to_owned(),
+            objects_dir: repository.objects_dir(),
+        }
+    }
+}
+
+/// The short lock of one repository; let go when dropped.
+pub(super) struct RepositoryLock(#[allow(dead_code, reason = "held, not read")] File);
+
+impl RepositoryLock {
+    pub(super) fn acquire(places: &Places) -> Result<Self, Error> {
+        let path = places.common_dir.join(REPOSITORY_LOCK_FILE);
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(Error::io(format!("opening {}", path.display())))?;
+        let deadline = Instant::now() + Duration::from_millis(REPOSITORY_LOCK_TIMEOUT_MS);
+        while !try_flock(&file).map_err(Error::io(format!("locking {}", path.display())))? {
+            if Instant::now() >= deadline {
+                return Err(Error::InTheWay(format!("{} has been held for {REPOSITORY_LOCK_TIMEOUT_MS} ms", path.display())));
+            }
+            std::thread::sleep(Duration::from_millis(RETRY_MS));
+        }
+        Ok(Self(file))
+    }
+}
+
+fn try_flock(file: &File) -> io::Result<bool> {
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(err) => return Err(err.into()),
+        }
+    }
+}
+
+/// A quarantine's folder and the proof that its owner lives.
+pub(super) struct Claim {
+    /// The folder.
+    pub dir: PathBuf,
+    /// The file under `flock`.
+    pub owner: File,
+}
+
+/// Sweep, then make a quarantine that is owned from its first visible moment.
+pub(super) fn claim(places: &Places) -> Result<Claim, Error> {
+    let lock = RepositoryLock::acquire(places)?;
+    sweep_under(&lock, places)?;
+    let dir = make_folder(&places.objects_dir)?;
+    let made = (|| {
+        let owner = File::create_new(dir.join(OWNER_FILE))?;
+        if !try_flock(&owner)? {
+            return Err(io::Error::from(ErrorKind::WouldBlock));
+        }
+        fs::create_dir(dir.join("pack"))?;
+        Ok(owner)
+    })();
+    match made {
+        Ok(owner) => Ok(Claim { dir, owner }),
+        Err(err) => {
+            let _ = fs::remove_dir_all(&dir); // what matters is the first failure; the next sweep tries again
+            Err(Error::io(format!("making a quarantine in {}", places.objects_dir.display()))(err))
+        }
+    }
+}
+
+fn make_folder(objects_dir: &Path) -> Result<PathBuf, Error> {
+    loop {
+        let mut random = [0u8; 8];
+        getrandom::fill(&mut random).map_err(|err| Error::io("reading random bytes")(io::Error::other(err.to_string())))?;
+        let dir = objects_dir.join(format!("{QUARANTINE_PREFIX}{:016x}", u64::from_be_bytes(random)));
+        match fs::DirBuilder::new().mode(0o700).create(&dir) {
+            Ok(()) => return Ok(dir),
+            Err(err) if err.kind() == ErrorKind::AlreadyExists => {}
+            Err(err) => return Err(Error::io(format!("making {}", dir.display()))(err)),
+        }
+    }
+}
+
+/// Remove what pushes into `repository` left whose process is dead: their locks, then their quarantines.
+///
+/// Returns how many there were. Every push begins with this; a server calls it at its start as well, so that locks
+/// of a crash do not stand in the way of stock git until the next push.
+pub fn sweep(repository: &Repository) -> Result<usize, Error> {
+    let places = Places::of(repository);
+    let lock = RepositoryLock::acquire(&places)?;
+    sweep_under(&lock, &places)
+}
+
+fn sweep_under(lock: &RepositoryLock, places: &Places) -> Result<usize, Error> {
+    let reading = || format!("reading {}", places.objects_dir.display());
+    let mut swept = 0;
+    for entry in fs::read_dir(&places.objects_dir).map_err(Error::io(reading()))? {
+        let entry = entry.map_err(Error::io(reading()))?;
+        if !entry.file_name().as_bytes().starts_with(QUARANTINE_PREFIX.as_bytes()) {
+            continue;
+        }
+        let dir = entry.path();
+        // One that cannot be removed (another user's, say) must not keep this push from its work.
+        match is_dead(&dir).and_then(|dead| if dead { dissolve(lock, &dir, places).map(|()| true) } else { Ok(false) }) {
+            Ok(true) => {
+                tracing::info!(quarantine = %dir.display(), "removed what a dead push left");
+                swept += 1;
+            }
+            Ok(false) => {}
+            Err(err) => tracing::warn!(quarantine = %dir.display(), %err, "cannot remove what a dead push left"),
+        }
+    }
+    Ok(swept)
+}
+
+/// Whether nobody holds the owner's `flock`. No owner file is proof as well: it is made under the repository's lock,
+/// which the caller holds, and it is removed only after the locks.
+fn is_dead(dir: &Path) -> io::Result<bool> {
+    match File::options().write(true).open(dir.join(OWNER_FILE)) {
+        Ok(owner) => try_flock(&owner),
+        Err(err) if err.kind() == ErrorKind::NotFound => Ok(true),
+        Err(err) => Err(err),
+    }
+}
+
+/// Take back all that the quarantine `dir` made visible without completing it, then remove it.
+///
+/// Only for its owner, or when there is none alive.
+pub(super) fn dissolve(_: &RepositoryLock, dir: &Path, places: &Places) -> io::Result<()> {
+    release_recorded_locks(dir, &places.common_dir)?;
+    withdraw_packs(dir, &places.objects_dir)?;
+    remove_folder(dir)
+}
+
+/// Remove a quarantine that no longer holds anything visible; it may be going away meanwhile.
+pub(super) fn remove_folder(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(err) if err.kind() != ErrorKind::NotFound => Err(err),
+        _ => Ok(()),
+    }
+}
+
+fn release_recorded_locks(dir: &Path, common_dir: &Path) -> io::Result<()> {
+    let record = match fs::read(dir.join(LOCKS_FILE)) {
+        Ok(record) => record,
+        Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(err) => return Err(err),
+    };
+    for line in record.split(|byte| *byte == b'\n') {
+        // A record cut short by a crash was not complete when the first lock could have been taken.
+        let Some(space) = line.iter().position(|byte| *byte == b' ') else { continue };
+        let staged = dir.join(OsStr::from_bytes(&line[..space]));
+        remove_if_same(&staged, &common_dir.join(OsStr::from_bytes(&line[space + 1..])))?;
+    }
+    Ok(())
+}
+
+/// Packs that were linked but whose `.idx` is not there yet serve nobody; nor does the `.keep` of a dead push.
+fn withdraw_packs(dir: &Path, objects_dir: &Path) -> io::Result<()> {
+    let visible = objects_dir.join("pack");
+    let entries = match fs::read_dir(dir.join("pack")) {
+        Ok(entries) => entries,
+        Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(err) => return Err(err),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let Some(name) = path.file_name() else { continue };
+        let target = visible.join(name);
+        let is_keep = target.extension() == Some(OsStr::new("keep"));
+        if is_keep || !target.with_extension("idx").try_exists()? {
+            remove_if_same(&path, &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Remove `path` if it is the same inode as `staged`, which only its maker can have brought about.
+pub(super) fn remove_if_same(staged: &Path, path: &Path) -> io::Result<bool> {
+    if !is_same(staged, path)? {
+        return Ok(false);
+    }
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(err) if err.kind() == ErrorKind::NotFound => Ok(false),
+        Err(err) => Err(err),
+    }
+}
+
+fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
+    let inode = |path: &Path| match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some((metadata.dev(), metadata.ino()))),
+        Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(err) => Err(err),
+    };
+    Ok(match (inode(one)?, inode(other)?) {
+        (Some(one), Some(other)) => one == other,
+        _ => false,
+    })
+}
+
+/// Bring a folder's entries to the disk.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

@@ -1,11 +1,17 @@
 //! One push from its first pack byte to its last ref: ingest, look, commit; nothing left behind when it is dropped.
 
-use super::{Error, Repository, Snapshot};
+use super::owner::Places;
+use super::quarantine::Quarantine;
+use super::ref_transaction::{Ground, NoObserver, RefTransaction, TransactionObserver};
+use super::{Error, Mapped, Repository, Snapshot};
 use crate::base::{Cancel, Progress};
-use crate::pack::index::{IngestLimits, Ingested};
-use bstr::BString;
+use crate::pack::index::{self, IngestLimits, Ingested};
+use crate::pack::{LocalBytes, PackFile};
+use bstr::{BStr, BString, ByteSlice as _};
 use gix_hash::ObjectId;
 use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
 
 /// One change of one ref.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +51,15 @@ pub enum RefRefusal {
     /// The ref's name is not valid.
     #[error("funny refname")]
     BadName,
+    /// Symbolic refs lead in a circle, or too far.
+    #[error("too many symbolic refs in a row")]
+    Loop,
+    /// Another edit of this push changes the same ref in another way.
+    #[error("inconsistent aliased update")]
+    Aliased,
+    /// Whoever watches transactions said no.
+    #[error("{0}")]
+    Vetoed(String),
     /// Another edit of an atomic push was refused.
     #[error("atomic push failure")]
     Atomic,
@@ -62,14 +77,21 @@ pub struct Committed {
     pub created: bool,
 }
 
-/// A push under way.
-pub struct Push {}
+/// A push under way. Dropped without commit, it leaves nothing behind.
+pub struct Push {
+    // Dropped first: a staged repository vanishes, quarantine and all, with the last handle to it.
+    quarantine: Quarantine,
+    view: Snapshot,
+    packs: Vec<String>,
+    repository: Repository,
+}
 
 impl Push {
     /// Begin: remove what dead owners left, become an owner, pin the base view.
     pub fn begin(repository: &Repository) -> Result<Self, Error> {
-        let _ = repository;
-        todo!()
+        let quarantine = Quarantine::begin(Places::of(repository))?;
+        let view = repository.snapshot()?;
+        Ok(Self { quarantine, view, packs: vec![], repository: repository.clone() })
     }
 
     /// Read one pack from `input` into the quarantine: hashed, indexed, thin ones completed. `input` is read to
@@ -81,13 +103,19 @@ impl Push {
         progress: &Progress,
         cancel: &Cancel,
     ) -> Result<Ingested, Error> {
-        let _ = (input, limits, progress, cancel);
-        todo!()
+        let folder = self.quarantine.pack_dir();
+        let ingested = index::ingest(input, &folder, &**self.view.objects(), limits, progress, cancel)?;
+        if let Some(name) = &ingested.name {
+            let pack = open_pack(&folder, name, self.repository.hash_kind())?;
+            self.view.objects = Arc::new(self.view.objects.with_pack(Arc::new(pack)));
+            self.packs.push(name.clone());
+        }
+        Ok(ingested)
     }
 
     /// The repository as it was when the push began, the quarantine on top.
     pub fn view(&self) -> &Snapshot {
-        todo!()
+        &self.view
     }
 
     /// How many packs of [`Push::view`] were there before: those with greater numbers are this push's.
@@ -98,9 +126,61 @@ impl Push {
     /// Make the objects permanent and durable, then edit the refs, durably, then publish a staged repository.
     ///
     /// Every edit requires its old value under lock. When this returns, what the results call done is on disk.
-    /// With no edit that succeeds, nothing of the push stays.
+    /// With no edit that could succeed, nothing of the push stays.
+    ///
+    /// # Errors
+    /// Faults that concern no single ref; no ref has changed then, unless it was publishing that failed.
     pub fn commit(self, edits: &[RefEdit], mode: CommitMode, identity: &BString) -> Result<Committed, Error> {
-        let _ = (edits, mode, identity);
-        todo!()
+        self.commit_observed(edits, mode, identity, &mut NoObserver)
+    }
+
+    pub(super) fn commit_observed(
+        self,
+        edits: &[RefEdit],
+        mode: CommitMode,
+        identity: &BString,
+        observer: &mut dyn TransactionObserver,
+    ) -> Result<Committed, Error> {
+        let places = Places::of(&self.repository);
+        let ground = Ground {
+            places: &places,
+            quarantine: self.quarantine.dir(),
+            hash: self.repository.hash_kind(),
+            log_refs: self.repository.settings().log_refs,
+        };
+        let transaction = RefTransaction::prepare(ground, edits, mode, observer)?;
+        if !transaction.has_work() {
+            return Ok(Committed { results: transaction.give_up(), created: false });
+        }
+        self.quarantine.migrate(&self.packs)?;
+        let results = transaction.commit(identity.as_bstr());
+        self.quarantine.finish(&self.packs);
+        let mut created = false;
+        if self.repository.is_staged() && results.iter().any(Result::is_ok) {
+            self.repository.publish(head_branch(edits, &results))?;
+            created = true;
+        }
+        Ok(Committed { results, created })
     }
 }
+
+fn open_pack(folder: &Path, name: &str, hash: gix_hash::Kind) -> Result<PackFile, Error> {
+    let map = |ending: &str| {
+        let path = folder.join(format!("{name}.{ending}"));
+        Mapped::open(&path).map_err(Error::io(format!("mapping {}", path.display())))
+    };
+    let rev = folder.join(format!("{name}.rev")).exists().then(|| map("rev")).transpose()?;
+    Ok(PackFile::open(name.to_owned(), map("idx")?, Box::new(LocalBytes(map("pack")?)), rev, hash)?)
+}
+
+/// The branch that HEAD of a new repository names: `main` if it is among those created, else the first one pushed.
+fn head_branch<'a>(edits: &'a [RefEdit], results: &[Result<(), RefRefusal>]) -> Option<&'a BStr> {
+    let created = || {
+        let done = edits.iter().zip(results).filter(|(edit, result)| result.is_ok() && !edit.new.is_null());
+        done.map(|(edit, _)| edit.name.as_bstr()).filter(|name| name.starts_with(b"refs/heads/"))
+    };
+    created().find(|name| *name == "refs/heads/main").or_else(|| created().next())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,135 @@
 //! Pack bytes from a peer into a pack that nobody sees until the push commits.
+//!
+//! Packs become visible by hard links, in the order `.keep`, `.pack`, `.rev`, `.idx`: a reader takes up a pack by its
+//! `.idx`, so it never meets half of one. The `.keep` holds off a repack that began before the refs were there; it
+//! goes when they are. The folder's layout and fate after a crash: see the `owner` module.
+
+use super::Error;
+use super::owner::{self, Claim, PACK_ENDINGS, Places, RepositoryLock};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// One push's own folder; with everything in it and every lock recorded in it, it vanishes when dropped.
+pub(super) struct Quarantine {
+    places: Places,
+    claim: Claim,
+    /// Nothing of it is visible any more: no need to take anything back.
+    settled: bool,
+}
+
+impl Quarantine {
+    /// Make one, after removing what dead owners left.
+    pub(super) fn begin(places: Places) -> Result<Self, Error> {
+        let claim = owner::claim(&places)?;
+        Ok(Self { places, claim, settled: false })
+    }
+
+    /// The folder.
+    pub(super) fn dir(&self) -> &Path {
+        &self.claim.dir
+    }
+
+    /// Where packs are received.
+    pub(super) fn pack_dir(&self) -> PathBuf {
+        self.claim.dir.join("pack")
+    }
+
+    /// Make the packs `names` (`pack-…` without ending), whose bytes are on disk already, visible and durable.
+    pub(super) fn migrate(&self, names: &[String]) -> Result<(), Error> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        // Under the lock, so that nobody's sweep takes a pack without an .idx for a dead push's.
+        let _lock = RepositoryLock::acquire(&self.places)?;
+        let visible = self.places.objects_dir.join("pack");
+        let linking = || format!("making a received pack visible in {}", visible.display());
+        let made = match fs::create_dir(&visible) {
+            Ok(()) => true,
+            Err(err) if err.kind() == ErrorKind::AlreadyExists => false,
+            Err(err) => return Err(Error::io(linking())(err)),
+        };
+        for name in names {
+            self.link_pack(name, &visible).map_err(Error::io(linking()))?;
+        }
+        owner::sync_folder(&visible).map_err(Error::io(linking()))?;
+        if made {
+            owner::sync_folder(&self.places.objects_dir).map_err(Error::io(linking()))?;
+        }
+        Ok(())
+    }
+
+    fn link_pack(&self, name: &str, visible: &Path) -> io::Result<()> {
+        let ours = self.pack_dir();
+        let keep = format!("{name}.keep");
+        fs::write(ours.join(&keep), "packmule: refs of this push follow\n")?;
+        match fs::hard_link(ours.join(&keep), visible.join(&keep)) {
+            Err(err) if err.kind() != ErrorKind::AlreadyExists => return Err(err),
+            _ => {} // somebody else's .keep does as well
+        }
+        for ending in PACK_ENDINGS {
+            let file = format!("{name}.{ending}");
+            if ours.join(&file).try_exists()? {
+                link_or_keep(&ours.join(&file), &visible.join(&file), &self.claim.dir.join(&file))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The refs stand (or none will): take the `.keep`s away, then the folder.
+    pub(super) fn finish(mut self, names: &[String]) {
+        for name in names {
+            let keep = format!("{name}.keep");
+            let visible = self.places.objects_dir.join("pack").join(&keep);
+            if let Err(err) = owner::remove_if_same(&self.pack_dir().join(&keep), &visible) {
+                tracing::warn!(keep = %visible.display(), %err, "a .keep of ours stays");
+            }
+        }
+        self.settled = true;
+        self.remove();
+    }
+
+    fn remove(&self) {
+        let removed = if self.settled {
+            owner::remove_folder(&self.claim.dir)
+        } else {
+            match RepositoryLock::acquire(&self.places) {
+                Ok(lock) => owner::dissolve(&lock, &self.claim.dir, &self.places),
+                Err(err) => Err(io::Error::other(err)),
+            }
+        };
+        if let Err(err) = removed {
+            // Once the proof of life is let go, the next push sweeps it.
+            tracing::warn!(quarantine = %self.claim.dir.display(), %err, "a quarantine of ours stays");
+        }
+    }
+}
+
+impl Drop for Quarantine {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.remove();
+        }
+        let _ = &self.claim.owner; // the flock ends with the struct, after all else is gone
+    }
+}
+
+/// Link `from` to `to`. A file of that name and size is the same one, for packs are named by their content: it stays,
+/// freshened against pruning. One of another size was torn by a crash and is replaced, by way of `spare`.
+fn link_or_keep(from: &Path, to: &Path, spare: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Err(err) if err.kind() == ErrorKind::AlreadyExists => {}
+        other => return other,
+    }
+    if fs::metadata(from)?.len() == fs::metadata(to)?.len() {
+        let file = File::open(to)?;
+        if let Err(err) = file.set_modified(SystemTime::now()) {
+            tracing::debug!(path = %to.display(), %err, "a pack that was here already cannot be freshened");
+        }
+        return file.sync_all(); // whoever wrote it may not have
+    }
+    tracing::warn!(path = %to.display(), "a torn file is replaced by the one just received");
+    fs::hard_link(from, spare)?;
+    fs::rename(spare, to)
+}

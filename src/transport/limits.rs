@@ -38,25 +38,44 @@ pub(super) const NAMES_SHOWN_MAX: usize = 20;
 #[non_exhaustive]
 pub struct SshLimits {
     /// Connections at once; further ones wait in the system's queue.
+    #[serde(deserialize_with = "at_least_one")]
     pub connections_max: usize,
     /// Connections at once that have not logged in yet; further ones are closed.
+    #[serde(deserialize_with = "at_least_one")]
     pub logins_max: usize,
     /// Time to log in, in seconds.
+    #[serde(deserialize_with = "at_least_one")]
     pub login_grace_s: u64,
     /// Keys that a client may try.
+    #[serde(deserialize_with = "at_least_one")]
     pub auth_attempts_max: usize,
     /// Channels of one connection.
+    #[serde(deserialize_with = "at_least_one")]
     pub channels_max: usize,
     /// Commands at once over all connections; further ones wait.
+    #[serde(deserialize_with = "at_least_one")]
     pub commands_max: usize,
     /// Time a connection may stay without a command, in seconds.
+    #[serde(deserialize_with = "at_least_one")]
     pub idle_s: u64,
     /// Time a command waits for the client's next byte, in seconds.
+    #[serde(deserialize_with = "at_least_one")]
     pub input_idle_s: u64,
     /// Time a client may take no byte while we have some for it, in seconds.
+    #[serde(deserialize_with = "at_least_one")]
     pub output_stall_s: u64,
     /// Quiet time after which a client is asked whether it lives, in seconds.
     pub keepalive_s: u64,
+}
+
+/// A bound of nothing would let nothing through.
+fn at_least_one<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de> + PartialOrd + From<u8>,
+{
+    let value = T::deserialize(deserializer)?;
+    if value >= T::from(1) { Ok(value) } else { Err(serde::de::Error::custom("this must be at least 1")) }
 }
 
 impl Default for SshLimits {

@@ -118,11 +118,11 @@ fn ingest_holding(
     let mut find_base = |id: &oid| Ok(decoder.find(id)?.map(|(kind, object)| (kind, object.to_vec())));
     let (table, end) = resolve(&pack, received, &mut find_base, limits, held_bytes_max, progress, cancel)?;
     if table.len() != objects as usize {
-        trailer = thin::rewrite_trailer(&pack, hash, table.len() as u32, end)?;
+        trailer = thin::rewrite_trailer(&pack, hash, table.len() as u32, end, cancel)?;
     }
     cancel.check()?;
     let (rev, idx) = (landing.create("rev")?, landing.create("idx")?);
-    write_idx::write_indexes(&table, &trailer, &idx, &rev)?;
+    write_idx::write_indexes(&table, &trailer, &idx, &rev, cancel)?;
     drop(table);
     let name = landing.keep(&trailer, [(&pack, "pack"), (&rev, "rev"), (&idx, "idx")])?;
     Ok(Ingested { name: Some(name), objects, bytes })
@@ -349,7 +349,7 @@ mod tests {
         let pack = pack(&comb(300));
         assert_eq!(take(&pack, 1, 0, 0).expect("within bounds").len(), 601);
         let err = take(&pack, 1, 2_000_000, 0).map(|ids| ids.len()).expect_err("too much work");
-        assert_eq!(err.to_string(), "work on objects too large to hold, in bytes exceeds the limit of 2000000");
+        assert_eq!(err.to_string(), "size of bases made anew in bytes exceeds the limit of 2000000");
         assert_eq!(take(&pack, 1, 2_000_000, 1 << 20).expect("nothing is dropped").len(), 601);
     }
 }

@@ -23,6 +23,8 @@ const SHARE_ENTRIES: usize = 256;
 const BATCH_IDS: usize = 256;
 /// Below this many deltas one thread is done before another has started.
 const ONE_THREAD_DELTAS: u64 = 512;
+/// Between two looks at the cancel flag.
+const HASHED_AT_ONCE_BYTES: usize = 16 << 20;
 /// Buffers up to this size are kept for the next object.
 const SPARE_BUFFER_BYTES: usize = 256 << 10;
 const SPARE_BUFFERS: usize = 16;
@@ -181,7 +183,6 @@ impl<'a> Worker<'a> {
                 self.pop();
                 continue;
             };
-            self.job.cancel.check()?;
             self.child(child)?;
         }
         self.permit = None;
@@ -198,6 +199,7 @@ impl<'a> Worker<'a> {
 
     /// Apply the delta `entry` to the top of the path, and step down to what it makes if more hangs on that.
     fn child(&mut self, entry: usize) -> Result<(), Error> {
+        self.job.cancel.check()?;
         let level = self.path.len() - 1;
         if !self.path[level].held {
             self.restore(level)?;
@@ -209,7 +211,10 @@ impl<'a> Worker<'a> {
         let mut object = self.spare.pop().unwrap_or_default();
         self.apply(at, &self.path[level].object, size, &mut object)?;
         let mut hasher = object_hasher(self.job.hash, self.kind, object.len() as u64);
-        hasher.update(&object);
+        for piece in object.chunks(HASHED_AT_ONCE_BYTES) {
+            self.job.cancel.check()?;
+            hasher.update(piece);
+        }
         let id = hasher.try_finalize().map_err(|err| bad_object(at, &err.to_string()))?;
         if self.path[level].is_done() {
             self.release(level);
@@ -329,11 +334,12 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    fn charge_remade(&self, size: u64) -> Result<(), Error> {
+    /// Count `size` bytes of a base that had to be made beyond what the pack itself declares.
+    pub(super) fn charge_remade(&self, size: u64) -> Result<(), Error> {
         let limit = self.job.inflated_bytes_max;
         let before = self.job.remade_bytes.fetch_add(size, Ordering::Relaxed);
         if before.saturating_add(size) > limit {
-            return Err(Error::Limit { what: "work on objects too large to hold, in bytes", limit });
+            return Err(Error::Limit { what: "size of bases made anew in bytes", limit });
         }
         Ok(())
     }

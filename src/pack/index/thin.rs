@@ -8,6 +8,7 @@ use super::super::{Deflater, Error, Kind, type_code, write_entry_header};
 use super::resolve::{Job, Worker};
 use super::table::{Link, Table};
 use super::{RUN_ON, object_hasher};
+use crate::base::Cancel;
 use gix_hash::{ObjectId, oid};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -33,6 +34,8 @@ pub(super) fn append_bases(job: &Job<'_>, find_base: &mut FindBase<'_>) -> Resul
             continue;
         }
         let Some((kind, object)) = find_base(&id)? else { continue };
+        // A few bytes may name a base of any size.
+        worker.charge_remade(object.len() as u64)?;
         check_base(&id, kind, &object)?;
         entry.clear();
         write_entry_header(type_code(kind), object.len() as u64, &mut entry);
@@ -62,12 +65,13 @@ fn check_base(id: &ObjectId, kind: Kind, object: &[u8]) -> Result<(), Error> {
 /// Write the new number of entries into the header and the new trailer behind the last entry, at `end`.
 ///
 /// The count stands before everything that the trailer sums up, so the file is read once more.
-pub(super) fn rewrite_trailer(file: &File, hash: gix_hash::Kind, entries: u32, end: u64) -> Result<ObjectId, Error> {
+pub(super) fn rewrite_trailer(file: &File, hash: gix_hash::Kind, entries: u32, end: u64, cancel: &Cancel) -> Result<ObjectId, Error> {
     file.write_all_at(&entries.to_be_bytes(), COUNT_AT)?;
     let mut hasher = gix_hash::hasher(hash);
     let mut buffer = vec![0; HASHED_AT_ONCE_BYTES];
     let mut at = 0;
     while at < end {
+        cancel.check()?;
         let len = (end - at).min(HASHED_AT_ONCE_BYTES as u64) as usize;
         file.read_exact_at(&mut buffer[..len], at)?;
         hasher.update(&buffer[..len]);

@@ -5,6 +5,7 @@
 use super::super::Error;
 use super::table::Table;
 use super::twice;
+use crate::base::Cancel;
 use gix_hash::{Hasher, ObjectId};
 use std::fs::File;
 use std::io::Write;
@@ -18,19 +19,19 @@ const LARGE_OFFSET: u64 = 1 << 31;
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// Writes both files; two equal ids are an error.
-pub(super) fn write_indexes(table: &Table, trailer: &ObjectId, idx: &File, rev: &File) -> Result<(), Error> {
+pub(super) fn write_indexes(table: &Table, trailer: &ObjectId, idx: &File, rev: &File, cancel: &Cancel) -> Result<(), Error> {
     let (order, fanout) = table.ids.sorted();
     let id = |at: u32| table.ids.get(at as usize);
     if let Some(pair) = order.windows(2).find(|pair| id(pair[0]) == id(pair[1])) {
         return Err(twice(id(pair[0])));
     }
-    write_idx(table, &order, &fanout, trailer, idx)?;
+    write_idx(table, &order, &fanout, trailer, Summed::new(idx, trailer.kind(), cancel))?;
     let mut ranks = vec![0u32; order.len()];
     for (rank, &entry) in order.iter().enumerate() {
         ranks[entry as usize] = rank as u32;
     }
     drop(order);
-    let mut out = Summed::new(rev, trailer.kind());
+    let mut out = Summed::new(rev, trailer.kind(), cancel);
     out.put(&REV_SIGNATURE)?;
     out.number(REV_VERSION)?;
     out.number(trailer.kind() as u32)?;
@@ -38,8 +39,7 @@ pub(super) fn write_indexes(table: &Table, trailer: &ObjectId, idx: &File, rev: 
     out.finish(trailer)
 }
 
-fn write_idx(table: &Table, order: &[u32], fanout: &[u32; 256], trailer: &ObjectId, file: &File) -> Result<(), Error> {
-    let mut out = Summed::new(file, trailer.kind());
+fn write_idx(table: &Table, order: &[u32], fanout: &[u32; 256], trailer: &ObjectId, mut out: Summed<'_>) -> Result<(), Error> {
     out.put(&IDX_SIGNATURE)?;
     out.number(IDX_VERSION)?;
     fanout.iter().try_for_each(|&count| out.number(count))?;
@@ -63,13 +63,14 @@ fn write_idx(table: &Table, order: &[u32], fanout: &[u32; 256], trailer: &Object
 /// A file written through a buffer, with the hash of all that was written.
 struct Summed<'a> {
     file: &'a File,
+    cancel: &'a Cancel,
     hasher: Hasher,
     buffer: Vec<u8>,
 }
 
 impl<'a> Summed<'a> {
-    fn new(file: &'a File, hash: gix_hash::Kind) -> Self {
-        Self { file, hasher: gix_hash::hasher(hash), buffer: Vec::with_capacity(BUFFER_BYTES) }
+    fn new(file: &'a File, hash: gix_hash::Kind, cancel: &'a Cancel) -> Self {
+        Self { file, cancel, hasher: gix_hash::hasher(hash), buffer: Vec::with_capacity(BUFFER_BYTES) }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
@@ -85,6 +86,7 @@ impl<'a> Summed<'a> {
     }
 
     fn flush(&mut self) -> Result<(), Error> {
+        self.cancel.check()?;
         self.hasher.update(&self.buffer);
         self.file.write_all(&self.buffer)?;
         self.buffer.clear();
@@ -119,7 +121,7 @@ mod tests {
     fn offsets_past_two_gib_stand_in_the_large_table() {
         let (mut idx, rev) = (tempfile::tempfile().expect("file"), tempfile::tempfile().expect("file"));
         let offsets = [12, LARGE_OFFSET - 1, LARGE_OFFSET, 5 << 32];
-        write_indexes(&table(&offsets), &Sha1.empty_blob(), &idx, &rev).expect("written");
+        write_indexes(&table(&offsets), &Sha1.empty_blob(), &idx, &rev, &Cancel::new()).expect("written");
         let mut bytes = vec![];
         idx.rewind().expect("file");
         idx.read_to_end(&mut bytes).expect("file");
@@ -137,7 +139,7 @@ mod tests {
         let (idx, rev) = (tempfile::tempfile().expect("file"), tempfile::tempfile().expect("file"));
         let mut table = table(&[12, 20, 30]);
         table.ids.set(2, &ObjectId::Sha1([9; 20]));
-        let err = write_indexes(&table, &Sha1.empty_blob(), &idx, &rev).expect_err("refused");
+        let err = write_indexes(&table, &Sha1.empty_blob(), &idx, &rev, &Cancel::new()).expect_err("refused");
         assert_eq!(err.to_string(), format!("The same object {} appears twice in the pack", ObjectId::Sha1([9; 20])));
     }
 }

@@ -90,6 +90,7 @@ fn why_not(line: &str) -> String {
         ("git-upload-pack" | "git-receive-pack", "") | ("git", "upload-pack" | "receive-pack") => {
             "the path of a repository is missing: git clone ssh://HOST/PATH".to_owned()
         }
+        ("git-upload-pack" | "git-receive-pack", _) => format!("exactly this is taken: {name} 'PATH'"),
         ("scp" | "sftp" | "sftp-server" | "rsync", _) => "files are not copied here; use git clone and git push".to_owned(),
         ("sh" | "bash" | "zsh" | "dash" | "ash" | "fish" | "csh" | "ksh" | "login" | "su", _) => "there is no shell here".to_owned(),
         _ => format!("only git fetch and git push are served here, not '{}'", printable(name)),
@@ -147,7 +148,7 @@ mod tests {
             ("git-upload-pack 'a\0b'", "NUL"),
             ("git --version", "only git fetch"),
             ("GIT-UPLOAD-PACK 'a'", "only git fetch"),
-            (" git-upload-pack 'a'", "missing"),
+            (" git-upload-pack 'a'", "exactly"),
             ("", "only git fetch"),
             ("\x1b[31mred", "not '\\u{1b}[31mred'"),
         ] {

@@ -1,0 +1,119 @@
+//! The command line into values. Help texts are the documentation of the commands.
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+#[cfg(target_feature = "crt-static")]
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (statically linked)");
+#[cfg(not(target_feature = "crt-static"))]
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (dynamically linked)");
+
+/// A git server in one static binary that never starts a git process.
+#[derive(Debug, Parser)]
+#[command(name = "packmule", version = VERSION)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Serve the repositories in a folder over SSH; a push makes the ones that are not there yet.
+    Serve(ServeArgs),
+    /// Serve one fetch on standard input and output, in place of git-upload-pack.
+    UploadPack(UploadPackArgs),
+    /// Take one push on standard input and output, in place of git-receive-pack.
+    ReceivePack(ReceivePackArgs),
+}
+
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct ServeArgs {
+    /// Folder of the repositories; made if it is not there [default: .]
+    pub(super) root: Option<PathBuf>,
+    /// Address and port to listen on [default: 127.0.0.1:2222]
+    #[arg(long, value_name = "ADDR")]
+    pub(super) ssh: Option<String>,
+    /// File with public keys, one per line, that may read and write everything; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub(super) admin_key: Vec<PathBuf>,
+    /// Settings; the command line wins over them
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// What is logged: error, warn, info, debug, trace [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub(super) log: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct UploadPackArgs {
+    /// Take DIR as it is; do not try DIR/.git, DIR.git and the like
+    #[arg(long, overrides_with = "no_strict")]
+    pub(super) strict: bool,
+    /// Try DIR/.git, DIR.git and the like [the default]
+    #[arg(long, overrides_with = "strict")]
+    pub(super) no_strict: bool,
+    /// Give up after this many seconds in which nothing moved; 0: never
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub(super) timeout: u64,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ReceivePackArgs {
+    /// Say less to the pusher
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// Taken for git's sake; connectivity is checked all the same
+    #[arg(long, hide = true)]
+    pub(super) skip_connectivity_check: bool,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CommonArgs {
+    /// Serve a single request and end, as behind HTTP
+    #[arg(long)]
+    pub(super) stateless_rpc: bool,
+    /// Say only what is here, as for HTTP's info/refs
+    #[arg(long, alias = "advertise-refs")]
+    pub(super) http_backend_info_refs: bool,
+    /// The repository
+    #[arg(value_name = "DIR")]
+    pub(super) dir: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn gits_flags_are_taken() {
+        for line in [
+            "packmule upload-pack --strict --no-strict --timeout=5 --stateless-rpc --http-backend-info-refs x",
+            "packmule upload-pack --advertise-refs x",
+            "packmule receive-pack -q --stateless-rpc --advertise-refs --skip-connectivity-check x",
+            "packmule receive-pack --quiet --http-backend-info-refs x",
+            "packmule serve --ssh 127.0.0.1:0 --admin-key a --admin-key b --config c --log debug root",
+        ] {
+            Args::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
+    fn the_last_of_strict_and_no_strict_counts() {
+        let strict = |line: &str| match Args::try_parse_from(line.split(' ')).expect("parsed").command {
+            Command::UploadPack(args) => args.strict && !args.no_strict,
+            _ => panic!("another command"),
+        };
+        assert!(strict("packmule upload-pack --no-strict --strict x"));
+        assert!(!strict("packmule upload-pack --strict --no-strict x"));
+    }
+}

@@ -1,0 +1,266 @@
+//! `config.toml` into values: every setting has a default, and a mistake is shown with its place and a caret.
+//!
+//! The file at the top of the source tree shows every setting with its default; a test holds the two together.
+
+use super::failure::Failure;
+use crate::access::HashKind;
+use crate::pack::index::IngestLimits;
+use crate::transport::SshLimits;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Folder of the repositories.
+    pub root: PathBuf,
+    /// Hash of the repositories that a push makes.
+    pub hash: Hash,
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`.
+    pub log: String,
+    /// The SSH front end.
+    pub ssh: SshConfig,
+    /// Bounds of one push.
+    pub push: PushConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { root: ".".into(), hash: Hash::Sha1, log: "info".to_owned(), ssh: SshConfig::default(), push: PushConfig::default() }
+    }
+}
+
+/// The hash of a repository's objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hash {
+    /// git's default.
+    Sha1,
+    /// The newer one; few hosting services take it yet.
+    Sha256,
+}
+
+impl From<Hash> for HashKind {
+    fn from(hash: Hash) -> Self {
+        match hash {
+            Hash::Sha1 => Self::Sha1,
+            Hash::Sha256 => Self::Sha256,
+        }
+    }
+}
+
+/// The SSH front end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SshConfig {
+    /// Address and port.
+    pub listen: String,
+    /// File of the host key; empty: `.packmule/host_key` beneath the root.
+    pub host_key: PathBuf,
+    /// Whether `~/.ssh/*.pub` of the person who starts the server may read and write.
+    pub own_keys: bool,
+    /// Files with further public keys that may read and write.
+    pub admin_keys: Vec<PathBuf>,
+    /// Bounds.
+    pub limits: SshLimits,
+}
+
+impl Default for SshConfig {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:2222".to_owned(),
+            host_key: PathBuf::new(),
+            own_keys: true,
+            admin_keys: Vec::new(),
+            limits: SshLimits::default(),
+        }
+    }
+}
+
+/// Bounds of one push.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PushConfig {
+    /// Pack bytes; 0: no limit.
+    pub pack_bytes_max: u64,
+    /// Objects.
+    pub objects_max: u32,
+    /// Bytes of one object, inflated.
+    pub object_bytes_max: u64,
+    /// Bytes of all objects inflated, deltas included; 0: in proportion to the pack.
+    pub inflated_bytes_max: u64,
+    /// Threads that resolve deltas; 0: one per core.
+    pub threads: usize,
+}
+
+impl Default for PushConfig {
+    fn default() -> Self {
+        Self { pack_bytes_max: 16 << 30, objects_max: 50_000_000, object_bytes_max: 4 << 30, inflated_bytes_max: 0, threads: 0 }
+    }
+}
+
+impl From<&PushConfig> for IngestLimits {
+    fn from(config: &PushConfig) -> Self {
+        Self {
+            pack_bytes_max: config.pack_bytes_max,
+            objects_max: config.objects_max,
+            object_bytes_max: config.object_bytes_max,
+            inflated_bytes_max: config.inflated_bytes_max,
+            threads: config.threads,
+        }
+    }
+}
+
+impl Config {
+    /// Read a file. Relative paths in it count from the folder in which it lies.
+    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(path).map_err(|error| Failure::configuration(format!("{}: {error}", path.display())))?;
+        let mut config = parse(&text).map_err(|mistake| Failure::configuration(mistake.draw(&path.display().to_string(), &text)))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let from_here = |path: &mut PathBuf| {
+            if !path.as_os_str().is_empty() {
+                *path = folder.join(&*path);
+            }
+        };
+        from_here(&mut config.root);
+        from_here(&mut config.ssh.host_key);
+        config.ssh.admin_keys.iter_mut().for_each(from_here);
+        Ok(config)
+    }
+}
+
+/// A mistake and where it stands.
+#[derive(Debug)]
+struct Mistake {
+    message: String,
+    span: Option<std::ops::Range<usize>>,
+}
+
+fn parse(text: &str) -> Result<Config, Mistake> {
+    toml::from_str(text).map_err(|error: toml::de::Error| Mistake { message: nearest(error.message()), span: error.span() })
+}
+
+impl Mistake {
+    /// `message`, then ` --> file:line:column`, the line itself and a caret beneath.
+    fn draw(&self, file: &str, text: &str) -> String {
+        let Some(span) = &self.span else { return format!("{}\n --> {file}", self.message) };
+        let start = span.start.min(text.len());
+        let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let line_number = text[..line_start].matches('\n').count() + 1;
+        let line = text[line_start..].lines().next().unwrap_or_default();
+        let column = text[line_start..start].chars().count();
+        let line_end = line_start + line.len();
+        let width = text.get(start..span.end.min(line_end)).map_or(1, |part| part.chars().count()).max(1);
+        let margin = " ".repeat(line_number.to_string().len());
+        let (gap, carets) = (" ".repeat(column), "^".repeat(width));
+        format!("{}\n --> {file}:{line_number}:{}\n{margin} |\n{line_number} | {line}\n{margin} | {gap}{carets}", self.message, column + 1)
+    }
+}
+
+/// serde lists every field it knows; the one that was probably meant says more.
+fn nearest(message: &str) -> String {
+    let Some((unknown, known)) = message.split_once(", expected one of ") else { return message.to_owned() };
+    let Some(word) = unknown.split('`').nth(1) else { return message.to_owned() };
+    let best = known.split('`').skip(1).step_by(2).map(|name| (distance(word, name), name)).min();
+    match best {
+        Some((distance, name)) if distance <= 3 => format!("{unknown}, expected `{name}`"),
+        _ => message.to_owned(),
+    }
+}
+
+/// How many letters must be put in, taken out or exchanged to make `b` of `a`.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let exchanged = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = exchanged.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHOWN: &str = include_str!("../../config.toml");
+
+    fn keys(prefix: &str, table: &toml::Table, into: &mut Vec<String>) {
+        for (key, value) in table {
+            let path = format!("{prefix}{key}");
+            match value {
+                toml::Value::Table(inner) => keys(&format!("{path}."), inner, into),
+                _ => into.push(path),
+            }
+        }
+    }
+
+    #[test]
+    fn the_file_at_the_top_shows_every_setting_with_its_default() {
+        let shown: toml::Table = toml::from_str(SHOWN).expect("the file is TOML");
+        let defaults = toml::Table::try_from(Config::default()).expect("the defaults are TOML");
+        let (mut in_file, mut in_code) = (Vec::new(), Vec::new());
+        keys("", &shown, &mut in_file);
+        keys("", &defaults, &mut in_code);
+        in_file.sort();
+        in_code.sort();
+        assert_eq!(in_file, in_code, "config.toml and cli/config.rs show different settings");
+        assert_eq!(parse(SHOWN).expect("the file is a configuration"), Config::default());
+    }
+
+    #[test]
+    fn every_setting_has_a_comment_on_its_line_or_above() {
+        let mut before = "";
+        for line in SHOWN.lines() {
+            if line.contains('=') && !line.starts_with('#') {
+                assert!(line.contains('#') || before.starts_with('#'), "no comment for: {line}");
+            }
+            before = line;
+        }
+    }
+
+    #[test]
+    fn nothing_set_is_the_default() {
+        assert_eq!(parse("").expect("empty"), Config::default());
+    }
+
+    #[test]
+    fn a_mistake_is_drawn_with_its_place() {
+        let text = "root = \"/srv\"\n\n[push]\npack_byte_max = 3\n";
+        let drawn = parse(text).expect_err("a mistake").draw("config.toml", text);
+        assert_eq!(
+            drawn,
+            "unknown field `pack_byte_max`, expected `pack_bytes_max`\n --> config.toml:4:1\n  |\n4 | pack_byte_max = 3\n  | ^^^^^^^^^^^^^"
+        );
+        let text = "[ssh.limits]\nidle_s = \"long\"\n";
+        let drawn = parse(text).expect_err("a mistake").draw("c", text);
+        assert!(drawn.contains(" --> c:2:10\n") && drawn.ends_with("^^^^^^"), "{drawn}");
+        let text = "[ssh.limits]\nconnections_max = 0\n";
+        let drawn = parse(text).expect_err("a mistake").draw("c", text);
+        assert!(drawn.contains("at least 1") && drawn.contains(" --> c:2:"), "{drawn}");
+    }
+
+    #[test]
+    fn a_word_that_resembles_nothing_lists_what_there_is() {
+        let text = "colour = 1\n";
+        let mistake = parse(text).expect_err("a mistake");
+        assert!(mistake.message.contains("expected one of") && mistake.message.contains("`push`"), "{}", mistake.message);
+    }
+
+    #[test]
+    fn relative_paths_count_from_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, "root = \"repos\"\n[ssh]\nadmin_keys = [\"/etc/a.pub\", \"b.pub\"]\n").expect("written");
+        let config = Config::read(&path).expect("read");
+        assert_eq!(config.root, folder.path().join("repos"));
+        assert_eq!(config.ssh.admin_keys, [PathBuf::from("/etc/a.pub"), folder.path().join("b.pub")]);
+        assert_eq!(config.ssh.host_key, PathBuf::new());
+    }
+}

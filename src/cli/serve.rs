@@ -1,0 +1,252 @@
+//! `packmule serve`: settings into a running server, told to whoever started it, until a signal ends it.
+
+use super::admin_keys::{self, AdminKey};
+use super::args::ServeArgs;
+use super::config::Config;
+use super::failure::Failure;
+use crate::access::Keys;
+use crate::store::Repositories;
+use crate::transport::{HostKey, Server, Stop};
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Exit code after a second signal: ended at once, as a shell reports an interrupted program.
+const INTERRUPTED: u8 = 130;
+/// Time that work has to notice its end after a second signal, in milliseconds.
+const LAST_MS: u64 = 300;
+/// Blocking threads beside those that run commands: callbacks and opening of repositories.
+const SPARE_THREADS: usize = 64;
+
+/// Run the command.
+pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
+    let config = settings(args)?;
+    start_log(&config.log)?;
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let person = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok();
+    let own = home.as_deref().filter(|_| config.ssh.own_keys);
+    let keys = admin_keys::collect(own, person.as_deref(), &config.ssh.admin_keys)?;
+    if keys.is_empty() {
+        return Err(Failure::configuration("no public key found, so nobody could log in")
+            .hint("ssh-keygen -t ed25519 makes a key in ~/.ssh; or name one: packmule serve --admin-key FILE.pub"));
+    }
+    let repositories = Arc::new(Repositories::open(&config.root).map_err(|error| Failure::root(&config.root, &error))?);
+    let key_file =
+        if config.ssh.host_key.as_os_str().is_empty() { repositories.state_dir().join("host_key") } else { config.ssh.host_key.clone() };
+    let (host_key, new) = HostKey::load_or_create(&key_file).map_err(|error| Failure::server(&error, &config.root))?;
+    let names = repositories.list().map_err(|error| Failure::root(&config.root, &error))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(config.ssh.limits.commands_max.saturating_add(SPARE_THREADS).min(1 << 14))
+        .build()
+        .map_err(|error| Failure::io(format!("cannot start threads: {error}")))?;
+    let told = Told {
+        root: std::path::absolute(&config.root).unwrap_or_else(|_| config.root.clone()),
+        repositories: names.len(),
+        first: names.first().map(|name| name.as_str().to_owned()),
+        keys: &keys,
+        host_key: host_key.fingerprint(),
+        host_key_file: std::path::absolute(&key_file).unwrap_or(key_file),
+        host_key_new: new,
+    };
+    let interrupted = runtime.block_on(serve(&config, &repositories, &keys, host_key, told))?;
+    runtime.shutdown_timeout(Duration::from_millis(LAST_MS));
+    Ok(if interrupted { INTERRUPTED.into() } else { ExitCode::SUCCESS })
+}
+
+async fn serve(
+    config: &Config,
+    repositories: &Arc<Repositories>,
+    keys: &[AdminKey],
+    host_key: HostKey,
+    told: Told<'_>,
+) -> Result<bool, Failure> {
+    let driver = Keys::new(repositories.clone()).hash_new_with(config.hash.into());
+    let driver = keys.iter().fold(driver, |driver, key| driver.allow(key.key.clone(), key.user.clone()));
+    let server = Server::builder()
+        .driver(driver)
+        .host_key(host_key)
+        .limits(config.ssh.limits.clone())
+        .ingest((&config.push).into())
+        .bind(&config.ssh.listen)
+        .await
+        .map_err(|error| Failure::server(&error, &config.root))?;
+    let ending = end_on_signals(server.stop())?;
+    let text = told.text(server.local_addr());
+    // Nobody has to read it: a closed standard output is no reason not to serve.
+    let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
+    server.serve(std::future::pending()).await;
+    // Still waiting for a first or second signal: the end came without a second one.
+    let interrupted = ending.is_finished();
+    ending.abort();
+    Ok(interrupted)
+}
+
+/// The first SIGINT or SIGTERM stops gracefully, the second at once; SIGHUP changes nothing. The task ends with the second.
+fn end_on_signals(stop: Stop) -> Result<tokio::task::JoinHandle<()>, Failure> {
+    let listen = |kind| signal(kind).map_err(|error| Failure::io(format!("cannot listen for signals: {error}")));
+    let (mut interrupt, mut terminate, mut hangup) =
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
+    Ok(tokio::spawn(async move {
+        let mut stopping = false;
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {
+                    tracing::info!("hang-up signal ignored");
+                    continue;
+                }
+            }
+            if stopping {
+                stop.now();
+                return;
+            }
+            stopping = true;
+            tracing::info!("stopping: transfers under way come to their end; a second signal ends at once");
+            stop.gracefully();
+        }
+    }))
+}
+
+/// The file's settings, then the command line's.
+fn settings(args: &ServeArgs) -> Result<Config, Failure> {
+    let mut config = args.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+    if let Some(root) = &args.root {
+        config.root.clone_from(root);
+    }
+    if let Some(listen) = &args.ssh {
+        config.ssh.listen.clone_from(listen);
+    }
+    if let Some(log) = &args.log {
+        config.log.clone_from(log);
+    }
+    config.ssh.admin_keys.extend(args.admin_key.iter().cloned());
+    Ok(config)
+}
+
+fn start_log(level: &str) -> Result<(), Failure> {
+    if !["error", "warn", "info", "debug", "trace"].contains(&level) {
+        return Err(Failure::configuration(format!("'{level}' is no level of logging")).hint("error, warn, info, debug or trace"));
+    }
+    let filter = tracing_subscriber::EnvFilter::new(format!("packmule={level}"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    // A second start in one process keeps the first one's log.
+    let _ = log.with_target(false).try_init();
+    Ok(())
+}
+
+/// What whoever starts the server is told.
+struct Told<'a> {
+    root: PathBuf,
+    repositories: usize,
+    first: Option<String>,
+    keys: &'a [AdminKey],
+    host_key: String,
+    host_key_file: PathBuf,
+    host_key_new: bool,
+}
+
+impl Told<'_> {
+    fn text(&self, address: std::net::SocketAddr) -> String {
+        let mut text = String::new();
+        let count = match self.repositories {
+            1 => "1 repository".to_owned(),
+            count => format!("{count} repositories"),
+        };
+        let root = clean(&self.root);
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "packmule {} serving {root} ({count})", env!("CARGO_PKG_VERSION"));
+        let url = format!("ssh://{address}/");
+        match self.keys {
+            [key] => {
+                let whose = if key.own { "your key" } else { "key" };
+                let _ =
+                    writeln!(text, "  ssh   {url}     {whose} {} ({}) may read and write; nobody else", key.key.fingerprint(), key.file);
+            }
+            keys => {
+                let _ = writeln!(text, "  ssh   {url}     these keys may read and write; nobody else");
+                for key in keys {
+                    let _ = writeln!(text, "        {} {} ({})", key.key.fingerprint(), key.user, key.file);
+                }
+            }
+        }
+        let new = if self.host_key_new { "new, " } else { "" };
+        let _ = writeln!(text, "  host key {} ({new}kept in {})", self.host_key, clean(&self.host_key_file));
+        let _ = match &self.first {
+            Some(name) => writeln!(text, "try:  git clone {url}{name}"),
+            None => writeln!(text, "try:  git push {url}NAME main      # makes the repository NAME"),
+        };
+        let open = if address.ip().is_loopback() {
+            format!("      open it to the network: --ssh 0.0.0.0:{}", address.port())
+        } else {
+            String::new()
+        };
+        let _ = writeln!(text, "stop: Ctrl-C{open}");
+        text
+    }
+}
+
+/// Without the `/.` that an absolute path made of `.` ends in.
+fn clean(path: &Path) -> String {
+    path.components().collect::<PathBuf>().display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{PublicKey, UserId};
+
+    const ANN: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+
+    fn told(keys: &[AdminKey]) -> Told<'_> {
+        Told {
+            root: "/home/ann/repos/.".into(),
+            repositories: 3,
+            first: Some("website".to_owned()),
+            keys,
+            host_key: "SHA256:host".to_owned(),
+            host_key_file: "/home/ann/repos/.packmule/host_key".into(),
+            host_key_new: true,
+        }
+    }
+
+    #[test]
+    fn a_newcomer_is_told_everything_that_the_first_minutes_need() {
+        let key = PublicKey::from_openssh(ANN).expect("a key");
+        let fingerprint = key.fingerprint();
+        let keys = [AdminKey { key, user: UserId::new("ann"), file: "~/.ssh/id_ed25519.pub".to_owned(), own: true }];
+        assert_eq!(
+            told(&keys).text(([127, 0, 0, 1], 2222).into()),
+            format!(
+                "packmule {} serving /home/ann/repos (3 repositories)
+  ssh   ssh://127.0.0.1:2222/     your key {fingerprint} (~/.ssh/id_ed25519.pub) may read and write; nobody else
+  host key SHA256:host (new, kept in /home/ann/repos/.packmule/host_key)
+try:  git clone ssh://127.0.0.1:2222/website
+stop: Ctrl-C      open it to the network: --ssh 0.0.0.0:2222
+",
+                env!("CARGO_PKG_VERSION")
+            )
+        );
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("config.toml");
+        std::fs::write(&file, "root = \"a\"\nlog = \"debug\"\n[ssh]\nlisten = \"127.0.0.1:1\"\nadmin_keys = [\"/k\"]\n").expect("written");
+        let mut args = ServeArgs { config: Some(file), ..ServeArgs::default() };
+        let config = settings(&args).expect("settings");
+        assert_eq!((config.root, config.ssh.listen.as_str()), (folder.path().join("a"), "127.0.0.1:1"));
+        args.root = Some("b".into());
+        args.ssh = Some("127.0.0.1:2".to_owned());
+        args.admin_key = vec!["/l".into()];
+        let config = settings(&args).expect("settings");
+        assert_eq!((config.root, config.ssh.listen.as_str()), (PathBuf::from("b"), "127.0.0.1:2"));
+        assert_eq!((config.log.as_str(), config.ssh.admin_keys), ("debug", vec!["/k".into(), "/l".into()]));
+    }
+}

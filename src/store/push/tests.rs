@@ -1,0 +1,228 @@
+//! Whole pushes, from the bytes of a pack to refs that stock git reads.
+
+use super::super::{ConfigScope, Found, Repositories, RepositoryName};
+use super::*;
+use crate::pack::Objects as _;
+use std::fs;
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+const LIMITS: IngestLimits =
+    IngestLimits { pack_bytes_max: 0, objects_max: u32::MAX, object_bytes_max: 1 << 30, inflated_bytes_max: 0, threads: 1 };
+
+fn git(dir: &Path, args: &[&str], input: &[u8]) -> Vec<u8> {
+    let mut command = Command::new("git");
+    command.current_dir(dir).args(args).env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
+    for who in ["AUTHOR", "COMMITTER"] {
+        command.env(format!("GIT_{who}_NAME"), "A U Thor").env(format!("GIT_{who}_EMAIL"), "author@example.com");
+        command.env(format!("GIT_{who}_DATE"), "1700000000 +0000");
+    }
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("git runs");
+    std::io::Write::write_all(&mut child.stdin.take().expect("is piped"), input).expect("git reads");
+    let output = child.wait_with_output().expect("git ends");
+    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+fn text(dir: &Path, args: &[&str]) -> String {
+    String::from_utf8(git(dir, args, b"")).expect("is UTF-8").trim_end().to_owned()
+}
+
+/// A client's repository with three commits, and an empty bare one on the server.
+struct Pair {
+    client: TempDir,
+    server: TempDir,
+    repository: Repository,
+    commits: Vec<ObjectId>,
+}
+
+impl Pair {
+    fn new(hash: gix_hash::Kind) -> Self {
+        let (client, server) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let format = format!("--object-format={hash}");
+        git(client.path(), &["init", "--quiet", "--initial-branch=main", &format, "."], b"");
+        git(server.path(), &["init", "--quiet", "--bare", "--initial-branch=main", &format, "."], b"");
+        let mut content = String::new();
+        let commit = |at: usize| {
+            content.push_str(&format!("{at}: {}\n", "a line long enough to be worth a delta ".repeat(20)));
+            fs::write(client.path().join("file"), &content).expect("written");
+            git(client.path(), &["add", "file"], b"");
+            git(client.path(), &["commit", "--quiet", "-m", &at.to_string()], b"");
+            ObjectId::from_hex(text(client.path(), &["rev-parse", "HEAD"]).as_bytes()).expect("is hex")
+        };
+        let commits = (0..3).map(commit).collect();
+        let repository = Repository::open(server.path(), ConfigScope::RepositoryOnly).expect("opens");
+        Self { client, server, repository, commits }
+    }
+
+    /// The pack that a client sends for `new`, thin against `old`.
+    fn pack(&self, old: Option<usize>, new: usize) -> Vec<u8> {
+        let mut revs = format!("{}\n", self.commits[new]);
+        if let Some(old) = old {
+            revs.push_str(&format!("^{}\n", self.commits[old]));
+        }
+        git(self.client.path(), &["pack-objects", "--quiet", "--stdout", "--revs", "--thin", "--delta-base-offset"], revs.as_bytes())
+    }
+
+    fn edit(&self, name: &str, old: Option<usize>, new: Option<usize>) -> RefEdit {
+        let id = |at: Option<usize>| at.map_or(self.repository.hash_kind().null(), |at| self.commits[at]);
+        RefEdit { name: name.into(), old: id(old), new: id(new), message: "push".into() }
+    }
+
+    fn begin(&self, pack: &[u8]) -> Push {
+        begin(&self.repository, pack)
+    }
+
+    fn push(&self, pack: &[u8], edits: &[RefEdit]) -> Committed {
+        self.begin(pack).commit(edits, CommitMode::PerRef, &"A <a@x>".into()).expect("no fault")
+    }
+
+    fn packs(&self) -> Vec<String> {
+        files(&self.server.path().join("objects/pack"))
+    }
+
+    fn assert_sound(&self) {
+        git(self.server.path(), &["fsck", "--strict", "--full"], b"");
+        assert_eq!(files(&self.server.path().join("objects")).iter().filter(|name| name.starts_with("tmp")).count(), 0);
+    }
+}
+
+fn begin(repository: &Repository, mut pack: &[u8]) -> Push {
+    let mut push = Push::begin(repository).expect("begins");
+    push.ingest(&mut pack, &LIMITS, &Progress::new(), &Cancel::new()).expect("a good pack");
+    push
+}
+
+fn files(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(dir).expect("reads").map(|entry| entry.expect("reads").file_name().into_string().expect("is UTF-8")).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn pushed_objects_and_refs_are_what_stock_git_reads() {
+    for hash in [gix_hash::Kind::Sha1, gix_hash::Kind::Sha256] {
+        let pair = Pair::new(hash);
+        let done = Committed { results: vec![Ok(())], created: false };
+        assert_eq!(pair.push(&pair.pack(None, 0), &[pair.edit("refs/heads/main", None, Some(0))]), done);
+        assert_eq!(pair.push(&pair.pack(Some(0), 2), &[pair.edit("refs/heads/main", Some(0), Some(2))]), done, "a thin pack");
+        assert_eq!(text(pair.server.path(), &["rev-parse", "main"]), pair.commits[2].to_string());
+        let all = |dir: &Path| text(dir, &["rev-list", "--objects", "--all"]);
+        assert_eq!(all(pair.server.path()), all(pair.client.path()));
+        assert_eq!(pair.packs().len(), 6, "each with .pack, .rev and .idx, no .keep: {:?}", pair.packs());
+        pair.assert_sound();
+    }
+}
+
+#[test]
+fn quarantined_objects_are_seen_by_their_push_only() {
+    let pair = Pair::new(gix_hash::Kind::Sha1);
+    let push = pair.begin(&pair.pack(None, 1));
+    let sees = |snapshot: &Snapshot| snapshot.objects().locate(&pair.commits[1]).expect("no fault").is_some();
+    assert!(sees(push.view()));
+    assert!(!sees(&pair.repository.snapshot().expect("reads")));
+    drop(push);
+    assert_eq!(pair.packs(), [""; 0]);
+    pair.assert_sound();
+}
+
+#[test]
+fn a_push_whose_edits_are_all_refused_leaves_nothing() {
+    let pair = Pair::new(gix_hash::Kind::Sha1);
+    let edits = [pair.edit("refs/heads/main", Some(1), Some(0)), pair.edit("HEAD", None, Some(0))];
+    let refused = pair.push(&pair.pack(None, 0), &edits);
+    assert_eq!(refused.results, [Err(RefRefusal::Stale), Err(RefRefusal::BadName)]);
+    assert_eq!(pair.push(&pair.pack(None, 0), &[]).results, []);
+    assert_eq!(pair.packs(), [""; 0]);
+    pair.assert_sound();
+}
+
+#[test]
+fn a_pack_that_is_cut_short_leaves_nothing() {
+    let pair = Pair::new(gix_hash::Kind::Sha1);
+    let pack = pair.pack(None, 2);
+    let mut push = Push::begin(&pair.repository).expect("begins");
+    push.ingest(&mut &pack[..pack.len() / 2], &LIMITS, &Progress::new(), &Cancel::new()).expect_err("half a pack");
+    drop(push);
+    assert_eq!(pair.packs(), [""; 0]);
+    pair.assert_sound();
+}
+
+#[test]
+fn a_pack_that_is_here_already_stays_and_a_torn_one_is_replaced() {
+    let pair = Pair::new(gix_hash::Kind::Sha1);
+    let pack = pair.pack(None, 2);
+    assert_eq!(pair.push(&pack, &[pair.edit("refs/heads/a", None, Some(2))]).results, [Ok(())]);
+    let names = pair.packs();
+    assert_eq!(pair.push(&pack, &[pair.edit("refs/heads/b", None, Some(2))]).results, [Ok(())]);
+    assert_eq!(pair.packs(), names);
+    pair.assert_sound();
+
+    // As a crash of somebody who does not sync leaves it: names without data, and no .idx.
+    let dir = pair.server.path().join("objects/pack");
+    for name in &names {
+        fs::remove_file(dir.join(name)).expect("removed");
+        if name.ends_with(".pack") {
+            fs::write(dir.join(name), b"").expect("written");
+        }
+    }
+    fs::remove_dir_all(pair.server.path().join("refs/heads")).expect("removed");
+    assert_eq!(pair.push(&pack, &[pair.edit("refs/heads/a", None, Some(2))]).results, [Ok(())]);
+    assert_eq!(pair.packs(), names);
+    pair.assert_sound();
+}
+
+#[test]
+fn pushes_at_once_from_both_programs_all_arrive() {
+    let pair = Pair::new(gix_hash::Kind::Sha1);
+    let theirs = format!("file://{}", pair.server.path().display());
+    std::thread::scope(|scope| {
+        for ours in 0..3 {
+            let pair = &pair;
+            scope.spawn(move || {
+                for round in 0..5 {
+                    let edit = pair.edit(&format!("refs/heads/ours/{ours}/{round}"), None, Some(round % 3));
+                    assert_eq!(pair.push(&pair.pack(None, round % 3), &[edit]).results, [Ok(())]);
+                }
+            });
+        }
+        scope.spawn(|| {
+            for round in 0..5 {
+                git(pair.client.path(), &["push", "--quiet", &theirs, &format!("HEAD:refs/heads/theirs/{round}")], b"");
+                git(pair.server.path(), &["pack-refs", "--all"], b"");
+            }
+        });
+    });
+    assert_eq!(text(pair.server.path(), &["for-each-ref"]).lines().count(), 20);
+    pair.assert_sound();
+}
+
+#[test]
+fn a_repository_appears_with_the_first_push_that_succeeds() {
+    let pair = Pair::new(gix_hash::Kind::Sha1);
+    let root = tempfile::tempdir().expect("a folder");
+    let repositories = Repositories::open(root.path()).expect("opens");
+    for (name, edits, head) in [
+        ("none", vec![pair.edit("refs/heads/topic", Some(1), Some(0))], None),
+        ("first", vec![pair.edit("refs/tags/t", None, Some(0)), pair.edit("refs/heads/topic", None, Some(0))], Some("refs/heads/topic")),
+        ("main", vec![pair.edit("refs/heads/a", None, Some(0)), pair.edit("refs/heads/main", None, Some(0))], Some("refs/heads/main")),
+        ("tag", vec![pair.edit("refs/tags/t", None, Some(0))], Some("refs/heads/main")),
+    ] {
+        let name = RepositoryName::parse(name).expect("is valid");
+        let staged = repositories.stage(&name, gix_hash::Kind::Sha1).expect("staged");
+        let push = begin(&staged, &pair.pack(None, 0));
+        let committed = push.commit(&edits, CommitMode::PerRef, &"A <a@x>".into()).expect("no fault");
+        drop(staged);
+        assert_eq!(committed.created, head.is_some());
+        let found = repositories.find(&name).expect("no fault");
+        let Some(head) = head else {
+            assert!(matches!(found, Found::Nothing));
+            continue;
+        };
+        let Found::Repository(repository) = found else { panic!("{name:?} is not there") };
+        assert_eq!(text(repository.git_dir(), &["symbolic-ref", "HEAD"]), head);
+        git(repository.git_dir(), &["fsck", "--strict"], b"");
+        assert!(files(&repository.objects_dir()).iter().all(|file| !file.starts_with("tmp")));
+    }
+}

@@ -1,0 +1,209 @@
+//! Random histories and random requests into sets and packs, with stock git as the oracle: never an object more than
+//! git sends, never one less than the client needs, and a pack that git takes.
+
+mod common;
+
+use common::fixture::Random;
+use common::{Sandbox, run_with_input};
+use gix_hash::ObjectId;
+use packmule::base::{Cancel, Progress};
+use packmule::pack::{Kind, Location, Objects, PackPlan, write_pack};
+use packmule::store::{ConfigScope, Repository, Snapshot};
+use packmule::walk::{FetchSides, check_connected, find_objects, find_unreachable, is_ancestor};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// How a repository's objects lie on disk.
+#[derive(Clone, Copy, Debug)]
+enum Layout {
+    OnePack,
+    RefDeltas,
+    PacksAndLoose,
+}
+
+fn repository(sandbox: &Sandbox, name: &str, hash: &str, seed: u64, layout: Layout) -> PathBuf {
+    let (path, mut story) = sandbox.history(name, hash, seed, 60);
+    match layout {
+        Layout::OnePack => drop(sandbox.git(&path, ["repack", "-adfq", "--depth=20"])),
+        Layout::RefDeltas => drop(sandbox.git(&path, ["-c", "repack.useDeltaBaseOffset=false", "repack", "-adfq"])),
+        Layout::PacksAndLoose => {
+            for _ in 0..3 {
+                sandbox.git(&path, ["repack", "-dq"]);
+                sandbox.import(&path, &story.grow(12));
+            }
+            // Overlapping packs: what is reachable from main lies twice.
+            sandbox.git_with_input(&path, ["pack-objects", "-q", "--revs", "objects/pack/pack"], b"refs/heads/main\n");
+            sandbox.import(&path, &story.grow(4));
+            let pack = std::fs::read_dir(path.join("objects/pack")).expect("packs");
+            let newest = pack.flatten().filter(|entry| entry.path().extension().is_some_and(|end| end == "pack"));
+            let newest = newest.max_by_key(|entry| entry.metadata().and_then(|meta| meta.modified()).expect("times")).expect("a pack");
+            let bytes = std::fs::read(newest.path()).expect("a pack");
+            let stem = newest.path().with_extension("");
+            for end in ["pack", "idx", "rev"] {
+                let _ = std::fs::remove_file(stem.with_extension(end));
+            }
+            sandbox.git_with_input(&path, ["unpack-objects", "-q"], &bytes);
+        }
+    }
+    path
+}
+
+fn ids(sandbox: &Sandbox, path: &Path, args: &[&str]) -> Vec<ObjectId> {
+    sandbox.git(path, args).lines().map(|line| ObjectId::from_hex(line.as_bytes()).expect("an id")).collect()
+}
+
+/// What git would send, and what the haves reach.
+fn oracle(sandbox: &Sandbox, path: &Path, wants: &[ObjectId], haves: &[ObjectId]) -> BTreeSet<ObjectId> {
+    let mut revs: String = wants.iter().map(|id| format!("{id}\n")).collect();
+    revs.extend(haves.iter().map(|id| format!("^{id}\n")));
+    let mut command = sandbox.git_command(path, ["rev-list", "--objects", "--no-object-names", "--stdin"]);
+    let output = run_with_input(&mut command, revs.as_bytes());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("ascii").lines().map(|line| ObjectId::from_hex(line.as_bytes()).expect("an id")).collect()
+}
+
+fn ids_of_pack(sandbox: &Sandbox, hash: &str, pack: &[u8]) -> BTreeSet<ObjectId> {
+    let target = sandbox.bare(format!("unpacked-{}", pack.len()), hash);
+    sandbox.git_with_input(&target, ["index-pack", "--stdin"], pack);
+    let found: BTreeSet<ObjectId> =
+        common::check::packed(sandbox, &target).iter().map(|id| ObjectId::from_hex(id.as_bytes()).expect("an id")).collect();
+    std::fs::remove_dir_all(target).expect("a folder of ours");
+    let promised = u32::from_be_bytes(pack[8..12].try_into().expect("four bytes"));
+    assert_eq!(found.len(), promised as usize, "an object went out twice");
+    found
+}
+
+fn packed(snapshot: &Snapshot, wants: &[ObjectId], haves: &[ObjectId], ofs_delta: bool) -> Vec<u8> {
+    let (objects, cancel) = (&**snapshot.objects(), Cancel::new());
+    let phase = Progress::new().begin("Counting objects", 0);
+    let set = find_objects(objects, &FetchSides { wants, haves, shallow: &[], tags: &[] }, &phase, &cancel).expect("a whole repository");
+    let plan = PackPlan::new(objects, &set, &cancel).expect("a sound repository");
+    let mut pack = vec![];
+    write_pack(objects, &plan, ofs_delta, &mut pack, &phase, &cancel).expect("memory");
+    assert_eq!(plan.objects() as usize, set.len());
+    pack
+}
+
+fn request(random: &mut Random, commits: &[ObjectId], others: &[ObjectId]) -> (Vec<ObjectId>, Vec<ObjectId>) {
+    let some = |random: &mut Random, from: &[ObjectId], n: usize| (0..n).map(|_| from[random.below(from.len())]).collect::<Vec<_>>();
+    let (wants, haves) = (1 + random.below(3), random.below(4));
+    let mut wants = some(random, commits, wants);
+    let haves = some(random, commits, haves);
+    if random.one_in(4) {
+        wants.extend(some(random, others, 1));
+    }
+    (wants, haves)
+}
+
+fn hold(hash: &str, layout: Layout, seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        let sandbox = Sandbox::new();
+        let path = repository(&sandbox, "repository", hash, seed, layout);
+        let snapshot = Repository::open(&path, ConfigScope::RepositoryOnly).expect("a repository").snapshot().expect("readable");
+        let commits = ids(&sandbox, &path, &["rev-list", "--all"]);
+        let others = ids(&sandbox, &path, &["for-each-ref", "--format=%(objectname)", "refs/tags"]);
+        let others = [others, ids(&sandbox, &path, &["rev-parse", "main^{tree}"])].concat();
+        let mut random = Random(seed);
+        for round in 0..12 {
+            let (wants, haves) = request(&mut random, &commits, &others);
+            let context = format!("{hash} {layout:?} seed {seed} round {round}: want {wants:?} have {haves:?}");
+            let pack = packed(&snapshot, &wants, &haves, round % 3 != 0);
+            let sent = ids_of_pack(&sandbox, hash, &pack);
+            let gits = oracle(&sandbox, &path, &wants, &haves);
+            assert!(sent.is_subset(&gits), "more than git sends: {context}");
+            let needed = oracle(&sandbox, &path, &wants, &[]);
+            let had = if haves.is_empty() { BTreeSet::new() } else { oracle(&sandbox, &path, &haves, &[]) };
+            let missing: Vec<_> = needed.iter().filter(|id| !sent.contains(*id) && !had.contains(*id)).collect();
+            assert!(missing.is_empty(), "{missing:?} would be missing: {context}");
+        }
+    }
+}
+
+#[test]
+fn one_pack_gives_exact_sets() {
+    hold("sha1", Layout::OnePack, 0..3);
+    hold("sha256", Layout::OnePack, 3..4);
+}
+
+#[test]
+fn stored_ref_deltas_give_exact_sets() {
+    hold("sha1", Layout::RefDeltas, 10..12);
+}
+
+#[test]
+fn overlapping_packs_and_loose_objects_give_exact_sets() {
+    hold("sha1", Layout::PacksAndLoose, 20..23);
+    hold("sha256", Layout::PacksAndLoose, 23..24);
+}
+
+#[test]
+fn reachability_answers_as_git_does() {
+    let sandbox = Sandbox::new();
+    let path = repository(&sandbox, "repository", "sha1", 40, Layout::OnePack);
+    let snapshot = Repository::open(&path, ConfigScope::RepositoryOnly).expect("a repository").snapshot().expect("readable");
+    let (objects, cancel) = (&**snapshot.objects(), Cancel::new());
+    let commits = ids(&sandbox, &path, &["rev-list", "--all"]);
+    let mut random = Random(40);
+    for _ in 0..40 {
+        let (one, other) = (commits[random.below(commits.len())], commits[random.below(commits.len())]);
+        let git = sandbox.git_command(&path, ["merge-base", "--is-ancestor", &one.to_string(), &other.to_string()]).status().expect("git");
+        assert_eq!(is_ancestor(objects, &[], one, other, &cancel).expect("whole"), git.success(), "{one} {other}");
+        let unreachable = find_unreachable(objects, &[], &[one], &mut [other].into_iter(), &cancel).expect("whole");
+        assert_eq!(unreachable.is_empty(), git.success(), "{one} {other}");
+    }
+    let (old, new) = (commits[commits.len() / 2], commits[0]);
+    let all: Vec<ObjectId> = oracle(&sandbox, &path, &[new], &[]).into_iter().collect();
+    let reached = oracle(&sandbox, &path, &[old], &[]);
+    let unreachable = find_unreachable(objects, &[], &all, &mut [old].into_iter(), &cancel).expect("whole");
+    let wanted: BTreeSet<ObjectId> = all.iter().copied().filter(|id| !reached.contains(id)).collect();
+    assert_eq!(unreachable.into_iter().collect::<BTreeSet<_>>(), wanted);
+}
+
+/// A view in which one object is not there.
+struct Without<'a>(&'a dyn Objects, ObjectId);
+
+impl Objects for Without<'_> {
+    fn hash_kind(&self) -> gix_hash::Kind {
+        self.0.hash_kind()
+    }
+
+    fn packs(&self) -> &[std::sync::Arc<packmule::pack::PackFile>] {
+        self.0.packs()
+    }
+
+    fn locate(&self, id: &gix_hash::oid) -> Result<Option<Location>, packmule::pack::Error> {
+        if *id == *self.1 { Ok(None) } else { self.0.locate(id) }
+    }
+
+    fn read_loose(&self, id: &gix_hash::oid, out: &mut Vec<u8>) -> Result<Option<Kind>, packmule::pack::Error> {
+        self.0.read_loose(id, out)
+    }
+}
+
+#[test]
+fn a_push_is_connected_only_when_nothing_new_is_missing() {
+    let sandbox = Sandbox::new();
+    let path = repository(&sandbox, "repository", "sha1", 50, Layout::OnePack);
+    let snapshot = Repository::open(&path, ConfigScope::RepositoryOnly).expect("a repository").snapshot().expect("readable");
+    let cancel = Cancel::new();
+    let tip = ids(&sandbox, &path, &["rev-parse", "main"])[0];
+    let known = ids(&sandbox, &path, &["rev-parse", "main~3"]);
+    let new = oracle(&sandbox, &path, &[tip], &known);
+    let old: Vec<ObjectId> = oracle(&sandbox, &path, &known, &[]).into_iter().collect();
+    let phase = Progress::new().begin("Checking connectivity", 0);
+    let objects = &**snapshot.objects();
+    let places: std::collections::HashSet<Location> = new.iter().filter_map(|id| objects.locate(id).expect("readable")).collect();
+    // Whether the walk may trust that new commits end at tips, or has to paint history from all of them.
+    for trusting in [true, false] {
+        let connected = |without: ObjectId| {
+            let is_new = |location: &Location| trusting && places.contains(location);
+            check_connected(&Without(objects, without), &[], &[tip], &mut known.iter().copied(), &is_new, &phase, &cancel).is_ok()
+        };
+        assert!(connected(ObjectId::null(gix_hash::Kind::Sha1)));
+        for id in &new {
+            assert!(!connected(*id), "{id} is missing and nobody noticed");
+        }
+        let untouched = old.iter().filter(|id| connected(**id)).count();
+        assert!(!trusting || untouched > old.len() / 2, "what refs reach is taken for whole, only {untouched} of {} were", old.len());
+    }
+}
