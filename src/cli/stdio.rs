@@ -79,15 +79,16 @@ pub(super) struct Input {
 
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // What the peer sent, or its end, counts even when it no longer reads: it may be done.
         loop {
-            if self.cancel.is_set() {
-                return Err(io::ErrorKind::ConnectionAborted.into());
-            }
             let mut fds = [PollFd::new(&self.file, PollFlags::IN)];
             match poll(&mut fds, Some(&tick())) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
                 Ok(_) => break,
                 Err(error) => return Err(error.into()),
+            }
+            if self.cancel.is_set() {
+                return Err(io::ErrorKind::ConnectionAborted.into());
             }
         }
         let n = self.file.read(buffer)?;
