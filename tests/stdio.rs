@@ -150,18 +150,18 @@ fn scenario_old_client(remote: &Remote<'_>, old: &Path) {
 #[test]
 fn a_repository_is_found_as_git_finds_it() {
     let sandbox = Sandbox::new();
-    let work_tree = sandbox.work_tree("place/work", "sha1");
+    let work_tree = sandbox.work_tree("place/tree", "sha1");
     sandbox.bare("place/bare.git", "sha1");
     let ls = |who: Who, options: &[&str], path: &Path| {
         let mut command = who.command(&sandbox, 0, "upload-pack", options, path);
         let output = run(&mut command);
-        (output.status.success(), output.stdout.starts_with(b"00"))
+        (output.status.success(), output.stdout.is_empty())
     };
     for (path, options) in [
-        ("place/work", &[][..]),
-        ("place/work/.git", &[]),
-        ("place/work", &["--strict"]),
-        ("place/work/.git", &["--strict"]),
+        ("place/tree", &[][..]),
+        ("place/tree/.git", &[]),
+        ("place/tree", &["--strict"]),
+        ("place/tree/.git", &["--strict"]),
         ("place/bare", &[]),
         ("place/bare.git", &["--strict"]),
         ("place/bare", &["--strict"]),

@@ -14,10 +14,14 @@ pub fn sound(sandbox: &Sandbox, repository: &Path) {
     assert!(left.is_empty(), "left behind in {}: {left:?}", repository.display());
 }
 
-/// A lock, a temporary file or a quarantine.
+/// A lock, a temporary file or a quarantine; the file on which pushes `flock` in turn stays for the next one.
 fn is_leftover(name: &str) -> bool {
     let last = name.rsplit('/').next().unwrap_or(name);
-    last.ends_with(".lock") || last.ends_with(".keep") || name.contains("tmp_") || name.contains("incoming") || name.contains("quarantine")
+    (last.ends_with(".lock") && name != "packmule.lock")
+        || last.ends_with(".keep")
+        || name.contains("tmp_")
+        || name.contains("incoming")
+        || name.contains("quarantine")
 }
 
 /// All files beneath `folder`, as paths relative to it.

@@ -239,7 +239,7 @@ pub fn tags_follow(remote: &Remote<'_>) {
     sandbox.git(&seed, ["push", "-q", &server.to_string_lossy(), "main", "inner", "outer"]);
     sends_no_more_than_git(remote, "tagged", &clone, &["refs/heads/main"]);
     sends_no_more_than_git(remote, "tagged", &clone, &["--include-tag", "refs/heads/main"]);
-    remote.fetch(&clone, &["origin", "main"]);
+    remote.fetch(&clone, &["origin"]);
     assert_eq!(sandbox.git(&clone, ["tag"]), "inner\nouter");
     sandbox.git(&clone, ["fsck", "--strict", "--no-progress"]);
     let single = remote.clone("tagged", "single", &["--single-branch", "--branch", "outer"]);

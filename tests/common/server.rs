@@ -35,7 +35,7 @@ pub fn has_ssh() -> bool {
 pub fn make_key(sandbox: &Sandbox, path: &Path, kind: &[&str]) -> PathBuf {
     std::fs::create_dir_all(path.parent().expect("a folder for keys")).expect("a folder for keys");
     let mut command = sandbox.command("ssh-keygen");
-    command.args(["-q", "-N", "", "-C", "someone@somewhere", "-f"]).arg(path).arg("-t").args(kind);
+    command.args(["-q", "-N", "", "-C", "ann@laptop", "-f"]).arg(path).arg("-t").args(kind);
     let output = run(&mut command);
     assert!(output.status.success(), "{}", super::report(&command, &output));
     path.to_owned()

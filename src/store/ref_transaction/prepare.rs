@@ -86,7 +86,7 @@ impl RefTransaction<'_> {
         }
         if self.slots.iter().any(|slot| slot.is_ready() && slot.is_deletion()) {
             let staged = self.ground.quarantine.join("lock-packed-refs");
-            files.push(File::create_new(&staged)?);
+            File::create_new(&staged)?; // says nothing, so only its name has to last
             record.extend_from_slice(b"lock-packed-refs packed-refs.lock\n");
             self.packed_lock = Some(RefLock::new(staged, self.ground.places.common_dir.join("packed-refs.lock")));
         }
