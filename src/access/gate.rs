@@ -85,3 +85,72 @@ impl Gate for RulesGate {
         verdicts
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{BoxError, RefRules};
+    use crate::serve::{EditKind, ProposedEdit};
+    use crate::store::{ConfigScope, Repository};
+    use std::process::Command;
+
+    /// Hides `refs/heads/secret`; what it says of a push is in its hands.
+    struct Says(fn(usize) -> Result<Vec<Verdict>, BoxError>);
+
+    impl RefRules for Says {
+        fn may_read(&self, name: &BStr) -> bool {
+            assert!(name != "refs/heads/panic", "on purpose");
+            name != "refs/heads/secret"
+        }
+
+        async fn judge(&self, push: &PushProposal) -> Result<Vec<Verdict>, BoxError> {
+            if push.edits.len() == 3 {
+                std::future::pending::<()>().await;
+            }
+            (self.0)(push.edits.len())
+        }
+    }
+
+    /// Judge a push of `names` under rules that answer `says`.
+    fn judged(says: fn(usize) -> Result<Vec<Verdict>, BoxError>, names: &[&str]) -> Vec<Verdict> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let init = Command::new("git").args(["init", "-q", "--bare"]).arg(folder.path()).env("GIT_CONFIG_GLOBAL", "/dev/null").status();
+        assert!(init.expect("git runs").success());
+        let view =
+            Repository::open(folder.path(), ConfigScope::RepositoryOnly).and_then(|repository| repository.snapshot()).expect("a view");
+        let null = gix_hash::ObjectId::null(gix_hash::Kind::Sha1);
+        let edit = |name: &&str| ProposedEdit { name: (*name).into(), old: null, new: null, kind: EditKind::Create };
+        let edits: Vec<_> = names.iter().map(edit).collect();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let gate = Grant::new(Says(says)).into_gate(runtime.handle().clone(), Duration::from_millis(100));
+        gate.judge(&Proposal { edits: &edits, push_options: &[], view: &view, creates_repository: false })
+    }
+
+    fn allow(count: usize) -> Result<Vec<Verdict>, BoxError> {
+        Ok(vec![Verdict::Allow; count])
+    }
+
+    fn refused(verdicts: &[Verdict]) -> bool {
+        verdicts.iter().all(|verdict| matches!(verdict, Verdict::Refuse(_)))
+    }
+
+    #[test]
+    fn a_yes_is_passed_on_but_not_for_a_hidden_ref() {
+        let verdicts = judged(allow, &["refs/heads/main", "refs/heads/secret"]);
+        assert_eq!(verdicts, [Verdict::Allow, Verdict::Refuse(HIDDEN.to_owned())]);
+        assert_eq!(judged(allow, &["refs/heads/panic"]), [Verdict::Refuse(HIDDEN.to_owned())]);
+    }
+
+    #[test]
+    fn an_error_a_panic_silence_and_a_wrong_count_refuse_everything() {
+        let two = ["refs/heads/a", "refs/heads/b"];
+        for verdicts in
+            [judged(|_| Err("no database at /secret".into()), &two), judged(|_| panic!("on purpose"), &two), judged(|_| allow(1), &two)]
+        {
+            assert_eq!(verdicts.len(), 2);
+            assert!(refused(&verdicts) && !format!("{verdicts:?}").contains("secret"), "{verdicts:?}");
+        }
+        let late = judged(allow, &["refs/heads/a", "refs/heads/b", "refs/heads/c"]);
+        assert!(late.len() == 3 && refused(&late), "{late:?}");
+    }
+}

@@ -48,11 +48,6 @@ impl RefLock {
         &self.staged
     }
 
-    /// Whether it is ours now.
-    pub(super) fn is_held(&self) -> bool {
-        self.held
-    }
-
     /// Take it, waiting at most until `deadline`. Folders made for it are added to `made`, outermost first.
     pub(super) fn take(&mut self, deadline: Instant, made: &mut Vec<PathBuf>) -> io::Result<Taken> {
         let mut pause_ms = 1;

@@ -268,7 +268,7 @@ mod tests {
     fn small_writes_are_gathered_and_big_ones_cut() {
         let (mut writer, mut chunks, bytes) = outbox();
         writer.write_all(b"ab").expect("written");
-        writer.write_vectored(&[IoSlice::new(b"c"), IoSlice::new(b"de")]).expect("written");
+        assert_eq!(writer.write_vectored(&[IoSlice::new(b"c"), IoSlice::new(b"de")]).expect("written"), 3);
         assert!(chunks.try_recv().is_err());
         writer.flush().expect("flushed");
         assert_eq!(chunks.try_recv().expect("a piece"), &b"abcde"[..]);

@@ -16,6 +16,8 @@ mod host_key;
 mod limits;
 mod server;
 mod ssh;
+#[cfg(test)]
+mod tests;
 
 pub use error::Error;
 pub use host_key::HostKey;

@@ -1,5 +1,6 @@
 //! Ref transactions beside stock git: same refs, same refusals, same logs, and no harm to each other.
 
+use super::super::loose_ref::{self, Loose};
 use super::super::quarantine::Quarantine;
 use super::*;
 use proptest::prelude::*;
@@ -453,7 +454,7 @@ fn stock_git_beside_us_loses_nothing_and_nor_do_we() {
     let chain = 40;
     let repo = Repo::new(gix_hash::Kind::Sha1, chain + 1);
     repo.set("refs/heads/a", 0);
-    let position = || repo.commits.iter().position(|id| id.to_string() == repo.git(&["rev-parse", "refs/heads/a"])).expect("is ours");
+    let position = || repo.commits.iter().position(|id| *id == repo.refs()[0].1).expect("is ours");
     let (ours, theirs) = std::thread::scope(|scope| {
         let theirs = scope.spawn(|| {
             let mut won = 0;

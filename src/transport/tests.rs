@@ -1,0 +1,273 @@
+//! A server in this process, and OpenSSH's client against it: deadlines, traps, and drivers that misbehave.
+
+use super::{HostKey, Server, SshLimits, Stop};
+use crate::access::{
+    Authentication, BoxError, Command as Service, Credentials, Decision, Driver, Grant, Location, Place, Refusal, RequestPath, UserId,
+};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// No test here measures time; this only ends one that would hang.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Everybody is `someone`; `/big`, `/late` and `/panic` mean what they say, `/told` is refused aloud, the rest in silence.
+struct Anyone {
+    repository: PathBuf,
+}
+
+impl Driver for Anyone {
+    type User = ();
+
+    async fn authenticate(&self, _: &Credentials) -> Result<Authentication, BoxError> {
+        Ok(Authentication::Accepted(UserId::new("someone")))
+    }
+
+    async fn user(&self, _: &UserId) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    async fn authorise(&self, (): &(), _: Service, path: &RequestPath) -> Result<Decision, BoxError> {
+        match path.as_str() {
+            "big" => Ok(Decision::Granted(Grant::everything())),
+            "nowhere" => Ok(Decision::Granted(Grant::everything())),
+            "panic" => panic!("on purpose"),
+            "broken" => Err("the database at /var/lib/secret is gone".into()),
+            "told" => Ok(Decision::Refused(Refusal::told("someone may not").because_of("rule 7"))),
+            _ => Ok(Decision::Refused(Refusal::hidden("no rule"))),
+        }
+    }
+
+    async fn locate(&self, path: &RequestPath) -> Result<Location, BoxError> {
+        Ok(if path.as_str() == "big" { Location::Place(Place::at(&self.repository)) } else { Location::NotFound })
+    }
+}
+
+struct House {
+    folder: tempfile::TempDir,
+    address: std::net::SocketAddr,
+    stop: Stop,
+    served: tokio::task::JoinHandle<()>,
+    runtime: tokio::runtime::Runtime,
+    tip: String,
+}
+
+impl House {
+    /// A server with `limits` and one repository that is bigger than all buffers on the way.
+    fn new(limits: SshLimits) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let repository = folder.path().join("big.git");
+        let tip = big_repository(&repository);
+        run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(folder.path().join("key")));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        let host_key = HostKey::generate().expect("a key");
+        let bound = Server::builder().driver(Anyone { repository }).host_key(host_key).limits(limits).bind("127.0.0.1:0");
+        let server = runtime.block_on(bound).expect("a port");
+        let (address, stop) = (server.local_addr(), server.stop());
+        let served = runtime.spawn(server.serve(std::future::pending()));
+        Self { folder, address, stop, served, runtime, tip }
+    }
+
+    fn ssh(&self, words: &[&str]) -> Command {
+        let mut ssh = Command::new("ssh");
+        ssh.args(["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "LogLevel=ERROR", "-o", "IdentitiesOnly=yes", "-o"]);
+        ssh.arg(format!("UserKnownHostsFile={}", self.folder.path().join("known_hosts").display()));
+        ssh.arg("-p").arg(self.address.port().to_string()).arg("-i").arg(self.folder.path().join("key"));
+        ssh.args(words.iter().take_while(|word| word.starts_with('-')));
+        ssh.arg("git@127.0.0.1").args(words.iter().skip_while(|word| word.starts_with('-')));
+        ssh.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        ssh
+    }
+
+    /// Ask for the whole repository and read nothing of the answer.
+    fn fetch_without_reading(&self) -> Child {
+        let mut child = self.ssh(&["git-upload-pack 'big'"]).stdin(Stdio::piped()).spawn().expect("ssh starts");
+        let want = format!("want {}\n", self.tip);
+        let request = format!("{:04x}{want}00000009done\n", want.len() + 4);
+        child.stdin.as_mut().expect("piped").write_all(request.as_bytes()).expect("sent");
+        child
+    }
+
+    fn greets(&self) -> bool {
+        let said = run(&mut self.ssh(&[]));
+        String::from_utf8_lossy(&said.stdout).starts_with("hello someone (SHA256:")
+    }
+}
+
+/// One blob of 16 MiB that cannot be deflated; returns the commit.
+fn big_repository(path: &Path) -> String {
+    let git = |args: &[&str], input: &[u8]| {
+        let mut git = Command::new("git");
+        git.arg("--git-dir").arg(path).args(args).env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
+        for who in ["AUTHOR", "COMMITTER"] {
+            git.env(format!("GIT_{who}_NAME"), "a")
+                .env(format!("GIT_{who}_EMAIL"), "a@b")
+                .env(format!("GIT_{who}_DATE"), "1000000000 +0000");
+        }
+        let mut child = git.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("git starts");
+        child.stdin.take().expect("piped").write_all(input).expect("sent");
+        let output = child.wait_with_output().expect("git ends");
+        assert!(output.status.success(), "git {args:?}");
+        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    };
+    let mut state = 1_u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u8
+    })
+    .take(16 << 20)
+    .collect();
+    git(&["init", "-q", "--bare"], b"");
+    let blob = git(&["hash-object", "-w", "--stdin"], &noise);
+    let tree = git(&["mktree"], format!("100644 blob {blob}\tnoise\n").as_bytes());
+    let tip = git(&["commit-tree", "-m", "noise", &tree], b"");
+    git(&["update-ref", "refs/heads/main", &tip], b"");
+    tip
+}
+
+fn run(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// Wait until `child` has ended by itself.
+fn ends(child: &mut Child) {
+    let began = Instant::now();
+    while child.try_wait().expect("a child").is_none() {
+        if began.elapsed() > PATIENCE {
+            let _ = child.kill();
+            panic!("the connection was not ended");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn limits(change: impl FnOnce(&mut SshLimits)) -> SshLimits {
+    let mut limits = SshLimits::default();
+    change(&mut limits);
+    limits
+}
+
+#[test]
+fn a_client_that_never_reads_is_let_go() {
+    let house = House::new(limits(|limits| limits.output_stall_s = 1));
+    ends(&mut house.fetch_without_reading());
+    assert!(house.greets());
+}
+
+#[test]
+fn a_client_that_floods_and_never_reads_is_let_go() {
+    let house = House::new(limits(|limits| limits.output_stall_s = 1));
+    let mut child = house.fetch_without_reading();
+    let mut stdin = child.stdin.take().expect("piped");
+    // Ends with an error once the client is gone.
+    let flood = std::thread::spawn(move || while stdin.write_all(&[b'0'; 64 << 10]).is_ok() {});
+    ends(&mut child);
+    flood.join().expect("joined");
+    assert!(house.greets());
+}
+
+#[test]
+fn a_client_that_says_nothing_in_a_command_is_let_go() {
+    let house = House::new(limits(|limits| limits.input_idle_s = 1));
+    let mut child = house.ssh(&["git-upload-pack 'big'"]).stdin(Stdio::piped()).spawn().expect("ssh starts");
+    ends(&mut child);
+    assert!(house.greets());
+}
+
+#[test]
+fn who_does_not_log_in_is_let_go() {
+    let house = House::new(limits(|limits| limits.login_grace_s = 1));
+    for first in [&b""[..], b"SSH-2.0-x", b"SSH-2.0-OpenSSH_9.2\r\n"] {
+        let mut socket = std::net::TcpStream::connect(house.address).expect("connected");
+        socket.set_read_timeout(Some(PATIENCE)).expect("set");
+        socket.write_all(first).expect("sent");
+        let mut said = Vec::new();
+        // A reset is as good as an end.
+        let ended = socket.read_to_end(&mut said).map_err(|error| error.kind());
+        assert!(!matches!(ended, Err(std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)), "{ended:?}");
+        assert!(said.starts_with(b"SSH-2.0-packmule_"));
+    }
+}
+
+#[test]
+fn a_connection_without_a_command_is_let_go() {
+    let house = House::new(limits(|limits| limits.idle_s = 1));
+    let mut child = house.ssh(&["-N"]).spawn().expect("ssh starts");
+    ends(&mut child);
+    assert!(house.greets());
+}
+
+#[test]
+fn logins_beyond_the_limit_are_closed_and_those_within_are_not_hurt() {
+    let house = House::new(limits(|limits| limits.logins_max = 1));
+    let mut waiting = std::net::TcpStream::connect(house.address).expect("connected");
+    let mut line = [0; 8];
+    waiting.read_exact(&mut line).expect("greeted");
+    let mut second = std::net::TcpStream::connect(house.address).expect("connected");
+    let mut said = Vec::new();
+    assert!(matches!(second.read_to_end(&mut said), Ok(0) | Err(_)), "{said:?}");
+    drop(waiting);
+    let began = Instant::now();
+    while !house.greets() {
+        assert!(began.elapsed() < PATIENCE, "the place is never free again");
+    }
+}
+
+#[test]
+fn what_the_driver_says_reaches_git() {
+    let house = House::new(SshLimits::default());
+    for (path, says) in [
+        ("told", "ERR someone may not; rule 7"),
+        ("hidden", "ERR no repository \"hidden\" here, or someone may not see it\nhint: you may see no repository here"),
+        ("nowhere", "ERR no repository \"nowhere\" here, or someone may not see it"),
+        ("broken", "ERR access could not be checked"),
+        ("panic", "ERR access could not be checked"),
+    ] {
+        for service in ["git-upload-pack", "git receive-pack"] {
+            let output = run(&mut house.ssh(&[&format!("{service} '{path}'")]));
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(said.get(4..).is_some_and(|said| said.starts_with(says)), "{path}: {said}");
+            assert!(!said.contains("secret"), "{said}");
+            assert!(!output.status.success() && output.stderr.is_empty(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+    assert!(house.greets());
+}
+
+#[test]
+fn what_git_does_not_need_is_refused_and_hurts_nothing() {
+    let house = House::new(SshLimits::default());
+    // A terminal that was insisted on, a subsystem, a forwarded connection: each is the whole purpose of its client.
+    for words in [&["-tt"][..], &["-s", "sftp"], &["-W127.0.0.1:1"]] {
+        assert!(!run(&mut house.ssh(words)).status.success(), "{words:?}");
+    }
+    let greeted = run(&mut house.ssh(&["-A", "-X", "-R0:127.0.0.1:1"]));
+    assert!(String::from_utf8_lossy(&greeted.stdout).starts_with("hello someone"), "{}", String::from_utf8_lossy(&greeted.stderr));
+    assert!(greeted.status.success());
+}
+
+#[test]
+fn a_graceful_stop_lets_a_transfer_end_and_a_second_word_does_not() {
+    let house = House::new(SshLimits::default());
+    let mut idle = house.ssh(&["-N"]).spawn().expect("ssh starts");
+    let mut child = house.fetch_without_reading();
+    let mut stdout = child.stdout.take().expect("piped");
+    stdout.read_exact(&mut [0; 4]).expect("begun");
+    house.stop.gracefully();
+    ends(&mut idle);
+    assert!(!house.served.is_finished());
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).expect("read");
+    assert!(child.wait().expect("ended").success());
+    assert!(rest.len() > 16 << 20, "{}", rest.len());
+    house.runtime.block_on(house.served).expect("served");
+
+    let house = House::new(SshLimits::default());
+    let mut child = house.fetch_without_reading();
+    child.stdout.as_mut().expect("piped").read_exact(&mut [0; 4]).expect("begun");
+    house.stop.gracefully();
+    house.stop.now();
+    house.runtime.block_on(house.served).expect("served");
+    ends(&mut child);
+}
