@@ -70,11 +70,7 @@ pub fn read_fetch_v0<R: Read>(reader: &mut PktReader<R>, hash: gix_hash::Kind) -
     let mut request = FetchRequest::default();
     let mut seen = crate::base::FastSet::default();
     loop {
-        let pkt = match reader.read()? {
-            None if request.wants.is_empty() => return Ok(None),
-            None => return Err(Error::HungUp),
-            Some(pkt) => pkt,
-        };
+        let pkt = reader.expect()?;
         let line = match pkt {
             Pkt::Flush => break,
             Pkt::Data(_) => pkt.text().unwrap_or_default(),
@@ -253,7 +249,8 @@ mod tests {
     #[test]
     fn a_client_that_wants_nothing_is_understood() {
         assert_eq!(read_fetch_v0(&mut PktReader::new(&b"0000"[..]), Sha1).expect("legal"), None);
-        assert_eq!(read_fetch_v0(&mut PktReader::new(&b""[..]), Sha1).expect("legal"), None);
+        let gone = read_fetch_v0(&mut PktReader::new(&b""[..]), Sha1);
+        assert!(matches!(gone, Err(Error::HungUp)), "one that only goes away is not: {gone:?}");
     }
 
     #[test]

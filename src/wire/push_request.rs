@@ -52,11 +52,7 @@ pub fn read_push_request<R: Read>(
     let mut request = PushRequest::default();
     let mut lines = 0;
     loop {
-        let pkt = match reader.read()? {
-            None if lines == 0 => return Ok(None),
-            None => return Err(Error::HungUp),
-            Some(pkt) => pkt,
-        };
+        let pkt = reader.expect()?;
         let line = match pkt {
             Pkt::Flush => break,
             Pkt::Data(data) => data,
@@ -151,6 +147,8 @@ mod tests {
     #[test]
     fn nothing_to_do_is_no_error_and_nonsense_is() {
         assert_eq!(read_push_request(&mut PktReader::new(&b"0000"[..]), Sha1, false).expect("legal"), None);
+        let gone = read_push_request(&mut PktReader::new(&b""[..]), Sha1, false);
+        assert!(matches!(gone, Err(Error::HungUp)), "one that only goes away is not: {gone:?}");
         for line in [format!("{A} {A}"), format!("{A} refs/heads/x"), "push-cert\0x".to_owned(), format!("{Z} {A} x\0object-format=sha256")]
         {
             let bytes = packets(&[line]);

@@ -182,6 +182,7 @@ impl Conversation {
             wants: if ready.grant.is_everything() { Wants::Git } else { Wants::ReachableFromVisible },
             ingest: self.shared.ingest,
             identity: identity(self.login.user.as_str()).into(),
+            repository_name: command.path.name().ok().map(|name| name.as_str().to_owned()),
             ..Options::default()
         };
         let (output, chunks, sent) = outbox();
