@@ -27,7 +27,8 @@ fn both_ways(file: &str) {
     remote.push(&origin, "pushed", &["--mirror"]);
     assert_eq!(check::refs(&sandbox, &origin), check::refs(&sandbox, &pushed));
     check::same_objects(&sandbox, &origin, &pushed);
-    check::sound(&sandbox, &pushed);
+    check::tidy(&pushed);
+    assert_eq!(check::complaints(&sandbox, &origin), check::complaints(&sandbox, &pushed));
 }
 
 /// A client that lacks the last tenth of the main branch, and every ref that needs it.
@@ -52,7 +53,8 @@ fn over_ssh(file: &str) {
     remote.push(&client, "new", &["--mirror"]);
     let made = server.root.join("new.git");
     assert_eq!(check::refs(&sandbox, &client), check::refs(&sandbox, &made));
-    check::sound(&sandbox, &made);
+    check::tidy(&made);
+    assert_eq!(check::complaints(&sandbox, &client), check::complaints(&sandbox, &made));
     let clone = remote.clone("new", "clone", &["--mirror"]);
     check::same_objects(&sandbox, &clone, &client);
 }

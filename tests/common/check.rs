@@ -1,7 +1,7 @@
 //! What must hold after a transfer, asked of stock git.
 
-use super::Sandbox;
 use super::remote::Remote;
+use super::{Sandbox, run};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -9,7 +9,30 @@ use std::path::Path;
 /// The repository is sound in git's strictest eyes, and nothing half-made lies about in it.
 #[track_caller]
 pub fn sound(sandbox: &Sandbox, repository: &Path) {
-    sandbox.git(repository, ["fsck", "--strict", "--full", "--no-dangling", "--no-progress"]);
+    assert_eq!(complaints(sandbox, repository), Vec::<String>::new(), "{}", repository.display());
+    tidy(repository);
+}
+
+/// What `git fsck --strict` complains of, sorted: real repositories are old sinners, and their copies are no better.
+#[track_caller]
+pub fn complaints(sandbox: &Sandbox, repository: &Path) -> Vec<String> {
+    let output = run(&mut sandbox.git_command(repository, ["fsck", "--strict", "--full", "--no-dangling", "--no-progress"]));
+    assert!(output.status.code().is_some(), "git fsck was killed");
+    let said = [output.stdout, output.stderr].concat();
+    let mut lines: Vec<String> = String::from_utf8_lossy(&said).lines().filter(|line| !is_notice(line)).map(str::to_owned).collect();
+    lines.sort();
+    assert!(output.status.success() || !lines.is_empty(), "git fsck fails without a word");
+    lines
+}
+
+/// `notice: HEAD points to an unborn branch` and the like: nothing wrong.
+fn is_notice(line: &str) -> bool {
+    line.starts_with("notice: ")
+}
+
+/// Nothing half-made lies about.
+#[track_caller]
+pub fn tidy(repository: &Path) {
     let left: Vec<String> = files(repository).into_iter().filter(|name| is_leftover(name)).collect();
     assert!(left.is_empty(), "left behind in {}: {left:?}", repository.display());
 }
