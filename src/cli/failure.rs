@@ -37,9 +37,7 @@ impl Failure {
     /// The folder of repositories cannot be served.
     pub(super) fn root(root: &Path, error: &store::Error) -> Self {
         match error {
-            store::Error::InTheWay(what) => {
-                Self::io(what.clone()).hint("stop the other server, or serve another folder: packmule serve FOLDER")
-            }
+            store::Error::InTheWay(what) => Self::io(what.clone()).hint("packmule serve ANOTHER_FOLDER"),
             error => Self::io(format!("cannot serve {}: {error}", root.display())),
         }
     }

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Time that work has to notice its end before the process ends without it, in milliseconds.
@@ -22,11 +22,21 @@ const FATAL: i32 = 128;
 struct Activity {
     clock: SystemClock,
     last_ms: AtomicU64,
+    timed_out: AtomicBool,
 }
 
 impl Activity {
     fn touch(&self) {
         self.last_ms.store(self.clock.now_ms(), Ordering::Relaxed);
+    }
+
+    /// Why the work was given up.
+    fn error(&self) -> io::Error {
+        if self.timed_out.load(Ordering::Relaxed) {
+            io::Error::new(io::ErrorKind::TimedOut, "nothing moved for too long")
+        } else {
+            io::Error::new(io::ErrorKind::ConnectionAborted, "the remote end hung up unexpectedly")
+        }
     }
 
     fn quiet_ms(&self) -> u64 {
@@ -61,6 +71,7 @@ fn watch(output: &File, cancel: &Cancel, activity: &Activity, timeout_s: u64) {
             return;
         }
         if timeout_s > 0 && activity.quiet_ms() > timeout_s.saturating_mul(1_000) {
+            activity.timed_out.store(true, Ordering::Relaxed);
             cancel.set();
             // A write that the peer does not take never looks at the flag.
             std::thread::sleep(Duration::from_millis(GRACE_MS));
@@ -79,15 +90,16 @@ pub(super) struct Input {
 
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // What the peer sent, or its end, counts even when it no longer reads: it may be done.
         loop {
-            if self.cancel.is_set() {
-                return Err(io::ErrorKind::ConnectionAborted.into());
-            }
             let mut fds = [PollFd::new(&self.file, PollFlags::IN)];
             match poll(&mut fds, Some(&tick())) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
                 Ok(_) => break,
                 Err(error) => return Err(error.into()),
+            }
+            if self.cancel.is_set() {
+                return Err(self.activity.error());
             }
         }
         let n = self.file.read(buffer)?;

@@ -125,11 +125,11 @@ fn append(config: &mut File, other: File) -> Result<(), Error> {
 struct Includes<'a> {
     home: Option<PathBuf>,
     git_dir: Option<&'a Path>,
-    branch: Option<&'a gix::refs::FullName>,
+    branch: Option<&'a gix_ref::FullName>,
 }
 
 impl<'a> Includes<'a> {
-    fn new(env: Env<'_>, git_dir: Option<&'a Path>, branch: Option<&'a gix::refs::FullName>) -> Self {
+    fn new(env: Env<'_>, git_dir: Option<&'a Path>, branch: Option<&'a gix_ref::FullName>) -> Self {
         Self { home: env("HOME").map(PathBuf::from), git_dir, branch }
     }
 
@@ -144,10 +144,10 @@ impl<'a> Includes<'a> {
 }
 
 /// The branch that HEAD names, for `includeIf.onbranch:`.
-fn current_branch(git_dir: &Path) -> Option<gix::refs::FullName> {
+fn current_branch(git_dir: &Path) -> Option<gix_ref::FullName> {
     let head = std::fs::read(git_dir.join("HEAD")).ok()?;
     let name = head.strip_prefix(b"ref:")?.trim();
-    gix::refs::FullName::try_from(name.as_bstr()).ok()
+    gix_ref::FullName::try_from(name.as_bstr()).ok()
 }
 
 /// The home folder of a user by `/etc/passwd`: a static binary has no other name service to ask.

@@ -6,7 +6,7 @@ use super::ref_transaction::{Ground, NoObserver, RefTransaction, TransactionObse
 use super::{Error, Mapped, Repository, Snapshot};
 use crate::base::{Cancel, Progress};
 use crate::pack::index::{self, IngestLimits, Ingested};
-use crate::pack::{LocalBytes, PackFile};
+use crate::pack::{LocalBytes, Objects as _, PackFile};
 use bstr::{BStr, BString, ByteSlice as _};
 use gix_hash::ObjectId;
 use std::io::Read;
@@ -82,6 +82,7 @@ pub struct Push {
     // Dropped first: a staged repository vanishes, quarantine and all, with the last handle to it.
     quarantine: Quarantine,
     view: Snapshot,
+    base_packs: u32,
     packs: Vec<String>,
     repository: Repository,
 }
@@ -91,7 +92,8 @@ impl Push {
     pub fn begin(repository: &Repository) -> Result<Self, Error> {
         let quarantine = Quarantine::begin(Places::of(repository))?;
         let view = repository.snapshot()?;
-        Ok(Self { quarantine, view, packs: vec![], repository: repository.clone() })
+        let base_packs = view.objects().packs().len() as u32;
+        Ok(Self { quarantine, view, base_packs, packs: vec![], repository: repository.clone() })
     }
 
     /// Read one pack from `input` into the quarantine: hashed, indexed, thin ones completed. `input` is read to
@@ -120,7 +122,7 @@ impl Push {
 
     /// How many packs of [`Push::view`] were there before: those with greater numbers are this push's.
     pub fn base_packs(&self) -> u32 {
-        todo!()
+        self.base_packs
     }
 
     /// Make the objects permanent and durable, then edit the refs, durably, then publish a staged repository.

@@ -4,16 +4,14 @@
 //! header's traits), gitglossary ("symref"). Plain reads only: these files are small or replaced while we look.
 //! Loose files win over `packed-refs` and are read first, so that a ref that is packed meanwhile is seen in one of the two.
 
-use super::discover::common_dir;
 use super::{Error, Head, Refs, Target};
 use crate::base::limits;
-use bstr::{BStr, BString, ByteSlice};
+use bstr::{BString, ByteSlice};
 use gix_hash::ObjectId;
 use std::ffi::OsStr;
 use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What a ref's file holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -245,103 +243,6 @@ pub(super) fn read_head(git_dir: &Path, refs: &Refs, hash: gix_hash::Kind) -> Re
     })
 }
 
-/// Reads single refs straight from disk, for whoever holds their locks; keeps `packed-refs` while it does not change.
-#[derive(Debug)]
-pub(super) struct RefReader {
-    git_dir: PathBuf,
-    common_dir: PathBuf,
-    packed: Option<(Stamp, Vec<u8>)>,
-}
-
-/// Device, inode, size and time of change of a file: a renamed one has another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp(u64, u64, u64, i64, i64);
-
-impl RefReader {
-    pub fn new(git_dir: &Path) -> Result<Self, Error> {
-        Ok(Self { git_dir: git_dir.to_owned(), common_dir: common_dir(git_dir)?, packed: None })
-    }
-
-    /// The value of the ref `name` now; `Ok(None)` when there is none, as under a name that none may have.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] when its file is broken.
-    pub fn read(&mut self, name: &BStr) -> Result<Option<OwnedTarget>, Error> {
-        if gix_validate::reference::name(name).is_err() {
-            return Ok(None);
-        }
-        let base = if is_per_worktree(name) { &self.git_dir } else { &self.common_dir };
-        match read_loose_file(&base.join(OsStr::from_bytes(name)), true)? {
-            LooseFile::Value(value) => Ok(Some(value)),
-            LooseFile::Broken => Err(Error::Corrupt(format!("ref {name} is broken"))),
-            LooseFile::Absent => self.read_in_packed(name),
-        }
-    }
-
-    /// The value that `packed-refs` gives the ref, whatever its loose file says.
-    pub fn read_in_packed(&mut self, name: &BStr) -> Result<Option<OwnedTarget>, Error> {
-        let path = self.common_dir.join("packed-refs");
-        let stamp = match std::fs::metadata(&path) {
-            Ok(meta) => Stamp(meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()),
-            Err(err) if err.kind() == NotFound => return Ok(None),
-            Err(err) => return Err(Error::io(format!("read {}", path.display()))(err)),
-        };
-        if self.packed.as_ref().is_none_or(|(kept, _)| *kept != stamp) {
-            self.packed = read_packed(&self.common_dir)?.map(|bytes| (stamp, bytes));
-        }
-        self.packed.as_ref().map_or(Ok(None), |(_, bytes)| find_packed(bytes, name))
-    }
-}
-
-/// The value of one ref straight from disk; see [`RefReader`], which is cheaper for several.
-pub(super) fn read_ref(git_dir: &Path, name: &BStr) -> Result<Option<OwnedTarget>, Error> {
-    RefReader::new(git_dir)?.read(name)
-}
-
-fn find_packed(bytes: &[u8], name: &BStr) -> Result<Option<OwnedTarget>, Error> {
-    let (traits, header) = packed_header(bytes);
-    let mut lines = &bytes[header..];
-    let hash = match lines.find_byte(b' ') {
-        Some(hex) if hex == gix_hash::Kind::Sha256.len_in_hex() => gix_hash::Kind::Sha256,
-        _ => gix_hash::Kind::Sha1,
-    };
-    if traits.sorted {
-        lines = narrow(lines, name, hash)?;
-    }
-    while !lines.is_empty() {
-        let (line, rest) = parse_packed_line(lines, hash)?;
-        if line.name == name {
-            return Ok(Some(OwnedTarget::Object(line.id)));
-        }
-        if traits.sorted && line.name > name.as_bytes() {
-            break;
-        }
-        lines = rest;
-    }
-    Ok(None)
-}
-
-/// The last part of sorted `lines` that begins at or before `name`, found by halving.
-fn narrow<'a>(lines: &'a [u8], name: &BStr, hash: gix_hash::Kind) -> Result<&'a [u8], Error> {
-    let (mut low, mut high) = (0, lines.len());
-    while high - low > 4096 {
-        let middle = low + (high - low) / 2;
-        let mut start = memchr::memrchr(b'\n', &lines[low..middle]).map_or(low, |at| low + at + 1);
-        if lines[start] == b'^' {
-            start = memchr::memrchr(b'\n', &lines[low..start - 1]).map_or(low, |at| low + at + 1);
-        }
-        if start == low {
-            break;
-        }
-        if parse_packed_line(&lines[start..], hash)?.0.name <= name.as_bytes() {
-            low = start;
-        } else {
-            high = start;
-        }
-    }
-    Ok(&lines[low..])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -358,25 +259,6 @@ mod tests {
     fn usual_names_are_plain() {
         for name in ["refs/heads/main", "refs/tags/v1.2.3-rc_4", "refs/pull/123/head"] {
             assert!(is_plain(name.as_bytes()), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_packed_ref_is_found_by_halving_wherever_it_stands() {
-        let mut text = String::from("# pack-refs with: peeled fully-peeled sorted \n");
-        let name = |at: usize| format!("refs/heads/{at:05}");
-        for at in 0..2000 {
-            text.push_str(&format!("{at:040x} {}\n", name(at)));
-            if at % 3 == 0 {
-                text.push_str(&format!("^{:040x}\n", at + 1));
-            }
-        }
-        for at in 0..2000 {
-            let wanted = ObjectId::from_hex(format!("{at:040x}").as_bytes()).unwrap();
-            assert_eq!(find_packed(text.as_bytes(), name(at).as_str().into()).unwrap(), Some(OwnedTarget::Object(wanted)));
-        }
-        for absent in ["refs/a", "refs/heads/00000a", "refs/heads/01999a", "refs/z"] {
-            assert_eq!(find_packed(text.as_bytes(), absent.into()).unwrap(), None, "{absent}");
         }
     }
 }

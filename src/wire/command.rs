@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_head_is_read_up_to_its_arguments() {
-        let head = read(b"0014command=ls-refs\n0015server-option=abc0016object-format=sha1\n0001").expect("legal").expect("a command");
+        let head = read(b"0014command=ls-refs\n0015server-option=abc0016object-format=sha10001").expect("legal").expect("a command");
         assert_eq!((head.name.as_bstr(), head.has_arguments), (b"ls-refs".as_bstr(), true));
         assert_eq!(head.server_options, ["abc"]);
         assert_eq!(head.object_format, Some("sha1".into()));

@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn arguments_are_read_up_to_the_flush() {
-        let asked = read_ls_refs(&mut PktReader::new(&b"0009peel\n0018ref-prefix refs/tags/0000"[..])).expect("legal");
+        let asked = read_ls_refs(&mut PktReader::new(&b"0009peel\n0019ref-prefix refs/tags/0000"[..])).expect("legal");
         assert!(asked.peel && !asked.symrefs);
         assert!(asked.matches("refs/tags/v1".into()) && !asked.matches("refs/heads/main".into()));
         assert!(read_ls_refs(&mut PktReader::new(&b"0009peel\n0001"[..])).is_err());

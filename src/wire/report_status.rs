@@ -55,6 +55,6 @@ mod tests {
         ];
         let mut out = vec![];
         write_report(&mut out, Ok(()), &refs, true).expect("memory");
-        assert_eq!(out, b"000eunpack ok\n0014ok refs/heads/a\n0021option refname refs/heads/b\n001bng refs/heads/c no way\n0000");
+        assert_eq!(out, b"000eunpack ok\n0014ok refs/heads/a\n0020option refname refs/heads/b\n001bng refs/heads/c no way\n0000");
     }
 }

@@ -16,6 +16,9 @@ use crate::{base, pack, walk};
 use bstr::{BString, ByteSlice};
 use gix_hash::ObjectId;
 
+/// git's words for a new value that reaches what is neither here nor in the pack.
+const MISSING: &str = "missing necessary objects";
+
 /// One command and what is known of it.
 pub(super) struct Command {
     /// As the client named it.
@@ -137,7 +140,7 @@ fn check_objects(view: &Snapshot, decoder: &mut Decoder<'_>, command: &mut Comma
         decoder.objects().locate(id)?.map(|location| decoder.kind(&location)).transpose()
     };
     let Some(new_kind) = kind_of(decoder, &command.new)? else {
-        command.refuse("bad pack: it lacks the object that the ref is to name");
+        command.refuse(MISSING);
         return Ok(());
     };
     if command.resolved.starts_with(b"refs/heads/") && new_kind != Kind::Commit {
@@ -149,7 +152,7 @@ fn check_objects(view: &Snapshot, decoder: &mut Decoder<'_>, command: &mut Comma
         match is_ancestor(objects, view.shallow(), command.old, command.new, cancel) {
             Ok(true) => command.kind = EditKind::Update,
             Ok(false) => {}
-            Err(walk::Error::Pack(pack::Error::Missing(_))) => command.refuse("missing necessary objects"),
+            Err(walk::Error::Pack(pack::Error::Missing(_))) => command.refuse(MISSING),
             Err(err) => return Err(err.into()),
         }
     }
@@ -221,7 +224,7 @@ fn check_links(
         match connected(&[command.new], &progress) {
             Ok(()) => {}
             Err(walk::Error::Cancelled(err)) => return Err(err.into()),
-            Err(_) => command.refuse("missing necessary objects"),
+            Err(_) => command.refuse(MISSING),
         }
     }
     Ok(())

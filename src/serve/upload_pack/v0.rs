@@ -79,7 +79,7 @@ fn advertise(conversation: &mut Conversation<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Rounds of haves until the client is done. `None`: it went away, or this was one round of a stateless talk.
+/// Rounds of haves until the client is done. `None`: this was one round of a stateless talk.
 fn negotiate(
     conversation: &mut Conversation<'_>,
     request: &FetchRequest,
@@ -141,7 +141,9 @@ fn negotiate(
                 }
                 return Ok(Some(known.common().to_vec()));
             }
-            NegotiationLine::Closed => return Ok(None),
+            // Between two requests of a stateless talk that is how a client leaves.
+            NegotiationLine::Closed if conversation.options.stateless => return Ok(None),
+            NegotiationLine::Closed => return Err(Error::HungUp),
         }
     }
 }

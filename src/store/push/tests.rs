@@ -2,7 +2,6 @@
 
 use super::super::{ConfigScope, Found, Repositories, RepositoryName};
 use super::*;
-use crate::pack::Objects as _;
 use std::fs;
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
