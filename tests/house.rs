@@ -181,10 +181,16 @@ fn file_size(source: &Source) -> Vec<(usize, String)> {
     if source.path == "src/main.rs" && source.text.lines().count() > MAIN_LINES_MAX {
         return vec![(MAIN_LINES_MAX, format!("main.rs is over {MAIN_LINES_MAX} lines: move it into `cli`"))];
     }
+    too_long(source, FILE_LINES_MAX)
+}
+
+fn test_file_size(source: &Source) -> Vec<(usize, String)> {
+    too_long(source, TEST_FILE_LINES_MAX)
+}
+
+fn too_long(source: &Source, lines_max: usize) -> Vec<(usize, String)> {
     match source.code_lines() {
-        lines if lines > FILE_LINES_MAX => {
-            vec![(1, format!("{lines} lines of code, over {FILE_LINES_MAX}: split it by what its parts are about"))]
-        }
+        lines if lines > lines_max => vec![(1, format!("{lines} lines of code, over {lines_max}: split it by what its parts are about"))],
         _ => vec![],
     }
 }
