@@ -1,7 +1,8 @@
 //! Standard input and output into a peer that can hang up: reads and writes that end when it does.
 //!
 //! A thread polls standard output for a reader that is gone (POLLERR on a pipe, POLLHUP on a socket) and sets the
-//! flag that ends all work. Standard input says nothing about that: a peer may close it and still read.
+//! flag that ends all work. Standard input says nothing about that: a peer may close it and still read. And a peer
+//! may send its last word, such as the flush of a push with nothing to do, and go at once: what it sent is read first.
 
 use crate::base::{Cancel, Clock, SystemClock, limits};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 /// Time that work has to notice its end before the process ends without it, in milliseconds.
 const GRACE_MS: u64 = 1_000;
+/// Time that the engine has to read the last words of a peer that has gone, in milliseconds.
+const LAST_WORDS_MS: u64 = 1_000;
 /// How git's programs end on a fatal error.
 const FATAL: i32 = 128;
 
@@ -49,7 +52,7 @@ pub(super) fn open(cancel: &Cancel, timeout_s: u64) -> io::Result<(Input, Output
     let activity = Arc::new(Activity::default());
     let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    let (watched, flag, moved) = (output.try_clone()?, cancel.clone(), activity.clone());
+    let (watched, flag, moved) = ([input.try_clone()?, output.try_clone()?], cancel.clone(), activity.clone());
     std::thread::Builder::new().name("hang-up".to_owned()).spawn(move || watch(&watched, &flag, &moved, timeout_s))?;
     Ok((Input { file: input, cancel: cancel.clone(), activity: activity.clone() }, Output { file: output, activity }))
 }
@@ -58,15 +61,27 @@ fn tick() -> Timespec {
     Timespec { tv_sec: 0, tv_nsec: i64::try_from(limits::TICK_MS).unwrap_or(250) * 1_000_000 }
 }
 
-fn watch(output: &File, cancel: &Cancel, activity: &Activity, timeout_s: u64) {
+/// Which of `wanted`, and of the states that are always told, `file` is in within `wait`.
+fn state_of(file: &File, wanted: PollFlags, wait: &Timespec) -> io::Result<PollFlags> {
+    let mut fds = [PollFd::new(file, wanted)];
+    match poll(&mut fds, Some(wait)) {
+        Ok(_) => Ok(fds[0].revents()),
+        Err(rustix::io::Errno::INTR) => Ok(PollFlags::empty()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
+fn watch([input, output]: &[File; 2], cancel: &Cancel, activity: &Activity, timeout_s: u64) {
     loop {
-        let mut fds = [PollFd::new(output, PollFlags::empty())];
-        let gone = match poll(&mut fds, Some(&tick())) {
-            Ok(_) => fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL),
-            Err(rustix::io::Errno::INTR) => false,
-            Err(_) => return,
-        };
-        if gone {
+        let Ok(state) = state_of(output, PollFlags::empty(), &tick()) else { return };
+        if state.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) {
+            let gone = SystemClock::default();
+            while gone.now_ms() < LAST_WORDS_MS && state_of(input, PollFlags::IN, &AT_ONCE).is_ok_and(|state| state.contains(PollFlags::IN))
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
             cancel.set();
             return;
         }
@@ -90,14 +105,8 @@ pub(super) struct Input {
 
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // What the peer sent, or its end, counts even when it no longer reads: it may be done.
-        loop {
-            let mut fds = [PollFd::new(&self.file, PollFlags::IN)];
-            match poll(&mut fds, Some(&tick())) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                Ok(_) => break,
-                Err(error) => return Err(error.into()),
-            }
+        // What has come is read even when the peer has gone meanwhile.
+        while state_of(&self.file, PollFlags::IN, &if self.cancel.is_set() { AT_ONCE } else { tick() })?.is_empty() {
             if self.cancel.is_set() {
                 return Err(self.activity.error());
             }
@@ -130,5 +139,44 @@ impl Write for Output {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::OwnedFd;
+
+    fn pipe() -> (File, File) {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        (OwnedFd::from(reader).into(), OwnedFd::from(writer).into())
+    }
+
+    #[test]
+    fn the_last_words_of_a_peer_that_has_gone_are_read() {
+        let (read, mut written) = pipe();
+        written.write_all(b"0000").expect("written");
+        let cancel = Cancel::new();
+        let mut input = Input { file: read, cancel: cancel.clone(), activity: Arc::default() };
+        cancel.set();
+        let mut got = [0; 8];
+        assert_eq!(input.read(&mut got).expect("read"), 4);
+        assert_eq!(input.read(&mut got).expect_err("gone").kind(), io::ErrorKind::ConnectionAborted);
+        drop(written);
+        assert_eq!(input.read(&mut got).expect("the end"), 0);
+    }
+
+    #[test]
+    fn a_reader_of_our_output_that_goes_ends_the_work_after_its_last_words() {
+        let ((input, mut written), (reader, output)) = (pipe(), pipe());
+        written.write_all(b"0000").expect("written");
+        let (cancel, activity) = (Cancel::new(), Activity::default());
+        let mut watched = input.try_clone().expect("cloned");
+        std::thread::scope(|scope| {
+            scope.spawn(|| watch(&[input, output], &cancel, &activity, 0));
+            drop(reader);
+            assert_eq!(watched.read(&mut [0; 8]).expect("read"), 4);
+        });
+        assert!(cancel.is_set());
     }
 }

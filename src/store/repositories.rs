@@ -30,7 +30,7 @@ impl RepositoryName {
         if path.len() > NAME_BYTES_MAX {
             return refuse("it is longer than 4096 bytes");
         }
-        let name = path.trim_start_matches('/');
+        let name = path.strip_prefix('/').unwrap_or(path);
         let mut name = name.strip_suffix('/').unwrap_or(name);
         // All of them: `x.git.git` must not be another name for what lies in `x.git`.
         while let Some(shorter) = name.strip_suffix(".git") {

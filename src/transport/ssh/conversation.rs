@@ -157,6 +157,11 @@ impl Conversation {
             Ok(Err(crate::store::Error::BadName { name, why })) => {
                 return Err(format!("'{}' is no name for a repository: {why}", printable(&name)));
             }
+            Ok(Err(crate::store::Error::InTheWay(what))) => {
+                // It speaks of names beneath the root, and whoever gets here may know that they exist.
+                tracing::error!(request = %self.request, user = %self.login.user, %what, "repository cannot be opened");
+                return Err(what);
+            }
             Ok(Err(error)) => error.to_string(),
             Err(panic) => panic.to_string(),
         };
