@@ -4,7 +4,7 @@
 use gix_hash::Kind;
 use libfuzzer_sys::fuzz_target;
 use packmule::wire::{
-    PktReader, NegotiationLine, read_command, read_fetch_v0, read_fetch_v2, read_ls_refs, read_negotiation_line, read_push_request,
+    NegotiationLine, PktReader, read_command, read_fetch_v0, read_fetch_v2, read_ls_refs, read_negotiation_line, read_push_request,
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -15,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
         0 => {
             if let Ok(Some(_)) = read_fetch_v0(&mut reader, hash) {
                 while let Ok(line) = read_negotiation_line(&mut reader, hash) {
-                    if matches!(line, NegotiationLine::Done) {
+                    if matches!(line, NegotiationLine::Done | NegotiationLine::Closed) {
                         break;
                     }
                 }
@@ -24,12 +24,13 @@ fuzz_target!(|data: &[u8]| {
         1 => {
             while let Ok(Some(head)) = read_command(&mut reader) {
                 let name = format!("{head:?}");
-                let taken = if name.contains("ls-refs") { read_ls_refs(&mut reader).is_ok() } else { read_fetch_v2(&mut reader, hash).is_ok() };
+                let taken =
+                    if name.contains("ls-refs") { read_ls_refs(&mut reader).is_ok() } else { read_fetch_v2(&mut reader, hash).is_ok() };
                 if !taken {
                     break;
                 }
             }
         }
-        _ => drop(read_push_request(&mut reader, hash)),
+        _ => drop(read_push_request(&mut reader, hash, choice & 0x80 != 0)),
     }
 });
