@@ -42,11 +42,9 @@ impl Phase {
     fn line(&self) -> (String, bool) {
         let finished = self.finished.load(Ordering::Acquire) == 1;
         let done = self.done.load(Ordering::Relaxed);
-        let mut line = if self.total == 0 {
-            format!("{}: {done}", self.title)
-        } else {
-            let percent = done.saturating_mul(100) / self.total;
-            format!("{}: {percent:3}% ({done}/{})", self.title, self.total)
+        let mut line = match done.saturating_mul(100).checked_div(self.total) {
+            Some(percent) => format!("{}: {percent:3}% ({done}/{})", self.title, self.total),
+            None => format!("{}: {done}", self.title),
         };
         if finished {
             line.push_str(", done.\n");

@@ -9,11 +9,14 @@ use gix_hash::oid;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+/// An object's type and its bytes.
+pub type Object = (Kind, Rc<Vec<u8>>);
+
 /// Whole objects for one thread.
 pub struct Decoder<'a> {
     objects: &'a dyn Objects,
     inflater: Inflater,
-    cache: FastMap<(u32, u64), (Kind, Rc<Vec<u8>>)>,
+    cache: FastMap<(u32, u64), Object>,
     oldest: VecDeque<(u32, u64)>,
     held_bytes: usize,
     cache_bytes_max: usize,
@@ -43,7 +46,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// The object with this id; `Ok(None)` when it is not here.
-    pub fn find(&mut self, id: &oid) -> Result<Option<(Kind, Rc<Vec<u8>>)>, Error> {
+    pub fn find(&mut self, id: &oid) -> Result<Option<Object>, Error> {
         match self.objects.locate(id)? {
             Some(location) => self.get(&location).map(Some),
             None => Ok(None),
@@ -51,7 +54,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// The object at `location`.
-    pub fn get(&mut self, location: &Location) -> Result<(Kind, Rc<Vec<u8>>), Error> {
+    pub fn get(&mut self, location: &Location) -> Result<Object, Error> {
         match location {
             Location::Loose(id) => {
                 let mut data = vec![];
@@ -99,7 +102,7 @@ impl<'a> Decoder<'a> {
         &self.objects.packs()[pack as usize]
     }
 
-    fn entry(&mut self, pack: u32, offset: u64) -> Result<(Kind, Rc<Vec<u8>>), Error> {
+    fn entry(&mut self, pack: u32, offset: u64) -> Result<Object, Error> {
         let file = self.pack(pack);
         let mut chain = vec![];
         let mut at = offset;
@@ -154,7 +157,7 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    fn keep(&mut self, key: (u32, u64), found: &(Kind, Rc<Vec<u8>>)) {
+    fn keep(&mut self, key: (u32, u64), found: &Object) {
         let bytes = found.1.len() + CACHE_ENTRY_BYTES;
         if bytes > self.cache_bytes_max / 4 || self.cache.insert(key, found.clone()).is_some() {
             return;

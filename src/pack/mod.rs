@@ -26,7 +26,7 @@ mod stream;
 mod zlib;
 
 pub use bits::Bits;
-pub use decode::Decoder;
+pub use decode::{Decoder, Object};
 pub use delta::{apply_delta, delta_sizes};
 pub use entry::{Base, EntryHeader, write_entry_header, write_ofs_distance};
 pub use error::Error;

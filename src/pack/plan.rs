@@ -98,7 +98,7 @@ impl PackPlan {
                 continue;
             }
             left -= 1;
-            if left % 4096 == 0 {
+            if left.is_multiple_of(4096) {
                 cancel.check()?;
             }
             let offset = file.offset(entry)?;

@@ -1,6 +1,6 @@
 //! Deflated bytes into plain ones and back: the one file that names a zlib crate.
 //!
-//! Inflating stops within [`SPARE_BYTES`] of the size that was declared, so a stream that lies about its size costs
+//! Inflating stops within some hundred bytes of the size that was declared, so a stream that lies about its size costs
 //! no more than an honest one. Preset dictionaries are refused by the decoder.
 
 use super::Error;
@@ -44,7 +44,7 @@ impl Inflater {
     /// Take what can be taken from `input` and put what fits into `out`; call again with more of either until `ended`.
     ///
     /// With nothing left to do (`consumed` and `written` both 0, not `ended`) more input or room is needed.
-    /// It is fastest when `out` has [`SPARE_BYTES`] more room than the stream needs.
+    /// It is fastest when `out` has some hundred bytes more room than the stream needs.
     pub fn step(&mut self, input: &[u8], out: &mut [u8]) -> Result<Inflated, Error> {
         let (before_in, before_out) = (self.0.total_in(), self.0.total_out());
         // The decoder counts what is left of either in 32 bits.

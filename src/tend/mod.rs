@@ -1,1 +1,1 @@
-//! tend
+//! Maintenance in process, off the path of requests: folding packs, bitmaps, commit-graph, packing refs. Empty as yet.

@@ -7,7 +7,8 @@ use crate::wire::{AdvertisedRef, Advertisement, agent, write_text};
 use std::io::Write;
 
 /// What is advertised, in git's order, and when. Each is served by `read_push_request` and what follows it.
-const CAPABILITIES: [(&str, fn(&Settings) -> bool); 7] = [
+type Advertise = fn(&Settings) -> bool;
+const CAPABILITIES: [(&str, Advertise); 7] = [
     ("report-status", |_| true),
     ("report-status-v2", |_| true),
     ("delete-refs", |_| true),

@@ -6,7 +6,7 @@
 use super::may_want::{MayTell, check_wants};
 use super::send::send_pack;
 use super::{Conversation, Error};
-use crate::serve::{Options, Protocol};
+use crate::serve::{Options, Protocol, Wants};
 use crate::store::Settings;
 use crate::walk::{Common, Negotiation, VisibleHead, VisibleRefs};
 use crate::wire::{
@@ -24,10 +24,14 @@ const CAPABILITIES: [(&str, Advertise); 10] = [
     ("no-progress", |_, _| true),
     ("include-tag", |_, _| true),
     ("multi_ack_detailed", |_, _| true),
-    ("allow-tip-sha1-in-want", |_, settings| settings.allow_tip_sha1_in_want),
-    ("allow-reachable-sha1-in-want", |_, settings| settings.allow_reachable_sha1_in_want),
+    ("allow-tip-sha1-in-want", |options, settings| settings.allow_tip_sha1_in_want || reachable_is_served(options)),
+    ("allow-reachable-sha1-in-want", |options, settings| settings.allow_reachable_sha1_in_want || reachable_is_served(options)),
     ("no-done", |options, _| options.stateless || options.advertise_only),
 ];
+
+fn reachable_is_served(options: &Options) -> bool {
+    options.wants == Wants::ReachableFromVisible
+}
 
 /// Serve one client.
 pub(super) fn serve(conversation: &mut Conversation<'_>) -> Result<(), Error> {
