@@ -43,7 +43,8 @@ fn as_in_the_readme(text: &str, sandbox: &Sandbox, port: u16) -> String {
         out += if n == 0 { "" } else { "SHA256:…" };
         out += &part[fingerprint..];
     }
-    out
+    // git fills up lines that come from the server with spaces.
+    out.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 #[test]

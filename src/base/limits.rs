@@ -10,6 +10,10 @@ pub const HAVES_MAX: usize = 1_000_000;
 pub const WANTS_MAX: usize = 4_000_000;
 /// `ref-prefix` lines above which the filter is ignored, as in git (`ls-refs.c`: `TOO_MANY_PREFIXES`).
 pub const REF_PREFIXES_MAX: usize = 65_536;
+/// Bytes of all `ref-prefix` lines, above which the filter is ignored too.
+pub const REF_PREFIX_BYTES_MAX: usize = 8 << 20;
+/// Bytes of all commands in one push: a mirror of a million refs with names of a hundred bytes takes 180 MB.
+pub const PUSH_COMMAND_BYTES_MAX: usize = 256 << 20;
 /// Commands in one push.
 pub const PUSH_COMMANDS_MAX: usize = 1_000_000;
 /// Longest ref name taken from the wire, in bytes.

@@ -23,6 +23,8 @@ pub struct Decoder<'a> {
     delta: Vec<u8>,
 }
 
+/// Bytes that one deflated byte can stand for.
+const DEFLATE_RATIO_MAX: usize = 1032;
 /// Accounted for each cached object besides its bytes.
 const CACHE_ENTRY_BYTES: usize = 96;
 
@@ -86,13 +88,7 @@ impl<'a> Decoder<'a> {
             match file.header(offset)?.base {
                 Base::Whole(code) => return kind_of(code),
                 Base::Offset(base) => offset = base,
-                Base::Id(id) => match file.find(&id) {
-                    Some(base) => offset = file.offset(base)?,
-                    None => {
-                        let base = self.objects.locate(&id)?.ok_or(Error::Missing(id))?;
-                        return self.kind(&base);
-                    }
-                },
+                Base::Id(id) => offset = base_of_ref_delta(file, &id)?,
             }
         }
         Err(Error::corrupt(format!("{}: deltas form a circle", file.name())))
@@ -125,10 +121,7 @@ impl<'a> Decoder<'a> {
                 }
                 Base::Id(id) => {
                     chain.push((at, header));
-                    match file.find(&id) {
-                        Some(base) => at = file.offset(base)?,
-                        None => break self.find(&id)?.ok_or(Error::Missing(id))?,
-                    }
+                    at = base_of_ref_delta(file, &id)?;
                 }
             }
             if chain.len() > file.len() as usize {
@@ -153,8 +146,20 @@ impl<'a> Decoder<'a> {
     fn inflate(&mut self, file: &PackFile, at: u64, header: &super::EntryHeader, out: &mut Vec<u8>) -> Result<(), Error> {
         let size = usize::try_from(header.size).map_err(|_| Error::corrupt(format!("{}: entry at {at} is too big", file.name())))?;
         let data = file.data_of(at, header)?;
-        self.inflater.whole(data, size, out).map_err(|err| Error::corrupt(format!("{}: entry at offset {at}: {err}", file.name())))?;
-        Ok(())
+        // What a damaged header declares is not allocated: deflate makes at most 1,032 bytes of one.
+        if size / DEFLATE_RATIO_MAX > data.len() {
+            return Err(Error::corrupt(format!("{}: entry at offset {at} declares {size} bytes", file.name())));
+        }
+        match self.inflater.whole(data, size, out) {
+            Ok(_) => Ok(()),
+            // An odd encoder's stream may be longer than any sensible one: look as far as the pack goes.
+            Err(_) if data.len() as u64 > header.size => {
+                let data = file.slice(at + header.len as u64..file.end())?;
+                self.inflater.whole(data, size, out).map(drop)
+            }
+            Err(err) => Err(err),
+        }
+        .map_err(|err| Error::corrupt(format!("{}: entry at offset {at}: {err}", file.name())))
     }
 
     fn keep(&mut self, key: (u32, u64), found: &Object) {
@@ -170,6 +175,14 @@ impl<'a> Decoder<'a> {
                 self.held_bytes -= data.len() + CACHE_ENTRY_BYTES;
             }
         }
+    }
+}
+
+/// Packs on disk are never thin: a base lies in the same pack.
+fn base_of_ref_delta(file: &PackFile, id: &oid) -> Result<u64, Error> {
+    match file.find(id) {
+        Some(base) => file.offset(base),
+        None => Err(Error::corrupt(format!("{}: a delta's base {id} is not in the pack", file.name()))),
     }
 }
 

@@ -86,7 +86,7 @@ impl PackPlan {
                 steps.push(Step::Copy { pack, from, to });
             }
         };
-        let mut left = count;
+        let (mut left, mut before) = (count, 0);
         for position in 0..file.len() {
             if left == 0 {
                 close(&mut self.steps, &mut open, position);
@@ -102,6 +102,10 @@ impl PackPlan {
                 cancel.check()?;
             }
             let offset = file.offset(entry)?;
+            if offset <= before {
+                return Err(Error::corrupt(format!("{}.rev: entries are not in order", file.name())));
+            }
+            before = offset;
             let run_offset = if open.is_some() { open_offset } else { offset };
             if base_goes_out(objects, set, pack, bits, file, offset, run_offset)? {
                 self.copied += 1;

@@ -5,6 +5,7 @@
 //! between steps; the shifts so far answer where any earlier entry went. Memory is bounded by the number of joints.
 //! A delta whose base went out from another pack becomes a ref-delta.
 
+use super::file::PACK_HEADER_BYTES;
 use super::plan::Step;
 use super::{Base, Decoder, Deflater, EntryHeader, Error, Objects, PackFile, PackPlan, type_code, write_entry_header, write_ofs_distance};
 use crate::base::{Cancel, Phase};
@@ -123,6 +124,9 @@ impl Stream<'_> {
     /// Copy entries at positions `from..to`, mending what leans on entries before the last joint.
     fn copy_run(&mut self, file: &PackFile, from: u32, to: u32) -> Result<(), Error> {
         let (start, end) = (file.offset_at(from)?, file.offset_at(to)?);
+        if end <= start || (from == 0 && start != PACK_HEADER_BYTES) {
+            return Err(Error::corrupt(format!("{}.rev: entries are not in order", file.name())));
+        }
         self.shifts.push((start, Some(start as i64 - self.at as i64)));
         let mut pending = start; // bytes from here on are not yet written
         // A run from the pack's beginning holds all its bases and moves as a whole.
@@ -132,6 +136,9 @@ impl Stream<'_> {
             for position in from..to {
                 let next = file.offset_at(position + 1)?;
                 let header = file.header(offset)?;
+                if next < offset + header.len as u64 {
+                    return Err(Error::corrupt(format!("{}.rev: entries are not in order", file.name())));
+                }
                 if let Base::Offset(base) = header.base
                     && (!self.ofs_delta || (base < settled && self.shift_of(base) != self.last_shift()))
                 {

@@ -20,10 +20,10 @@ pub enum Error {
     HungUp,
     /// The repository is damaged, in the way, or unreadable.
     #[error(transparent)]
-    Store(#[from] store::Error),
+    Store(store::Error),
     /// Pack data is damaged, a peer's or ours.
     #[error(transparent)]
-    Pack(#[from] pack::Error),
+    Pack(pack::Error),
     /// A walk went wrong.
     #[error(transparent)]
     Walk(walk::Error),
@@ -50,7 +50,6 @@ impl Error {
             Self::Pack(pack::Error::BadPack(what)) => Some(what.clone()),
             Self::Pack(pack::Error::Limit { what, limit }) => Some(format!("{what} exceeds the limit of {limit}")),
             Self::Pack(pack::Error::Missing(id)) => Some(format!("the repository lacks object {id}; tell its administrator")),
-            Self::Pack(pack::Error::Cancelled(_)) => None,
             Self::Pack(_) | Self::Store(_) => {
                 Some("the repository cannot be read or written; tell its administrator, whose log says more".to_owned())
             }
@@ -60,10 +59,28 @@ impl Error {
     }
 }
 
+impl From<store::Error> for Error {
+    fn from(err: store::Error) -> Self {
+        match err {
+            store::Error::Pack(err) => err.into(),
+            err => Self::Store(err),
+        }
+    }
+}
+
+impl From<pack::Error> for Error {
+    fn from(err: pack::Error) -> Self {
+        match err {
+            pack::Error::Cancelled(err) => Self::Cancelled(err),
+            err => Self::Pack(err),
+        }
+    }
+}
+
 impl From<walk::Error> for Error {
     fn from(err: walk::Error) -> Self {
         match err {
-            walk::Error::Pack(err) => Self::Pack(err),
+            walk::Error::Pack(err) => err.into(),
             walk::Error::Cancelled(err) => Self::Cancelled(err),
             err => Self::Walk(err),
         }

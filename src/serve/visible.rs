@@ -5,32 +5,49 @@
 
 use super::{Gate, Visibility};
 use crate::pack::Bits;
-use crate::store::Snapshot;
+use crate::store::{Head, Snapshot, Target};
 use crate::walk::VisibleRefs;
 use bstr::{BStr, BString, ByteSlice};
 
 /// What `gate` lets this request see of `snapshot`, less what the repository hides.
+///
+/// The gate hides more than a name: a symbolic ref, HEAD too, to a ref that may not be seen may not be seen either.
+/// What the repository's settings hide is left out of lists only, as in git.
 pub(super) fn visible_refs(snapshot: &Snapshot, gate: &dyn Gate, hide: &[BString]) -> VisibleRefs {
     let refs = snapshot.refs();
-    let visibility = gate.visible(refs);
-    let bits = match visibility {
-        Visibility::All if hide.is_empty() => None,
-        visibility => {
-            let mut bits = Bits::new(refs.len());
-            for (at, entry) in refs.iter().enumerate() {
-                let seen = match &visibility {
-                    Visibility::All => true,
-                    Visibility::Only(only) => only.get(at),
-                };
-                if seen && !is_hidden(entry.name, hide) {
-                    bits.insert(at);
-                }
-            }
-            // Seeing everything is the cheaper state: nothing needs to be checked against it.
-            (bits.count() < refs.len()).then_some(bits)
-        }
+    let only = match gate.visible(refs) {
+        Visibility::All => None,
+        Visibility::Only(only) => Some(only),
     };
-    VisibleRefs::new(snapshot, bits)
+    let seen_at = |at: usize| only.as_ref().is_none_or(|only| only.get(at));
+    let seen = |name: &BStr| match refs.find(name) {
+        Some(_) => refs.range_with_prefix(name).next().is_some_and(seen_at),
+        None => true, // not born: there is nothing to see
+    };
+    let head = match snapshot.head() {
+        _ if is_hidden("HEAD".into(), hide) => Head::Missing,
+        Head::Symbolic(name, _) if !seen(name.as_bstr()) => Head::Missing,
+        Head::Detached(id) if only.is_some() && !refs.iter().enumerate().any(|(at, entry)| entry.id == Some(*id) && seen_at(at)) => {
+            Head::Missing
+        }
+        head => head.clone(),
+    };
+    if only.is_none() && hide.is_empty() {
+        return VisibleRefs::new(snapshot, None, head);
+    }
+    let mut bits = Bits::new(refs.len());
+    for (at, entry) in refs.iter().enumerate() {
+        let leads_to_seen = match entry.target {
+            Target::Symbolic(target) => seen(target),
+            Target::Object(_) => true,
+        };
+        if seen_at(at) && leads_to_seen && !is_hidden(entry.name, hide) {
+            bits.insert(at);
+        }
+    }
+    // Seeing everything is the cheaper state: nothing needs to be checked against it.
+    let hides = bits.count() < refs.len();
+    VisibleRefs::new(snapshot, hides.then_some(bits), head)
 }
 
 /// Whether the entries of `transfer.hideRefs` hide the ref `name`.

@@ -22,12 +22,11 @@ pub fn check_connected(
     objects: &dyn Objects,
     shallow: &[ObjectId],
     tips: &[ObjectId],
-    known: &mut dyn Iterator<Item = ObjectId>,
+    known: &FastSet<ObjectId>,
     is_new: &dyn Fn(&Location) -> bool,
     phase: &Phase,
     cancel: &Cancel,
 ) -> Result<(), Error> {
-    let known: FastSet<ObjectId> = known.collect();
     let mut commits = Commits::new(objects, shallow);
     let mut cover = Cover::new(objects, phase, cancel);
     let mut starts = vec![];
@@ -50,7 +49,7 @@ pub fn check_connected(
     }
     let new = match commits.newer_than_tips(&starts, &|id| known.contains(id), is_new, cancel)? {
         Some(new) => new,
-        None => paint_from_all(&mut commits, &starts, &known, phase, cancel)?,
+        None => paint_from_all(&mut commits, &starts, known, phase, cancel)?,
     };
     cover_commits(&mut commits, &mut cover, &new)
 }

@@ -1,12 +1,13 @@
 //! Ids and tips into "reachable or not".
 
 use super::Error;
-use super::commits::Commits;
+use super::commits::{Commits, Number};
 use super::peel::peel;
 use super::want_have::{FetchSides, find_objects};
 use crate::base::{Cancel, FastSet, Progress};
 use crate::pack::{Decoder, Kind, Objects};
 use gix_hash::ObjectId;
+use std::collections::BinaryHeap;
 
 /// Those of `ids` that none of `tips` reaches, in order; ids that are not here are among them.
 ///
@@ -54,6 +55,60 @@ pub fn find_unreachable(
     }
     open.retain(|id| unreachable.contains(id));
     Ok(open)
+}
+
+/// What some tips reach, found out as far as it is asked for: each commit is looked at once, however many questions come.
+pub struct ReachedCommits<'a> {
+    commits: Commits<'a>,
+    queue: BinaryHeap<(u64, Number)>,
+    reached: FastSet<Number>,
+}
+
+impl<'a> ReachedCommits<'a> {
+    /// The commits that `tips` reach.
+    pub fn new(objects: &'a dyn Objects, shallow: &'a [ObjectId], tips: &mut dyn Iterator<Item = ObjectId>) -> Result<Self, Error> {
+        let mut found = Self { commits: Commits::new(objects, shallow), queue: BinaryHeap::new(), reached: FastSet::default() };
+        for tip in tips {
+            if let Some((id, Kind::Commit)) = peel(found.commits.decoder(), tip)? {
+                let number = found.commits.intern(id);
+                found.meet(number)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether `id` is a commit among them. A commit whose clock was ahead of its children's may be missed.
+    pub fn contains(&mut self, id: ObjectId, cancel: &Cancel) -> Result<bool, Error> {
+        match self.commits.decoder().objects().locate(&id)? {
+            Some(location) if self.commits.decoder().kind(&location)? == Kind::Commit => {}
+            _ => return Ok(false),
+        }
+        let number = self.commits.intern(id);
+        self.commits.parse(number)?;
+        let date = self.commits.date(number);
+        while !self.reached.contains(&number) {
+            match self.queue.peek() {
+                Some((newest, _)) if *newest >= date => {}
+                _ => return Ok(false),
+            }
+            let Some((_, next)) = self.queue.pop() else { return Ok(false) };
+            if self.reached.len().is_multiple_of(1024) {
+                cancel.check()?;
+            }
+            for parent in self.commits.parents(next).to_vec() {
+                self.meet(parent)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn meet(&mut self, number: Number) -> Result<(), Error> {
+        if self.reached.insert(number) {
+            self.commits.parse(number)?;
+            self.queue.push((self.commits.date(number), number));
+        }
+        Ok(())
+    }
 }
 
 /// Whether `tip` reaches `ancestor`, both of which are commits here: moving a ref from the second to the first is a

@@ -41,9 +41,9 @@ pub enum VisibleHead<'a> {
 }
 
 impl VisibleRefs {
-    /// The refs of `snapshot` whose numbers are in `only`; `None`: all.
-    pub fn new(snapshot: &Snapshot, only: Option<Bits>) -> Self {
-        Self { refs: snapshot.refs().clone(), only, head: snapshot.head().clone() }
+    /// The refs of `snapshot` whose numbers are in `only` (`None`: all), and HEAD as this request may see it.
+    pub fn new(snapshot: &Snapshot, only: Option<Bits>, head: Head) -> Self {
+        Self { refs: snapshot.refs().clone(), only, head }
     }
 
     /// Whether any ref of the snapshot is hidden from this request.
@@ -86,18 +86,12 @@ impl VisibleRefs {
         }
     }
 
-    /// HEAD: seen where the branch that it names is seen or not born; detached, where every ref is seen or one seen ref has its value.
+    /// HEAD.
     pub fn head(&self) -> VisibleHead<'_> {
         match &self.head {
             Head::Missing => VisibleHead::None,
-            Head::Detached(id) => {
-                let seen = self.only.is_none() || self.iter().any(|entry| entry.id == *id);
-                if seen { VisibleHead::Born(*id, None) } else { VisibleHead::None }
-            }
-            Head::Symbolic(name, Some(id)) => match self.find(name.as_bstr()) {
-                Some(_) => VisibleHead::Born(*id, Some(name.as_bstr())),
-                None => VisibleHead::None,
-            },
+            Head::Detached(id) => VisibleHead::Born(*id, None),
+            Head::Symbolic(name, Some(id)) => VisibleHead::Born(*id, Some(name.as_bstr())),
             Head::Symbolic(name, None) => VisibleHead::Unborn(name.as_bstr()),
         }
     }

@@ -3,7 +3,7 @@
 //! Source: gitprotocol-v2, "ls-refs".
 
 use super::{Error, Pkt, PktReader, write_text};
-use crate::base::limits::REF_PREFIXES_MAX;
+use crate::base::limits::{REF_PREFIX_BYTES_MAX, REF_PREFIXES_MAX};
 use bstr::{BStr, BString, ByteSlice};
 use gix_hash::ObjectId;
 use std::io::{Read, Write};
@@ -24,7 +24,7 @@ pub struct LsRefs {
 /// Read the arguments that follow the delim packet, up to the flush.
 pub fn read_ls_refs<R: Read>(reader: &mut PktReader<R>) -> Result<LsRefs, Error> {
     let mut asked = LsRefs::default();
-    let mut too_many = false;
+    let (mut too_many, mut prefix_bytes) = (false, 0);
     loop {
         let pkt = reader.expect()?;
         let Some(line) = pkt.text() else {
@@ -39,14 +39,18 @@ pub fn read_ls_refs<R: Read>(reader: &mut PktReader<R>) -> Result<LsRefs, Error>
             b"unborn" => asked.unborn = true,
             line => match line.strip_prefix(b"ref-prefix ") {
                 // Above the bound the filter is dropped, as git does: the client filters what it gets anyway.
-                Some(_) if asked.prefixes.len() >= REF_PREFIXES_MAX => too_many = true,
-                Some(prefix) => asked.prefixes.push(prefix.into()),
+                Some(_) if too_many => {}
+                Some(prefix) => {
+                    prefix_bytes += prefix.len();
+                    asked.prefixes.push(prefix.into());
+                    if asked.prefixes.len() > REF_PREFIXES_MAX || prefix_bytes > REF_PREFIX_BYTES_MAX {
+                        too_many = true;
+                        asked.prefixes = vec![];
+                    }
+                }
                 None => return Err(Error::protocol(format!("unexpected line: '{}'", line.as_bstr()))),
             },
         }
-    }
-    if too_many {
-        asked.prefixes.clear();
     }
     asked.prefixes.sort_unstable();
     // A prefix of another prefix says all that the longer one does.

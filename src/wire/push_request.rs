@@ -6,7 +6,7 @@
 
 use super::fetch_request::split_id;
 use super::{Capabilities, Error, Pkt, PktReader};
-use crate::base::limits::{OPTION_BYTES_MAX, PUSH_COMMANDS_MAX, REF_NAME_BYTES_MAX};
+use crate::base::limits::{OPTION_BYTES_MAX, PUSH_COMMAND_BYTES_MAX, PUSH_COMMANDS_MAX, REF_NAME_BYTES_MAX};
 use bstr::{BString, ByteSlice};
 use gix_hash::ObjectId;
 use std::io::Read;
@@ -50,7 +50,7 @@ pub fn read_push_request<R: Read>(
     with_options: bool,
 ) -> Result<Option<PushRequest>, Error> {
     let mut request = PushRequest::default();
-    let mut lines = 0;
+    let (mut lines, mut bytes) = (0, 0);
     loop {
         let pkt = reader.expect()?;
         let line = match pkt {
@@ -59,8 +59,11 @@ pub fn read_push_request<R: Read>(
             Pkt::Delim | Pkt::ResponseEnd => return Err(Error::protocol("expected commands, got a special packet")),
         };
         lines += 1;
+        bytes += line.len();
         if lines > PUSH_COMMANDS_MAX {
             return Err(Error::Limit { what: "commands in one push", limit: PUSH_COMMANDS_MAX });
+        } else if bytes > PUSH_COMMAND_BYTES_MAX {
+            return Err(Error::Limit { what: "bytes of commands in one push", limit: PUSH_COMMAND_BYTES_MAX });
         }
         if let Some(id) = line.strip_prefix(b"shallow ") {
             request.shallow.push(split_id(id.trim_end(), hash)?.0);

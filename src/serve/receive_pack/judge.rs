@@ -5,12 +5,12 @@
 //! transaction later requires exactly the old values that were judged.
 
 use super::{Conversation, Error};
-use crate::base::{FastMap, Progress, span};
+use crate::base::{FastMap, FastSet, Progress, span};
 use crate::pack::{Decoder, Kind, Location};
 use crate::serve::attend::attend;
 use crate::serve::visible::is_hidden;
 use crate::serve::{EditKind, Proposal, ProposedEdit, Verdict};
-use crate::store::{DenyCurrent, Head, Push, RefEdit, Snapshot, Target};
+use crate::store::{DenyCurrent, Head, Push, RefEdit, RefRefusal, Snapshot, Target};
 use crate::walk::{check_connected, is_ancestor};
 use crate::{base, pack, walk};
 use bstr::{BString, ByteSlice};
@@ -34,6 +34,8 @@ pub(super) struct Command {
     pub same_as: Option<usize>,
     /// For the pusher, although it may happen.
     pub warning: Option<String>,
+    /// It names a ref properly: the gate is asked.
+    well_named: bool,
 }
 
 impl Command {
@@ -68,7 +70,8 @@ pub(super) fn judge(conversation: &mut Conversation<'_>, push: &Push) -> Result<
     let is_new = |location: &Location| matches!(location, Location::Packed { pack, .. } if *pack >= base_packs);
     for command in commands.iter_mut().filter(|command| command.result.is_ok()) {
         check_name(view, command);
-        if command.result.is_ok() {
+        command.well_named = command.result.is_ok();
+        if command.well_named {
             check_objects(view, &mut decoder, command, conversation.cancel)?;
             check_settings(view, command);
         }
@@ -91,7 +94,17 @@ fn resolve(view: &Snapshot, command: &crate::wire::PushCommand) -> Command {
         (true, false) => EditKind::Create,
         (false, false) => EditKind::Rewind, // until shown to be a fast-forward
     };
-    Command { name: command.name.clone(), resolved, old: command.old, new: command.new, kind, result: Ok(()), same_as: None, warning: None }
+    Command {
+        name: command.name.clone(),
+        resolved,
+        old: command.old,
+        new: command.new,
+        kind,
+        result: Ok(()),
+        same_as: None,
+        warning: None,
+        well_named: false,
+    }
 }
 
 /// One ref may be named twice only through a symbolic ref and with the same values.
@@ -131,8 +144,11 @@ fn check_name(view: &Snapshot, command: &mut Command) {
 /// The objects named must be there and fit the ref; old and new decide what the command is.
 fn check_objects(view: &Snapshot, decoder: &mut Decoder<'_>, command: &mut Command, cancel: &base::Cancel) -> Result<(), Error> {
     if command.is_deletion() {
-        if view.refs().find(command.resolved.as_bstr()).is_none() && command.old.is_null() {
-            command.warning = Some(format!("deleting a nonexistent ref '{}'", command.name));
+        if command.old.is_null() {
+            match view.refs().find(command.resolved.as_bstr()) {
+                None => command.warning = Some(format!("deleting a nonexistent ref '{}'", command.name)),
+                Some(_) => command.refuse(RefRefusal::Stale.to_string()),
+            }
         }
         return Ok(());
     }
@@ -205,33 +221,41 @@ fn check_links(
     let (progress, cancel) = (Progress::new(), conversation.cancel);
     let quiet = conversation.request.capabilities.has("quiet");
     let keepalive_ms = conversation.options.keepalive_ms;
-    let connected = |tips: &[ObjectId], progress: &Progress| {
+    let known: FastSet<ObjectId> = view.refs().iter().filter_map(|entry| entry.id).collect();
+    let connected = |tips: &[ObjectId]| {
         let phase = progress.begin("Checking connectivity", 0);
-        let mut known = view.refs().iter().filter_map(|entry| entry.id);
-        let outcome = check_connected(&**view.objects(), view.shallow(), tips, &mut known, is_new, &phase, cancel);
+        let outcome = check_connected(&**view.objects(), view.shallow(), tips, &known, is_new, &phase, cancel);
         phase.finish();
         outcome
     };
-    // git is silent about this step; so is a fast one here: text is only taken while waiting.
-    let whole: Result<(), Error> =
-        attend(&mut conversation.bands, &Progress::new(), quiet, keepalive_ms, cancel, || connected(&tips, &progress));
-    match whole {
-        Ok(()) => return Ok(()),
-        Err(err @ (Error::Cancelled(_) | Error::Io(_))) => return Err(err),
-        Err(err) => tracing::warn!(%err, "a push is not connected"),
-    }
-    for command in commands.iter_mut().filter(|command| command.result.is_ok() && !command.new.is_null()) {
-        match connected(&[command.new], &progress) {
-            Ok(()) => {}
-            Err(walk::Error::Cancelled(err)) => return Err(err.into()),
-            Err(_) => command.refuse(MISSING),
+    let fatal =
+        |err: &walk::Error| matches!(err, walk::Error::Cancelled(_) | walk::Error::Pack(pack::Error::Cancelled(_) | pack::Error::Io(_)));
+    // All at once, and one by one only to tell the good from the bad. git is silent about this step.
+    let verdicts = attend(&mut conversation.bands, &Progress::new(), quiet, keepalive_ms, cancel, || match connected(&tips) {
+        Ok(()) => Ok(vec![true; tips.len()]),
+        Err(err) if fatal(&err) => Err(err),
+        Err(err) => {
+            tracing::warn!(%err, "a push is not connected");
+            let one = |tip: &ObjectId| match connected(std::slice::from_ref(tip)) {
+                Err(err) if fatal(&err) => Err(err),
+                outcome => Ok(outcome.is_ok()),
+            };
+            tips.iter().map(one).collect()
+        }
+    })?;
+    let open = commands.iter_mut().filter(|command| command.result.is_ok() && !command.is_deletion());
+    for (command, whole) in open.zip(verdicts) {
+        if !whole {
+            command.refuse(MISSING);
         }
     }
     Ok(())
 }
 
 fn ask_gate(conversation: &Conversation<'_>, view: &Snapshot, commands: &mut [Command]) {
-    let open: Vec<usize> = (0..commands.len()).filter(|at| commands[*at].result.is_ok()).collect();
+    // Also those that something speaks against already: what the gate refuses gets its answer whatever the objects are,
+    // so that who may not write learns nothing about what is here.
+    let open: Vec<usize> = (0..commands.len()).filter(|at| commands[*at].well_named).collect();
     let edits: Vec<ProposedEdit> = open
         .iter()
         .map(|at| &commands[*at])
@@ -251,8 +275,8 @@ fn ask_gate(conversation: &Conversation<'_>, view: &Snapshot, commands: &mut [Co
         // A gate that answers for too few has not allowed the rest.
         match verdicts.next() {
             Some(Verdict::Allow) => {}
-            Some(Verdict::Refuse(why)) => commands[at].refuse(why),
-            None => commands[at].refuse("refused"),
+            Some(Verdict::Refuse(why)) => commands[at].result = Err(why),
+            None => commands[at].result = Err("refused".to_owned()),
         }
     }
 }

@@ -8,16 +8,15 @@
 use super::{Conversation, Error};
 use crate::base::{Cancel, FastSet};
 use crate::serve::{Protocol, Wants};
-use crate::store::Snapshot;
-use crate::walk::{self, VisibleRefs, find_unreachable};
+use crate::walk::{self, ReachedCommits, find_unreachable};
 use gix_hash::ObjectId;
 
 /// Answers whether the client may know that an object is here.
 pub(super) enum MayTell<'a> {
     /// Every one.
     Always,
-    /// Those that visible refs reach.
-    Reachable { snapshot: &'a Snapshot, refs: &'a VisibleRefs, tips: FastSet<ObjectId>, cancel: &'a Cancel },
+    /// Commits that visible refs reach, and what they name.
+    Reachable { tips: FastSet<ObjectId>, commits: Box<ReachedCommits<'a>>, cancel: &'a Cancel },
 }
 
 impl MayTell<'_> {
@@ -25,15 +24,7 @@ impl MayTell<'_> {
     pub fn ask(&mut self, id: ObjectId) -> Result<bool, walk::Error> {
         match self {
             Self::Always => Ok(true),
-            Self::Reachable { tips, .. } if tips.contains(&id) => Ok(true),
-            Self::Reachable { snapshot, refs, tips, cancel } => {
-                let unreachable = find_unreachable(&**snapshot.objects(), snapshot.shallow(), &[id], &mut refs.tips(), cancel)?;
-                let may = unreachable.is_empty();
-                if may {
-                    tips.insert(id);
-                }
-                Ok(may)
-            }
+            Self::Reachable { tips, commits, cancel } => Ok(tips.contains(&id) || commits.contains(id, cancel)?),
         }
     }
 }
@@ -42,9 +33,11 @@ impl MayTell<'_> {
 pub(super) fn check_wants<'a>(conversation: &Conversation<'a>, wants: &[ObjectId]) -> Result<MayTell<'a>, Error> {
     let (snapshot, refs, cancel) = (conversation.snapshot, conversation.refs, conversation.cancel);
     let objects = &**snapshot.objects();
-    for want in wants {
-        if crate::pack::Objects::locate(objects, want)?.is_none() {
-            return Err(not_our_ref(want));
+    if conversation.options.wants == Wants::Git {
+        for want in wants {
+            if crate::pack::Objects::locate(objects, want)?.is_none() {
+                return Err(not_our_ref(want));
+            }
         }
     }
     let tips: FastSet<ObjectId> = refs.tips().collect();
@@ -69,7 +62,10 @@ pub(super) fn check_wants<'a>(conversation: &Conversation<'a>, wants: &[ObjectId
         }
     }
     Ok(match conversation.options.wants {
-        Wants::ReachableFromVisible if !all_visible => MayTell::Reachable { snapshot, refs, tips, cancel },
+        Wants::ReachableFromVisible if !all_visible => {
+            let commits = Box::new(ReachedCommits::new(objects, snapshot.shallow(), &mut refs.tips())?);
+            MayTell::Reachable { tips, commits, cancel }
+        }
         _ => MayTell::Always,
     })
 }

@@ -20,13 +20,16 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, request: &FetchRequ
         Bands::Small => SideBand::small(&mut *conversation.out),
         Bands::None => SideBand::none(&mut *conversation.out),
     };
-    conversation.voice = if bands.has_bands() { Voice::Bands } else { Voice::Nothing };
+    conversation.voice = if bands.has_bands() { Voice::Bands } else { Voice::Line };
     let quiet = request.no_progress;
     let plan = attend(&mut bands, &progress, quiet, conversation.options.keepalive_ms, cancel, || {
         plan(snapshot, refs, request, haves, &progress, cancel)
     })?;
     if !quiet {
         bands.say(Band::Progress, format!("Total {}, reused {}\n", plan.objects(), plan.copied()).as_bytes())?;
+    }
+    if !bands.has_bands() {
+        conversation.voice = Voice::Nothing;
     }
     let _span = tracing::debug_span!(span::STREAM, objects = plan.objects()).entered();
     let written = Progress::new().begin("Writing objects", u64::from(plan.objects()));
