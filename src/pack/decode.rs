@@ -189,3 +189,164 @@ fn base_of_ref_delta(file: &PackFile, id: &oid) -> Result<u64, Error> {
 fn kind_of(code: u8) -> Result<Kind, Error> {
     kind_of_code(code).ok_or_else(|| Error::corrupt(format!("no object type has number {code}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Cancel, Progress};
+    use crate::pack::index::{IngestLimits, ingest};
+    use crate::pack::{LocalBytes, PackBytes, write_entry_header};
+    use bytes::Bytes;
+    use gix_hash::{Kind::Sha1, ObjectId};
+    use std::ops::Range;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    struct Packs(Vec<Arc<PackFile>>);
+
+    impl Objects for Packs {
+        fn hash_kind(&self) -> gix_hash::Kind {
+            Sha1
+        }
+
+        fn packs(&self) -> &[Arc<PackFile>] {
+            &self.0
+        }
+
+        fn locate(&self, id: &oid) -> Result<Option<Location>, Error> {
+            let find = |(pack, file): (usize, &Arc<PackFile>)| Some(Location::Packed { pack: pack as u32, entry: file.find(id)? });
+            Ok(self.0.iter().enumerate().find_map(find))
+        }
+
+        fn read_loose(&self, _: &oid, _: &mut Vec<u8>) -> Result<Option<Kind>, Error> {
+            Ok(None)
+        }
+    }
+
+    /// A zlib stream of `data` as an odd encoder makes it: `empty` stored blocks without any bytes come first.
+    fn odd_stream(data: &[u8], empty: usize) -> Vec<u8> {
+        let mut out = vec![0x78, 0x01];
+        out.extend([0, 0, 0, 0xff, 0xff].repeat(empty));
+        let len = data.len() as u16;
+        out.push(1);
+        out.extend(len.to_le_bytes());
+        out.extend((!len).to_le_bytes());
+        out.extend(data);
+        let (a, b) = data.iter().fold((1u32, 0u32), |(a, b), byte| {
+            let a = (a + u32::from(*byte)) % 65521;
+            (a, (b + a) % 65521)
+        });
+        out.extend((b << 16 | a).to_be_bytes());
+        out
+    }
+
+    fn pack(entries: &[Vec<u8>]) -> Vec<u8> {
+        let mut out = b"PACK\0\0\0\x02".to_vec();
+        out.extend((entries.len() as u32).to_be_bytes());
+        out.extend(entries.concat());
+        let mut hasher = gix_hash::hasher(Sha1);
+        hasher.update(&out);
+        out.extend(hasher.try_finalize().expect("no collision").as_slice());
+        out
+    }
+
+    fn blob(data: &[u8], stream: Vec<u8>) -> Vec<u8> {
+        let mut entry = vec![];
+        write_entry_header(3, data.len() as u64, &mut entry);
+        [entry, stream].concat()
+    }
+
+    fn id_of(data: &[u8]) -> ObjectId {
+        gix_object::compute_hash(Sha1, Kind::Blob, data).expect("no collision")
+    }
+
+    /// The files of `bytes` as ingestion leaves them: pack and index.
+    fn ingested(bytes: &[u8]) -> (String, Vec<u8>, Vec<u8>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (limits, progress) = (IngestLimits::default(), Progress::new());
+        let made = ingest(&mut &bytes[..], folder.path(), &Packs(vec![]), &limits, &progress, &Cancel::new()).expect("a good pack");
+        let name = made.name.expect("it has objects");
+        let read = |end: &str| std::fs::read(folder.path().join(format!("{name}.{end}"))).expect("it was written");
+        (name.clone(), read("pack"), read("idx"))
+    }
+
+    fn open(name: &str, data: Box<dyn PackBytes>, idx: Vec<u8>) -> Packs {
+        Packs(vec![Arc::new(PackFile::open(name.to_owned(), idx.into(), data, None, Sha1).expect("it fits"))])
+    }
+
+    #[test]
+    fn a_stream_far_longer_than_its_object_is_read_to_its_end() {
+        let (odd, plain) = (b"four hundred bytes less 378", b"plain");
+        let bytes = pack(&[blob(odd, odd_stream(odd, 2000)), blob(plain, odd_stream(plain, 0))]);
+        let (name, data, idx) = ingested(&bytes);
+        let objects = open(&name, Box::new(LocalBytes(data.into())), idx);
+        let mut decoder = Decoder::new(&objects, 1 << 20);
+        for data in [&odd[..], plain] {
+            let (kind, found) = decoder.find(&id_of(data)).expect("readable").expect("here");
+            assert_eq!((kind, &found[..]), (Kind::Blob, data));
+        }
+    }
+
+    #[test]
+    fn a_header_that_declares_too_much_costs_no_memory() {
+        let small = b"small";
+        let (name, mut data, idx) = ingested(&pack(&[blob(small, odd_stream(small, 3))]));
+        // Six bytes of header that declare 12 GiB, in place of one byte and five of the stream.
+        let mut header = vec![];
+        write_entry_header(3, 12 << 30, &mut header);
+        data[12..12 + header.len()].copy_from_slice(&header);
+        let objects = open(&name, Box::new(LocalBytes(data.into())), idx);
+        let refusal = Decoder::new(&objects, 1 << 20).find(&id_of(small)).expect_err("a lie");
+        assert!(refusal.to_string().contains("declares 12884901888 bytes"), "{refusal}");
+    }
+
+    #[test]
+    fn a_base_that_is_not_in_the_pack_is_damage_and_no_journey() {
+        let small = b"small and more";
+        let (name, mut data, idx) = ingested(&pack(&[blob(small, odd_stream(small, 6))]));
+        let mut header = vec![];
+        write_entry_header(7, small.len() as u64, &mut header);
+        header.extend([7; 20]);
+        data[12..12 + header.len()].copy_from_slice(&header);
+        let objects = open(&name, Box::new(LocalBytes(data.into())), idx);
+        let mut decoder = Decoder::new(&objects, 1 << 20);
+        let location = objects.locate(&id_of(small)).expect("readable").expect("here");
+        assert!(matches!(decoder.get(&location), Err(Error::Corrupt(_))));
+        assert!(matches!(decoder.kind(&location), Err(Error::Corrupt(_))));
+    }
+
+    /// Bytes that are somewhere else and cannot be had every `n`th time.
+    struct Flaky(Bytes, AtomicUsize, usize);
+
+    impl PackBytes for Flaky {
+        fn bytes(&self) -> &Bytes {
+            &self.0
+        }
+
+        fn ensure(&self, _: &[Range<u64>]) -> std::io::Result<()> {
+            match (self.1.fetch_add(1, Ordering::Relaxed) + 1) % self.2 {
+                0 => Err(std::io::ErrorKind::TimedOut.into()),
+                _ => Ok(()),
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_cannot_be_fetched_are_an_error_wherever_they_are_wanted() {
+        let (one, two) = (b"one", b"two");
+        let (name, data, idx) = ingested(&pack(&[blob(one, odd_stream(one, 0)), blob(two, odd_stream(two, 0))]));
+        for n in 1..8 {
+            let flaky = Flaky(data.clone().into(), AtomicUsize::new(0), n);
+            let Ok(file) = PackFile::open(name.clone(), idx.clone().into(), Box::new(flaky), None, Sha1) else {
+                assert_eq!(n, 1, "opening wants bytes once");
+                continue;
+            };
+            let objects = Packs(vec![Arc::new(file)]);
+            let mut decoder = Decoder::new(&objects, 0);
+            let outcomes: Vec<_> = (0..8).map(|at| decoder.find(&id_of(if at % 2 == 0 { one } else { two }))).collect();
+            let failed = outcomes.iter().filter(|outcome| matches!(outcome, Err(Error::Io(_)))).count();
+            let fine = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Some(_)))).count();
+            assert!(failed > 0 && failed + fine == 8, "every {n}th time: {failed} failed, {fine} fine");
+        }
+    }
+}
