@@ -165,8 +165,8 @@ fn a_hidden_branch_does_not_exist_for_whom_it_is_hidden_from() {
             let (success, said) = house.git("bob", &copy, protocol, &["fetch", "-q", &house.url("shared/plans"), hidden]);
             assert!(!success && said.contains(&format!("not our ref {hidden}")), "{said}");
         }
-        // What is hidden and what is not there answer alike whatever else is asked for; git asks for the last one first.
-        let absent = "2".repeat(40);
+        // What is hidden and what is not there answer alike whatever else is asked for; git asks in order of ids.
+        let absent = "f".repeat(40);
         for first in [&secret, &"1".repeat(40)] {
             let said = house.git("bob", &copy, protocol, &["fetch", "-q", &house.url("shared/plans"), &absent, first]).1;
             assert!(said.contains(&format!("not our ref {first}")), "{said}");
