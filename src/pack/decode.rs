@@ -64,16 +64,18 @@ impl<'a> Decoder<'a> {
                     return Ok((kind, Rc::new(data)));
                 }
                 // It may have been packed meanwhile.
-                match self.objects.locate(id)? {
-                    Some(packed @ Location::Packed { .. }) => self.get(&packed),
+                match self.objects.moved(id)? {
+                    Some(Location::Packed { pack, entry }) => self.packed(pack, entry),
                     _ => Err(Error::Missing(*id)),
                 }
             }
-            Location::Packed { pack, entry } => {
-                let offset = self.objects.packs()[*pack as usize].offset(*entry)?;
-                self.entry(*pack, offset)
-            }
+            Location::Packed { pack, entry } => self.packed(*pack, *entry),
         }
+    }
+
+    fn packed(&mut self, pack: u32, entry: u32) -> Result<Object, Error> {
+        let offset = self.pack(pack).offset(entry)?;
+        self.entry(pack, offset)
     }
 
     /// The type of the object at `location`, without inflating more than a loose object's header allows.

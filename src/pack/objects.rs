@@ -29,6 +29,12 @@ pub trait Objects: Sync {
     /// Where the object with this id lies; `Ok(None)` when it is not here.
     fn locate(&self, id: &oid) -> Result<Option<Location>, Error>;
 
+    /// Where a loose object is read from that was packed, and its file removed, after it was located; `Ok(None)` when
+    /// it is gone. Never a key: [`Objects::locate`] goes on answering with the loose place, or it would go out twice.
+    fn moved(&self, id: &oid) -> Result<Option<Location>, Error> {
+        Ok(self.locate(id)?.filter(|location| matches!(location, Location::Packed { .. })))
+    }
+
     /// Inflate a loose object into `out`; `Ok(None)` when it is not here.
     fn read_loose(&self, id: &oid, out: &mut Vec<u8>) -> Result<Option<Kind>, Error>;
 }

@@ -50,6 +50,7 @@ impl Error {
             Self::Pack(pack::Error::BadPack(what)) => Some(what.clone()),
             Self::Pack(pack::Error::Limit { what, limit }) => Some(format!("{what} exceeds the limit of {limit}")),
             Self::Pack(pack::Error::Missing(id)) => Some(format!("the repository lacks object {id}; tell its administrator")),
+            Self::Store(err @ store::Error::AlreadyCreated { .. }) => Some(err.to_string()),
             Self::Pack(_) | Self::Store(_) => {
                 Some("the repository cannot be read or written; tell its administrator, whose log says more".to_owned())
             }
@@ -95,5 +96,17 @@ impl From<wire::Error> for Error {
             wire::Error::HungUp => Self::HungUp,
             wire::Error::Io(err) => Self::Io(err),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_loses_the_race_to_create_a_repository_is_told_to_push_again() {
+        let told = |err: store::Error| Error::from(err).for_peer().unwrap();
+        assert_eq!(told(store::Error::AlreadyCreated { name: "g/x".into() }), "'g/x' was created by somebody else meanwhile; push again");
+        assert!(!told(store::Error::NotARepository("/srv/g".into())).contains("/srv"));
     }
 }

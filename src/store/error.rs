@@ -25,9 +25,16 @@ pub enum Error {
         /// Which rule it breaks.
         why: &'static str,
     },
-    /// Somebody else's doing is in the way: a lock, a second server, two folders of one name.
+    /// Somebody else's doing is in the way: a lock, a second server, two folders of one name. Clients may be shown it,
+    /// so it names no path, but for the root's in what only the one who starts a server meets.
     #[error("{0}")]
     InTheWay(String),
+    /// While a push made a repository, somebody else made it too and was faster; the sentence is for the pusher.
+    #[error("'{name}' was created by somebody else meanwhile; push again")]
+    AlreadyCreated {
+        /// The repository's name beneath the root.
+        name: String,
+    },
     /// Configuration that cannot be read.
     #[error("bad configuration: {0}")]
     Config(String),

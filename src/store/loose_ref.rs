@@ -106,23 +106,41 @@ pub(super) fn all_beneath(dir: &Path, name: &BStr) -> io::Result<Vec<BString>> {
     Ok(all)
 }
 
-/// Remove the folder at `path` with all empty folders in it; stops without harm at the first file.
+/// Remove the folder at `path` with all empty folders in it; stops without harm at the first that holds a file.
 pub(super) fn remove_empty_folders(path: &Path) -> io::Result<()> {
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
-        Err(err) => return Err(err),
-    };
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            remove_empty_folders(&entry.path())?;
+    for folder in folders_from(path, |_| Ok(()))?.iter().rev() {
+        match fs::remove_dir(folder) {
+            Err(err) if !matches!(err.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Err(err),
+            _ => {}
         }
     }
-    match fs::remove_dir(path) {
-        Err(err) if err.kind() != ErrorKind::NotFound => Err(err),
-        _ => Ok(()),
+    Ok(())
+}
+
+/// The folder at `path` and all folders in it, those above first; `file` is called for each thing in them that is no folder.
+///
+/// One folder is open at a time: names that peers choose may be thousands of folders deep. None may be there, and
+/// others may go away meanwhile.
+pub(super) fn folders_from(path: &Path, mut file: impl FnMut(&fs::DirEntry) -> io::Result<()>) -> io::Result<Vec<PathBuf>> {
+    let mut folders = vec![path.to_owned()];
+    let mut at = 0;
+    while let Some(folder) = folders.get(at) {
+        at += 1;
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
+            Err(err) => return Err(err),
+        };
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            } else {
+                file(&entry)?;
+            }
+        }
     }
+    Ok(folders)
 }
 
 /// Remove the folders that `name` leaves empty in `dir`, up to but not including `refs/heads` and its like.

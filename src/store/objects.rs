@@ -5,12 +5,14 @@
 //! a warning.
 //! Stock `git gc` may run beside: packs that it removes stay readable (they are mapped), and when an object is
 //! found nowhere and the folder of packs has changed, the packs that came are added behind the others.
-//! Limits: a loose object that is packed and pruned after it was located is found again only by locating it again.
+//! What was located keeps its place for as long as the view lives: a loose object that is packed meanwhile stays
+//! loose by name, although it is then read from its pack.
 
 use super::config::Env;
 use super::{Mapped, alternates, loose};
+use crate::base::FastSet;
 use crate::pack::{Error, Kind, LocalBytes, Location, Objects, PackFile};
-use gix_hash::oid;
+use gix_hash::{ObjectId, oid};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -32,6 +34,8 @@ pub struct ObjectStore {
     newest: AtomicUsize,
     /// Per folder, when it was changed last before it was listed; `None` when that does not tell enough.
     listed: Mutex<Vec<Option<SystemTime>>>,
+    /// What was located as loose, in case that it turns up in a pack of a later generation.
+    loose: Mutex<FastSet<ObjectId>>,
 }
 
 impl ObjectStore {
@@ -59,7 +63,8 @@ impl ObjectStore {
     fn from_parts(hash: gix_hash::Kind, dirs: Vec<PathBuf>, packs: Vec<Arc<PackFile>>, listed: Vec<Option<SystemTime>>) -> Self {
         let mut generations = [const { OnceLock::new() }; GENERATIONS_MAX];
         generations[0] = OnceLock::from(packs);
-        Self { hash, dirs, generations, newest: AtomicUsize::new(0), listed: Mutex::new(listed) }
+        let (newest, listed, loose) = (AtomicUsize::new(0), Mutex::new(listed), Mutex::default());
+        Self { hash, dirs, generations, newest, listed, loose }
     }
 
     /// The same view with `pack` behind the others, whose numbers stay.
@@ -78,6 +83,26 @@ impl ObjectStore {
     fn locate_packed(&self, id: &oid) -> Option<Location> {
         // Always in this order: an object that lies in several packs must have one place, or it would go out twice.
         self.packs().iter().enumerate().find_map(|(pack, file)| Some(Location::Packed { pack: pack as u32, entry: file.find(id)? }))
+    }
+
+    /// Whether `location` has been there since the view was opened.
+    fn is_first(&self, location: &Location) -> bool {
+        let first = self.generations[0].get().map_or(0, Vec::len);
+        matches!(location, Location::Packed { pack, .. } if (*pack as usize) < first)
+    }
+
+    fn was_loose(&self, id: &oid) -> bool {
+        self.loose.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
+    /// Name `id` loose from now on, unless packs came since `generation`: some other thread may have found it in them.
+    fn keep_loose(&self, id: &oid, generation: usize) -> bool {
+        let mut loose = self.loose.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_newest = self.newest.load(Ordering::Acquire) == generation;
+        if is_newest {
+            loose.insert(id.to_owned());
+        }
+        is_newest
     }
 
     fn has_loose(&self, id: &oid) -> bool {
@@ -161,13 +186,34 @@ impl Objects for ObjectStore {
     }
 
     fn locate(&self, id: &oid) -> Result<Option<Location>, Error> {
+        loop {
+            let generation = self.newest.load(Ordering::Acquire);
+            let packed = self.locate_packed(id);
+            if packed.is_some_and(|location| self.is_first(&location)) {
+                return Ok(packed);
+            }
+            if generation > 0 && self.was_loose(id) {
+                return Ok(Some(Location::Loose(id.to_owned())));
+            }
+            if packed.is_some() {
+                return Ok(packed);
+            }
+            if self.has_loose(id) {
+                if self.keep_loose(id, generation) {
+                    return Ok(Some(Location::Loose(id.to_owned())));
+                }
+            } else if !self.take_in_new_packs() && self.newest.load(Ordering::Acquire) == generation {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn moved(&self, id: &oid) -> Result<Option<Location>, Error> {
         if let Some(found) = self.locate_packed(id) {
             return Ok(Some(found));
         }
-        if self.has_loose(id) {
-            return Ok(Some(Location::Loose(id.to_owned())));
-        }
-        Ok(if self.take_in_new_packs() { self.locate_packed(id) } else { None })
+        self.take_in_new_packs();
+        Ok(self.locate_packed(id))
     }
 
     fn read_loose(&self, id: &oid, out: &mut Vec<u8>) -> Result<Option<Kind>, Error> {
@@ -184,7 +230,8 @@ impl Objects for ObjectStore {
 mod tests {
     use super::super::testing::{git, git_with_input, init};
     use super::*;
-    use gix_hash::{Kind::Sha1, ObjectId};
+    use crate::pack::Decoder;
+    use gix_hash::Kind::Sha1;
 
     fn open(git_dir: &Path) -> ObjectStore {
         ObjectStore::open(&git_dir.join("objects"), Sha1).unwrap()
@@ -285,6 +332,42 @@ mod tests {
         git(dir.path(), &["repack", "-adq"]);
         assert_eq!(objects.locate(&first).unwrap(), before);
         assert_eq!((held.len(), objects.packs().len()), (1, GENERATIONS_MAX));
+    }
+
+    #[test]
+    fn a_loose_object_that_is_packed_meanwhile_keeps_its_place_and_can_be_read() {
+        let dir = tempfile::tempdir().unwrap();
+        init(dir.path(), &["--bare"]);
+        let (located, other) = (blob(dir.path(), "located"), blob(dir.path(), "other"));
+        let objects = open(dir.path());
+        let before = objects.locate(&located).unwrap().unwrap();
+        assert_eq!(before, Location::Loose(located));
+        pack(dir.path(), &[located, other]);
+        assert!(!objects.has_loose(&located));
+        let mut decoder = Decoder::new(&objects, 1 << 20);
+        assert_eq!(decoder.get(&before).unwrap().1.as_slice(), b"located");
+        assert_eq!(objects.locate(&located).unwrap(), Some(before), "one object must not have two places");
+        assert!(matches!(objects.locate(&other).unwrap(), Some(Location::Packed { .. })));
+        assert_eq!(decoder.find(&located).unwrap().unwrap().1.as_slice(), b"located");
+        assert!(matches!(open(dir.path()).locate(&located).unwrap(), Some(Location::Packed { .. })), "another view");
+    }
+
+    #[test]
+    fn threads_that_look_while_objects_are_packed_agree_on_their_places() {
+        let dir = tempfile::tempdir().unwrap();
+        init(dir.path(), &["--bare"]);
+        for round in 0..GENERATIONS_MAX - 2 {
+            let ids: Vec<_> = (0..20).map(|number| blob(dir.path(), &format!("{round} {number}"))).collect();
+            let objects = open(dir.path());
+            let look = || ids.iter().map(|id| (*id, objects.locate(id).unwrap().unwrap())).collect::<Vec<_>>();
+            let found: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| (0..50).flat_map(|_| look()).collect::<Vec<_>>())).collect();
+                pack(dir.path(), &ids);
+                threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+            });
+            let places: std::collections::HashSet<_> = found.into_iter().chain(look()).collect();
+            assert_eq!(places.len(), ids.len());
+        }
     }
 
     #[test]

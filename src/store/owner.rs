@@ -16,6 +16,8 @@
 //! half-made owner is never taken for a dead one.
 //!
 //! Limits: the file system must know hard links and `flock`; on NFS before version 4 a `flock` may not reach other hosts.
+//! `objects` must lie on the same file system as `refs`, through the same mount: locks are linked from one to the
+//! other. Where it does not, every push is refused with a sentence that says so; reading is not affected.
 
 use super::{Error, Repository};
 use rustix::fs::{FlockOperation, flock};
@@ -39,6 +41,15 @@ const REPOSITORY_LOCK_FILE: &str = "packmule.lock";
 /// Sweeping and publishing a pack take milliseconds; whoever holds the lock this long hangs.
 const REPOSITORY_LOCK_TIMEOUT_MS: u64 = 30_000;
 const RETRY_MS: u64 = 2;
+
+/// What to do when a link fails with `EXDEV`; without a path, for pushers see it.
+const ACROSS_FILE_SYSTEMS: &str = "the repository's 'objects' and 'refs' lie on different file systems or mounts; \
+    tell its administrator to move the whole repository to one of them";
+
+/// What the system said, or the next step where that alone would help nobody.
+pub(super) fn explain(err: io::Error) -> io::Error {
+    if err.kind() == ErrorKind::CrossesDevices { io::Error::new(ErrorKind::CrossesDevices, ACROSS_FILE_SYSTEMS) } else { err }
+}
 
 /// Where the parts of one repository lie.
 #[derive(Clone, Debug)]
@@ -66,6 +77,10 @@ pub(super) struct RepositoryLock(#[allow(dead_code, reason = "held, not read")] 
 
 impl RepositoryLock {
     pub(super) fn acquire(places: &Places) -> Result<Self, Error> {
+        Self::acquire_within(places, REPOSITORY_LOCK_TIMEOUT_MS)
+    }
+
+    fn acquire_within(places: &Places, timeout_ms: u64) -> Result<Self, Error> {
         let path = places.common_dir.join(REPOSITORY_LOCK_FILE);
         let file = File::options()
             .create(true)
@@ -73,10 +88,13 @@ impl RepositoryLock {
             .write(true)
             .open(&path)
             .map_err(Error::io(format!("opening {}", path.display())))?;
-        let deadline = Instant::now() + Duration::from_millis(REPOSITORY_LOCK_TIMEOUT_MS);
+        let deadline = Instant::now() + Duration::from_millis(timeout_ms);
         while !try_flock(&file).map_err(Error::io(format!("locking {}", path.display())))? {
             if Instant::now() >= deadline {
-                return Err(Error::InTheWay(format!("{} has been held for {REPOSITORY_LOCK_TIMEOUT_MS} ms", path.display())));
+                tracing::error!(lock = %path.display(), timeout_ms, "another process holds the repository's lock and does not let go");
+                return Err(Error::InTheWay(format!(
+                    "another process has held the repository's lock for {timeout_ms} ms; try again later"
+                )));
             }
             std::thread::sleep(Duration::from_millis(RETRY_MS));
         }
@@ -259,4 +277,21 @@ fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
 /// Bring a folder's entries to the disk.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_held_too_long_is_an_error_without_a_path() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = || dir.path().to_owned();
+        let places = Places { git_dir: path(), common_dir: path(), objects_dir: path() };
+        let held = RepositoryLock::acquire(&places).expect("free");
+        let Err(Error::InTheWay(what)) = RepositoryLock::acquire_within(&places, 10) else { panic!("it is held") };
+        assert!(what.contains("try again") && !what.contains('/'), "{what}");
+        drop(held);
+        RepositoryLock::acquire_within(&places, 10).expect("free again");
+    }
 }

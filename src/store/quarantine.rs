@@ -51,7 +51,7 @@ impl Quarantine {
             Err(err) => return Err(Error::io(linking())(err)),
         };
         for name in names {
-            self.link_pack(name, &visible).map_err(Error::io(linking()))?;
+            self.link_pack(name, &visible).map_err(owner::explain).map_err(Error::io(linking()))?;
         }
         owner::sync_folder(&visible).map_err(Error::io(linking()))?;
         if made {

@@ -98,14 +98,14 @@ pub(super) fn read_all_loose(git_dir: &Path, common_dir: &Path, hash: gix_hash::
     let mut found = Vec::new();
     let mut walk = LooseWalk { base: common_dir, hash, found: &mut found, wanted: |_| true };
     if git_dir == common_dir {
-        walk.folder("refs/".into(), 0)?;
+        walk.all_beneath("refs/")?;
         return Ok(found);
     }
     walk.wanted = |name| !is_per_worktree(name);
-    walk.folder("refs/".into(), 0)?;
+    walk.all_beneath("refs/")?;
     let mut own = LooseWalk { base: git_dir, hash, found: &mut found, wanted: is_per_worktree };
     for prefix in PER_WORKTREE {
-        own.folder(prefix.into(), 0)?;
+        own.all_beneath(prefix)?;
     }
     Ok(found)
 }
@@ -118,8 +118,17 @@ struct LooseWalk<'a> {
 }
 
 impl LooseWalk<'_> {
-    /// Walk the folder called `prefix`, which ends in `/`.
-    fn folder(&mut self, prefix: BString, links: usize) -> Result<(), Error> {
+    /// Walk the folder called `prefix`, which ends in `/`. One folder is open at a time, however deep a pusher's names are.
+    fn all_beneath(&mut self, prefix: &str) -> Result<(), Error> {
+        let mut folders = vec![(BString::from(prefix), 0)];
+        while let Some((prefix, links)) = folders.pop() {
+            self.folder(prefix, links, &mut folders)?;
+        }
+        Ok(())
+    }
+
+    /// Read what lies in the folder `prefix`, reached through so many `links`; add the folders in it to `folders`.
+    fn folder(&mut self, prefix: BString, links: usize, folders: &mut Vec<(BString, usize)>) -> Result<(), Error> {
         let path = self.base.join(OsStr::from_bytes(&prefix));
         let failed = || Error::io(format!("list {}", path.display()));
         let entries = match std::fs::read_dir(&path) {
@@ -142,7 +151,7 @@ impl LooseWalk<'_> {
             let link_to_folder = kind.is_symlink() && std::fs::metadata(entry.path()).is_ok_and(|meta| meta.is_dir());
             if kind.is_dir() || link_to_folder && links < FOLDER_LINKS_MAX {
                 name.push(b'/');
-                self.folder(name, links + usize::from(link_to_folder))?;
+                folders.push((name, links + usize::from(link_to_folder)));
             } else if !link_to_folder && (self.wanted)(&name) {
                 self.file(name, &entry.path(), kind.is_symlink())?;
             }

@@ -3,7 +3,7 @@
 //! git's protocol for a ref is to create `<ref>.lock` exclusively. `link(2)` is as exclusive as `O_EXCL`, and what
 //! it makes shares an inode with the staged file: the proof that the `owner` module relies on.
 
-use super::owner::remove_if_same;
+use super::owner::{explain, remove_if_same};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -73,7 +73,7 @@ impl RefLock {
                     }
                 }
                 Err(err) if err.kind() == ErrorKind::NotADirectory => return Ok(Taken::FileInTheWay),
-                Err(err) => return Err(err),
+                Err(err) => return Err(explain(err)),
             }
         }
     }
@@ -90,26 +90,30 @@ impl RefLock {
     }
 }
 
+/// Make the folders above `path` that are not there. Others may make and prune them meanwhile: the caller's next
+/// attempt sees what came of it.
 fn make_parent(path: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
-    let Some(parent) = path.parent() else { return Ok(()) };
-    match fs::create_dir(parent) {
-        Ok(()) => {
-            made.push(parent.to_owned());
-            Ok(())
-        }
-        Err(err) if err.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(err) if err.kind() == ErrorKind::NotFound => {
-            make_parent(parent, made)?;
-            match fs::create_dir(parent) {
-                Ok(()) => made.push(parent.to_owned()),
-                // Made or pruned by others meanwhile: the caller's next attempt sees which.
-                Err(err) if matches!(err.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => {}
-                Err(err) => return Err(err),
+    let mut missing = vec![];
+    for folder in path.ancestors().skip(1) {
+        match fs::create_dir(folder) {
+            Ok(()) => {
+                made.push(folder.to_owned());
+                break;
             }
-            Ok(())
+            Err(err) if err.kind() == ErrorKind::AlreadyExists => break,
+            Err(err) if err.kind() == ErrorKind::NotFound => missing.push(folder),
+            Err(err) => return Err(err),
         }
-        Err(err) => Err(err),
     }
+    for folder in missing.into_iter().rev() {
+        match fs::create_dir(folder) {
+            Ok(()) => made.push(folder.to_owned()),
+            Err(err) if err.kind() == ErrorKind::AlreadyExists => {}
+            Err(err) if err.kind() == ErrorKind::NotFound => break,
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

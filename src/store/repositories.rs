@@ -173,7 +173,11 @@ impl Repositories {
     /// The names of all repositories, sorted.
     pub fn list(&self) -> Result<Vec<RepositoryName>, Error> {
         let mut names = Vec::new();
-        list_folder(&self.root, "", &mut names)?;
+        // One folder is open at a time, however deep they lie.
+        let mut folders = vec![(self.root.clone(), String::new())];
+        while let Some((folder, prefix)) = folders.pop() {
+            list_folder(&folder, &prefix, &mut names, &mut folders)?;
+        }
         names.sort();
         names.dedup();
         Ok(names)
@@ -202,8 +206,8 @@ pub(super) fn git_dir_in(path: &Path) -> Result<Option<PathBuf>, Error> {
     Ok(is_git_dir(path).then(|| path.to_owned()))
 }
 
-/// Add the repositories beneath `folder`, whose name with a slash behind it is `prefix`.
-fn list_folder(folder: &Path, prefix: &str, names: &mut Vec<RepositoryName>) -> Result<(), Error> {
+/// Add the repositories in `folder`, whose name with a slash behind it is `prefix`, to `names`, and other folders to `folders`.
+fn list_folder(folder: &Path, prefix: &str, names: &mut Vec<RepositoryName>, folders: &mut Vec<(PathBuf, String)>) -> Result<(), Error> {
     let failed = || Error::io(format!("list {}", folder.display()));
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -223,7 +227,7 @@ fn list_folder(folder: &Path, prefix: &str, names: &mut Vec<RepositoryName>) -> 
             continue;
         }
         if git_dir_in(&path)?.is_none() {
-            list_folder(&path, &format!("{prefix}{file_name}/"), names)?;
+            folders.push((path, format!("{prefix}{file_name}/")));
         } else if let Ok(name) = RepositoryName::parse(&format!("{prefix}{file_name}"))
             // What another name stands for cannot be asked for by this one.
             && name.as_str().len() + ".git".len() >= prefix.len() + file_name.len()
@@ -396,7 +400,8 @@ mod tests {
         });
         assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
         for err in results.into_iter().filter_map(Result::err) {
-            assert!(matches!(&err, Error::InTheWay(what) if what.contains("push again")), "{err}");
+            assert_eq!(err.to_string(), "'g/x' was created by somebody else meanwhile; push again");
+            assert!(matches!(err, Error::AlreadyCreated { .. }));
         }
         assert_eq!(std::fs::read_dir(repositories.state_dir().join("new")).unwrap().count(), 0);
         assert!(matches!(repositories.find(&name("g/x")).unwrap(), Found::Repository(_)));
@@ -425,11 +430,11 @@ mod tests {
         // Staged before the folder above became a repository.
         let staged = repositories.stage(&name("later/b"), gix_hash::Kind::Sha1).unwrap();
         init(&dir.path().join("later"), &["--bare"]);
-        assert!(matches!(staged.publish(None), Err(Error::InTheWay(_))));
+        assert!(matches!(staged.publish(None), Err(Error::AlreadyCreated { name }) if name == "later"));
         // Made by somebody else meanwhile, under the other spelling.
         let staged = repositories.stage(&name("p/q/b"), gix_hash::Kind::Sha1).unwrap();
         init(&dir.path().join("p/q/b"), &["--bare"]);
-        assert!(matches!(staged.publish(None), Err(Error::InTheWay(_))));
+        assert!(matches!(staged.publish(None), Err(Error::AlreadyCreated { name }) if name == "p/q/b"));
     }
 
     proptest! {

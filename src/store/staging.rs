@@ -4,6 +4,7 @@
 //! nobody ever sees half of it and a refused creation leaves no folder. Only the holder of the root's lock makes
 //! and sweeps there. Source of the files: gitrepository-layout, as `git init --bare` makes them, without samples.
 
+use super::loose_ref::folders_from;
 use super::repositories::git_dir_in;
 use super::{ConfigScope, Error, Repository};
 use bstr::{BStr, ByteSlice};
@@ -29,7 +30,7 @@ pub(super) struct Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         if !*self.published.get_mut()
-            && let Err(err) = std::fs::remove_dir_all(&self.path)
+            && let Err(err) = remove_all(&self.path)
         {
             tracing::warn!(path = %self.path.display(), error = %err, "cannot remove a repository that was not made; the next start sweeps it away");
         }
@@ -39,11 +40,23 @@ impl Drop for Staged {
 /// Remove what a crash left in `state`; the caller holds the root's lock.
 pub(super) fn sweep(state: &Path) -> Result<(), Error> {
     let new = state.join("new");
-    match std::fs::remove_dir_all(&new) {
-        Ok(()) => Ok(()),
-        Err(err) if err.kind() == ErrorKind::NotFound => Ok(()),
-        Err(err) => Err(Error::io(format!("remove {}", new.display()))(err)),
+    remove_all(&new).map_err(Error::io(format!("remove {}", new.display())))
+}
+
+/// Remove the folder at `path`, if it is there, with all in it. What the standard library has for this keeps a file
+/// open per level, and the names of refs in what was staged are a pusher's.
+fn remove_all(path: &Path) -> std::io::Result<()> {
+    if path.is_symlink() {
+        return std::fs::remove_file(path); // never what it leads to
     }
+    for folder in folders_from(path, |file| absent_is_fine(std::fs::remove_file(file.path())))?.iter().rev() {
+        absent_is_fine(std::fs::remove_dir(folder))?;
+    }
+    Ok(())
+}
+
+fn absent_is_fine(result: std::io::Result<()>) -> std::io::Result<()> {
+    result.or_else(|err| if err.kind() == ErrorKind::NotFound { Ok(()) } else { Err(err) })
 }
 
 /// Make an empty bare repository within `state`, to be published as `place` beneath `root`.
@@ -81,10 +94,11 @@ impl Repository {
     /// Returns its git directory; this handle still means the old place, so open it anew.
     ///
     /// # Errors
-    /// [`Error::InTheWay`] when something lies there by now. After a failure no folder stays that this call made.
+    /// [`Error::AlreadyCreated`] when a repository lies there by now, or where a folder above should be; [`Error::InTheWay`]
+    /// for anything else there. After a failure no folder stays that this call made.
     pub(super) fn publish(&self, head_branch: Option<&BStr>) -> Result<PathBuf, Error> {
         let (Some(place), Some(staged)) = (&self.staged_for, &self.staged) else {
-            return Err(Error::InTheWay(format!("{} is in its place already", self.git_dir.display())));
+            return Err(Error::InTheWay("the repository is in its place already".into()));
         };
         if let Some(branch) = head_branch {
             let path = self.git_dir.join("HEAD");
@@ -120,24 +134,29 @@ fn put_in_place(from: &Path, root: &Path, parent: &Path, place: &Path) -> Result
 }
 
 fn try_put_in_place(from: &Path, root: &Path, parent: &Path, place: &Path, made: &mut Vec<PathBuf>) -> Result<(), Error> {
-    let somebody = || Error::InTheWay(format!("{} was created by somebody else meanwhile; push again", shown(place, root)));
     for _ in 0..TRIES_MAX {
         if !make_folders(root, parent, made)? {
             continue;
         }
         if git_dir_in(&place.with_extension(""))?.is_some() {
-            return Err(somebody());
+            return Err(already_created(place, root));
         }
         match rename_new(from, place) {
             Ok(()) => return Ok(()),
             Err(err) if matches!(err.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory) => {
-                return Err(somebody());
+                return Err(already_created(place, root));
             }
             Err(err) if err.kind() == ErrorKind::NotFound && from.is_dir() => {}
             Err(err) => return Err(Error::io(format!("rename {} to {}", from.display(), place.display()))(err)),
         }
     }
     Err(Error::InTheWay(format!("the folder of {} vanishes again and again; push again", shown(place, root))))
+}
+
+/// Somebody else won the race to make the repository at `place`.
+fn already_created(place: &Path, root: &Path) -> Error {
+    let name = place.strip_prefix(root).unwrap_or(place).to_string_lossy();
+    Error::AlreadyCreated { name: name.strip_suffix(".git").unwrap_or(&name).to_owned() }
 }
 
 /// A place as a pusher may see it: without the root.
@@ -157,7 +176,7 @@ fn make_folders(root: &Path, parent: &Path, made: &mut Vec<PathBuf>) -> Result<b
             Err(err) => return Err(Error::io(format!("make {}", folder.display()))(err)),
         }
         if git_dir_in(&folder)?.is_some() {
-            return Err(Error::InTheWay(format!("{} is a repository by now; nothing can be made inside it", shown(&folder, root))));
+            return Err(already_created(&folder, root));
         }
         match folder.symlink_metadata() {
             Ok(meta) if meta.is_dir() => {}
@@ -181,17 +200,13 @@ fn sync(path: &Path) -> Result<(), Error> {
     File::open(path).and_then(|file| file.sync_all()).map_err(Error::io(format!("sync {}", path.display())))
 }
 
-/// Sync every file and folder beneath `folder`, and itself.
+/// Sync every file and folder beneath `folder`, and itself; what is in a folder before it.
 fn sync_all(folder: &Path) -> Result<(), Error> {
-    for entry in std::fs::read_dir(folder).map_err(Error::io(format!("list {}", folder.display())))? {
-        let entry = entry.map_err(Error::io(format!("list {}", folder.display())))?;
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => sync_all(&entry.path())?,
-            Ok(kind) if kind.is_file() => sync(&entry.path())?,
-            _ => {}
-        }
-    }
-    sync(folder)
+    let sync_file = |entry: &std::fs::DirEntry| {
+        if entry.file_type()?.is_file() { File::open(entry.path())?.sync_all() } else { Ok(()) }
+    };
+    let folders = folders_from(folder, sync_file).map_err(Error::io(format!("sync what is in {}", folder.display())))?;
+    folders.iter().rev().try_for_each(|folder| sync(folder))
 }
 
 #[cfg(test)]

@@ -226,6 +226,83 @@ fn a_repository_appears_with_the_first_push_that_succeeds() {
     }
 }
 
+/// Set in the process that may open few files.
+const FEW_FILES: &str = "PACKMULE_TEST_FEW_FILES_IN";
+
+#[test]
+fn names_of_many_folders_need_no_more_open_files_than_others() {
+    let name = "store::push::tests::names_of_many_folders_need_no_more_open_files_than_others";
+    let Some(dir) = std::env::var_os(FEW_FILES) else {
+        let dir = tempfile::tempdir().expect("a folder");
+        let script = "ulimit -n 64 && exec \"$0\" --exact --nocapture --test-threads=1 \"$1\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(std::env::current_exe().expect("is known")).arg(name).env(FEW_FILES, dir.path());
+        let output = command.output().expect("sh runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(files(dir.path()), ["done"], "it ran to its end and left nothing");
+        return;
+    };
+    let dir = Path::new(&dir);
+    let pair = Pair::new(gix_hash::Kind::Sha1);
+    let deep = format!("refs/heads/{}x", "d/".repeat(200));
+    assert_eq!(pair.push(&pair.pack(None, 0), &[pair.edit(&deep, None, Some(0))]).results, [Ok(())]);
+    assert_eq!(pair.repository.snapshot().expect("readable").refs().len(), 1);
+    let without_pack = |edit: RefEdit| {
+        let push = Push::begin(&pair.repository).expect("begins");
+        push.commit(&[edit], CommitMode::PerRef, &"A <a@x>".into()).expect("no fault").results
+    };
+    assert_eq!(without_pack(pair.edit(&deep, Some(0), None)), [Ok(())]);
+    // Folders that somebody left empty, in the place of a ref and of its log.
+    for above in ["refs/heads", "logs/refs/heads"] {
+        fs::create_dir_all(pair.server.path().join(above).join("d/".repeat(200))).expect("made");
+    }
+    assert_eq!(without_pack(pair.edit("refs/heads/d", None, Some(0))), [Ok(())]);
+
+    let root = dir.join("root");
+    let repositories = Repositories::open(&root).expect("opens");
+    let deep_repository = RepositoryName::parse(&format!("{}x", "f/".repeat(200))).expect("is valid");
+    let stage_and_push = || {
+        let staged = repositories.stage(&deep_repository, gix_hash::Kind::Sha1).expect("staged");
+        (begin(&staged, &pair.pack(None, 0)), [pair.edit(&deep, None, Some(0))])
+    };
+    let ((first, edits), (second, _)) = (stage_and_push(), stage_and_push());
+    assert!(first.commit(&edits, CommitMode::PerRef, &"A <a@x>".into()).expect("published").created);
+    let late = second.commit(&edits, CommitMode::PerRef, &"A <a@x>".into());
+    assert!(matches!(late, Err(Error::AlreadyCreated { .. })), "{late:?}");
+    assert!(files(&root.join(".packmule/new")).is_empty(), "nothing of the late one stays");
+    assert_eq!(repositories.list().expect("no fault"), [deep_repository]);
+    fs::create_dir_all(root.join(".packmule/new/left").join("d/".repeat(200))).expect("made");
+    drop(repositories);
+    drop(Repositories::open(&root).expect("sweeps"));
+    assert!(!root.join(".packmule/new").exists());
+    let status = Command::new("rm").arg("-r").args([&root, pair.server.path()]).status().expect("rm runs");
+    assert!(status.success());
+    fs::write(dir.join("done"), "").expect("written");
+}
+
+#[test]
+fn objects_on_another_file_system_refuse_a_push_with_the_next_step() {
+    use std::os::unix::fs::MetadataExt as _;
+    let pair = Pair::new(gix_hash::Kind::Sha1);
+    let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).ok();
+    let Some(other) = ["/dev/shm", "/tmp", "/var/tmp"]
+        .map(Path::new)
+        .into_iter()
+        .find(|other| device(other).is_some_and(|other| Some(other) != device(pair.server.path())) && tempfile::tempdir_in(other).is_ok())
+    else {
+        return; // this machine has one file system that we may write to
+    };
+    let other = tempfile::tempdir_in(other).expect("a folder");
+    let objects = pair.server.path().join("objects");
+    fs::remove_dir_all(&objects).expect("removed");
+    fs::create_dir_all(other.path().join("pack")).expect("made");
+    std::os::unix::fs::symlink(other.path(), &objects).expect("linked");
+    let committed = pair.push(&pair.pack(None, 0), &[pair.edit("refs/heads/main", None, Some(0))]);
+    let why = committed.results[0].as_ref().expect_err("locks cannot be linked").to_string();
+    assert!(why.contains("different file systems") && why.contains("move") && !why.contains(" /"), "{why}");
+    assert_eq!(files(other.path()), ["pack"], "nothing of the push stays");
+}
+
 const PUSHES_IN: &str = "PACKMULE_TEST_PUSHES_IN";
 
 /// The edits of the push that is killed: a name, and the numbers of its old and new commit.

@@ -77,7 +77,7 @@ impl RefTransaction<'_> {
         let (from, to) = (self.ground.quarantine.join("packed-refs"), common_dir.join("packed-refs"));
         let writing = || format!("writing {}", to.display());
         if to.is_symlink() {
-            return Err(Error::InTheWay(format!("{} is a symbolic link, which a rename would replace", to.display())));
+            return Err(Error::InTheWay("packed-refs is a symbolic link, which a rename would replace".into()));
         }
         let mut out = BufWriter::new(File::create(&from).map_err(Error::io(writing()))?);
         packed.write_without(&going, &mut out)?;
