@@ -33,7 +33,14 @@ impl Objects for Nothing {
 
 /// Standard input into the folder, in this process.
 fn ingest_here(folder: &Path, threads: usize) {
-    let limits = IngestLimits { pack_bytes_max: 0, objects_max: u32::MAX, object_bytes_max: u64::MAX, inflated_bytes_max: 0, threads };
+    let limits = IngestLimits {
+        pack_bytes_max: 0,
+        objects_max: u32::MAX,
+        object_bytes_max: u64::MAX,
+        held_object_bytes_max: u64::MAX,
+        inflated_bytes_max: 0,
+        threads,
+    };
     ingest(&mut std::io::stdin(), folder, &Nothing, &limits, &Progress::new(), &Cancel::new()).expect("a good pack");
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
     eprintln!("{}", status.lines().find(|line| line.starts_with("VmHWM")).expect("it is told"));

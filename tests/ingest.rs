@@ -38,8 +38,14 @@ fn nothing(hash: Hash) -> Memory {
     Memory(hash, HashMap::new())
 }
 
-const LIMITS: IngestLimits =
-    IngestLimits { pack_bytes_max: 0, objects_max: u32::MAX, object_bytes_max: 1 << 30, inflated_bytes_max: 0, threads: 2 };
+const LIMITS: IngestLimits = IngestLimits {
+    pack_bytes_max: 0,
+    objects_max: u32::MAX,
+    object_bytes_max: 1 << 30,
+    held_object_bytes_max: 1 << 30,
+    inflated_bytes_max: 0,
+    threads: 2,
+};
 
 fn take_from(input: &mut (dyn Read + Send), folder: &Path, bases: &Memory, limits: &IngestLimits) -> Result<Ingested, Error> {
     let taken = ingest(input, folder, bases, limits, &Progress::new(), &Cancel::new());

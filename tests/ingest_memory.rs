@@ -102,7 +102,14 @@ fn comb() -> Vec<u8> {
 
 fn take(input: &mut (dyn Read + Send)) -> (tempfile::TempDir, std::path::PathBuf) {
     let packs = tempfile::tempdir().expect("a folder");
-    let limits = IngestLimits { pack_bytes_max: 0, objects_max: u32::MAX, object_bytes_max: u64::MAX, inflated_bytes_max: 0, threads: 0 };
+    let limits = IngestLimits {
+        pack_bytes_max: 0,
+        objects_max: u32::MAX,
+        object_bytes_max: u64::MAX,
+        held_object_bytes_max: u64::MAX,
+        inflated_bytes_max: 0,
+        threads: 0,
+    };
     let name = ingest(input, packs.path(), &Nothing, &limits, &Progress::new(), &Cancel::new()).expect("a good pack").name;
     let idx = packs.path().join(name.expect("not empty") + ".idx");
     (packs, idx)

@@ -88,6 +88,8 @@ pub struct PushConfig {
     pub objects_max: u32,
     /// Bytes of one object, inflated.
     pub object_bytes_max: u64,
+    /// Bytes of one object that is held in memory as a whole: a delta, its base, what it makes.
+    pub held_object_bytes_max: u64,
     /// Bytes of all objects inflated, deltas included; 0: in proportion to the pack.
     pub inflated_bytes_max: u64,
     /// Threads that resolve deltas; 0: one per core.
@@ -96,7 +98,15 @@ pub struct PushConfig {
 
 impl Default for PushConfig {
     fn default() -> Self {
-        Self { pack_bytes_max: 16 << 30, objects_max: 50_000_000, object_bytes_max: 4 << 30, inflated_bytes_max: 0, threads: 0 }
+        Self {
+            pack_bytes_max: 16 << 30,
+            objects_max: 50_000_000,
+            object_bytes_max: 4 << 30,
+            // git's `core.bigFileThreshold`: its clients make no deltas of anything larger.
+            held_object_bytes_max: 512 << 20,
+            inflated_bytes_max: 0,
+            threads: 0,
+        }
     }
 }
 
@@ -106,6 +116,7 @@ impl From<&PushConfig> for IngestLimits {
             pack_bytes_max: config.pack_bytes_max,
             objects_max: config.objects_max,
             object_bytes_max: config.object_bytes_max,
+            held_object_bytes_max: config.held_object_bytes_max,
             inflated_bytes_max: config.inflated_bytes_max,
             threads: config.threads,
         }

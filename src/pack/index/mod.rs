@@ -9,27 +9,32 @@
 //! | `table` | what is remembered of each entry |
 //! | `forest` | links to bases into lists of children |
 //! | `source` | entries of the file back into memory |
+//! | `permit` | pushes that hold large objects into a queue |
+//! | `stored` | ids into stored bases, none larger than allowed |
 //! | `resolve` | second pass: deltas into ids, depth first on several threads |
 //! | `thin` | a thin pack into a whole one: missing bases are appended |
 //! | `write_idx` | the table into `.idx` and `.rev` |
 //! | `landing` | temporary files into synced ones under their names, or into nothing |
 //!
-//! Memory: 45 bytes for each entry (SHA-1), a window of 256 KiB, and at most
-//! [`RESOLVE_BYTES_HELD_MAX`] of objects under their deltas plus one base and its result.
+//! Memory: 45 bytes for each entry (SHA-1), a window of 256 KiB, and at most [`RESOLVE_BYTES_HELD_MAX`] of objects and
+//! deltas. In the whole process one push at a time may hold more: up to three times
+//! [`IngestLimits::held_object_bytes_max`], for a base, its delta and the result, or for the deflated bytes of one of them.
 //! Every object's bytes pass through `receive` or `resolve` once: the place for checks of what they say. A pack with the
 //! same object twice is refused, as git's `--strict` does. That an object is stored already, with other bytes, is not looked at yet.
 
 mod forest;
 mod landing;
+mod permit;
 mod receive;
 mod resolve;
 mod source;
+mod stored;
 mod table;
 mod thin;
 mod window;
 mod write_idx;
 
-use super::{Decoder, Error, Kind, Objects};
+use super::{Error, Kind, Objects};
 use crate::base::limits::RESOLVE_BYTES_HELD_MAX;
 use crate::base::{Cancel, Progress};
 use forest::Forest;
@@ -42,8 +47,8 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use stored::Stored;
 use table::{Ids, Table};
-use thin::FindBase;
 
 /// Bounds of one ingestion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +59,9 @@ pub struct IngestLimits {
     pub objects_max: u32,
     /// Bytes of one inflated object.
     pub object_bytes_max: u64,
+    /// Bytes of one inflated object or delta that must be held in memory as a whole: a delta, its base, what it makes.
+    /// Whole objects on which no delta builds are streamed, and only `object_bytes_max` bounds them.
+    pub held_object_bytes_max: u64,
     /// Bytes of all objects inflated, deltas and what they make included; 0: by the size of the pack
     /// ([`INFLATED_BYTES_FREE`](crate::base::limits::INFLATED_BYTES_FREE)).
     pub inflated_bytes_max: u64,
@@ -62,9 +70,18 @@ pub struct IngestLimits {
 }
 
 impl Default for IngestLimits {
-    /// As git: whatever fits, on all cores.
+    /// As git: whatever fits, on all cores. But objects of deltas end at 2 GiB, where git has no bound of its own and
+    /// would run out of memory sometime: by default its clients make no deltas of objects above 512 MiB
+    /// (`core.bigFileThreshold`), so only one who has set that to more than four times as much can meet this.
     fn default() -> Self {
-        Self { pack_bytes_max: 0, objects_max: u32::MAX, object_bytes_max: u64::MAX, inflated_bytes_max: 0, threads: 0 }
+        Self {
+            pack_bytes_max: 0,
+            objects_max: u32::MAX,
+            object_bytes_max: u64::MAX,
+            held_object_bytes_max: 2 << 30,
+            inflated_bytes_max: 0,
+            threads: 0,
+        }
     }
 }
 
@@ -114,9 +131,7 @@ fn ingest_holding(
         return Ok(Ingested { name: None, objects, bytes });
     }
     let mut trailer = received.trailer;
-    let mut decoder = Decoder::new(bases, BASE_CACHE_BYTES);
-    let mut find_base = |id: &oid| Ok(decoder.find(id)?.map(|(kind, object)| (kind, object.to_vec())));
-    let (table, end) = resolve(&pack, received, &mut find_base, limits, held_bytes_max, progress, cancel)?;
+    let (table, end) = resolve(&pack, received, &mut Stored::new(bases), limits, held_bytes_max, progress, cancel)?;
     if table.len() != objects as usize {
         trailer = thin::rewrite_trailer(&pack, hash, table.len() as u32, end, cancel)?;
     }
@@ -132,7 +147,7 @@ fn ingest_holding(
 fn resolve(
     pack: &File,
     received: Received,
-    find_base: &mut FindBase<'_>,
+    stored: &mut Stored<'_>,
     limits: &IngestLimits,
     held_bytes_max: u64,
     progress: &Progress,
@@ -153,7 +168,7 @@ fn resolve(
         ids: Mutex::new(ids),
         forest: &forest,
         end,
-        object_bytes_max: limits.object_bytes_max,
+        limits,
         inflated_bytes_max,
         held_bytes_max,
         phase: &phase,
@@ -165,7 +180,7 @@ fn resolve(
     let threads = if limits.threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { limits.threads };
     job.run(threads, deltas)?;
     let (appended, end) =
-        if job.resolved.load(Ordering::Relaxed) < deltas { thin::append_bases(&job, find_base)? } else { (Table::new(hash), end) };
+        if job.resolved.load(Ordering::Relaxed) < deltas { thin::append_bases(&job, stored)? } else { (Table::new(hash), end) };
     let unresolved = deltas - job.resolved.load(Ordering::Relaxed);
     if unresolved != 0 {
         let s = if unresolved == 1 { "" } else { "s" };
@@ -180,8 +195,6 @@ fn resolve(
     Ok((table, end))
 }
 
-/// Bases of a thin pack are near each other: older and newer states of the same files.
-const BASE_CACHE_BYTES: usize = 16 << 20;
 /// For a [`resolve::Worker`] that has no others to stop for.
 static RUN_ON: AtomicBool = AtomicBool::new(false);
 
@@ -190,6 +203,15 @@ fn object_hasher(hash: gix_hash::Kind, kind: Kind, size: u64) -> gix_hash::Hashe
     let mut hasher = gix_hash::hasher(hash);
     hasher.update(&gix_object::encode::loose_header(kind, size));
     hasher
+}
+
+/// Refuse what must be held in memory as a whole before it is, by the size that it claims.
+fn check_held(size: u64, limits: &IngestLimits) -> Result<(), Error> {
+    let limit = limits.held_object_bytes_max;
+    if size > limit {
+        return Err(Error::Limit { what: "size in bytes of a delta, its base or its result", limit });
+    }
+    Ok(())
 }
 
 fn bad_object(at: u64, what: &str) -> Error {
@@ -298,7 +320,7 @@ mod tests {
 
     fn take(pack: &[u8], threads: usize, inflated_bytes_max: u64, held_bytes_max: u64) -> Result<Vec<ObjectId>, Error> {
         let folder = tempfile::tempdir().expect("a folder");
-        let limits = IngestLimits { pack_bytes_max: 0, objects_max: u32::MAX, object_bytes_max: 1 << 20, inflated_bytes_max, threads };
+        let limits = IngestLimits { object_bytes_max: 1 << 20, inflated_bytes_max, threads, ..IngestLimits::default() };
         let (progress, cancel) = (Progress::new(), Cancel::new());
         let taken = ingest_holding(&mut &*pack, folder.path(), &Nothing, &limits, held_bytes_max, &progress, &cancel);
         if taken.is_err() {
@@ -351,5 +373,93 @@ mod tests {
         let err = take(&pack, 1, 2_000_000, 0).map(|ids| ids.len()).expect_err("too much work");
         assert_eq!(err.to_string(), "size of bases made anew in bytes exceeds the limit of 2000000");
         assert_eq!(take(&pack, 1, 2_000_000, 1 << 20).expect("nothing is dropped").len(), 601);
+    }
+
+    /// One pack, as a repository.
+    struct One(Vec<Arc<PackFile>>);
+
+    impl Objects for One {
+        fn hash_kind(&self) -> gix_hash::Kind {
+            Sha1
+        }
+        fn packs(&self) -> &[Arc<PackFile>] {
+            &self.0
+        }
+        fn locate(&self, id: &oid) -> Result<Option<Location>, Error> {
+            Ok(self.0[0].find(id).map(|entry| Location::Packed { pack: 0, entry }))
+        }
+        fn read_loose(&self, _: &oid, _: &mut Vec<u8>) -> Result<Option<Kind>, Error> {
+            Ok(None)
+        }
+    }
+
+    #[test]
+    fn a_stored_base_is_refused_by_the_largest_on_its_chain() {
+        // Bases named by id and by offset; the last object is the largest.
+        let plan = vec![None, Some((0, false)), Some((1, true)), Some((2, false))];
+        let stored = objects(&plan);
+        let folder = tempfile::tempdir().expect("a folder");
+        let (limits, progress, cancel) = (IngestLimits::default(), Progress::new(), Cancel::new());
+        let name = ingest(&mut &pack(&plan)[..], folder.path(), &Nothing, &limits, &progress, &cancel).expect("good").name;
+        let name = name.expect("not empty");
+        let read = |ending| std::fs::read(folder.path().join(format!("{name}.{ending}"))).expect("it is there").into();
+        let file = PackFile::open(name.clone(), read("idx"), Box::new(super::super::LocalBytes(read("pack"))), None, Sha1);
+        let one = One(vec![Arc::new(file.expect("a pack"))]);
+        for object in &stored {
+            let (location, bytes) = Stored::new(&one).locate(&id(object)).expect("whole").expect("it is there");
+            assert_eq!(bytes, object.len() as u64);
+            assert_eq!(*Stored::new(&one).read(&location, bytes).expect("whole").1, *object);
+        }
+
+        let mut thin = b"PACK\0\0\0\x02\0\0\0\x01".to_vec();
+        // The first object's size is right, what the delta makes is small.
+        let delta = [&[0x80 | (stored[3].len() & 0x7f) as u8, (stored[3].len() >> 7) as u8, 2, 0x90, 2][..]].concat();
+        write_entry_header(7, delta.len() as u64, &mut thin);
+        thin.extend_from_slice(id(&stored[3]).as_slice());
+        Deflater::new(1).whole(&delta, &mut thin).expect("into memory");
+        let mut hasher = gix_hash::hasher(Sha1);
+        hasher.update(&thin);
+        thin.extend_from_slice(hasher.try_finalize().expect("no collision").as_slice());
+        let take = |held_object_bytes_max| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let limits = IngestLimits { held_object_bytes_max, ..limits };
+            ingest(&mut &thin[..], folder.path(), &One(one.0.clone()), &limits, &progress, &cancel).map(|taken| taken.objects)
+        };
+        let size = stored[3].len() as u64;
+        assert_eq!(take(size).expect("within bounds"), 1);
+        let err = take(size - 1).expect_err("too large");
+        assert_eq!(err.to_string(), format!("size in bytes of a delta, its base or its result exceeds the limit of {}", size - 1));
+    }
+
+    #[test]
+    fn a_base_whose_delta_lies_about_its_size_is_refused_too() {
+        let plan = vec![None, Some((0, false))];
+        let mut told = pack(&plan);
+        let take = |pack: &[u8], held_object_bytes_max| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let limits = IngestLimits { held_object_bytes_max, ..IngestLimits::default() };
+            let taken = ingest(&mut &pack[..], folder.path(), &Nothing, &limits, &Progress::new(), &Cancel::new());
+            taken.map(|taken| taken.objects).map_err(|err| err.to_string())
+        };
+        assert_eq!(take(&told, 1008), Ok(2));
+        let refusal = Err("size in bytes of a delta, its base or its result exceeds the limit of 1003".to_owned());
+        assert_eq!(take(&told, 1003), refusal);
+
+        told.truncate(12);
+        told[11] = 2;
+        write_entry_header(3, 1004, &mut told);
+        Deflater::new(1).whole(&[b'x'; 1004], &mut told).expect("into memory");
+        let distance = told.len() as u64 - 12;
+        write_entry_header(6, 4, &mut told);
+        write_ofs_distance(distance, &mut told);
+        Deflater::new(1).whole(&[9, 1, 0x90, 1], &mut told).expect("into memory");
+        let mut hasher = gix_hash::hasher(Sha1);
+        hasher.update(&told);
+        told.extend_from_slice(hasher.try_finalize().expect("no collision").as_slice());
+        assert_eq!(take(&told, 1003), refusal);
+        assert_eq!(
+            take(&told, 1004),
+            Err("pack has bad object at offset ".to_owned() + &format!("{}: failed to apply delta", 12 + distance))
+        );
     }
 }

@@ -8,7 +8,7 @@ use super::super::zlib::SPARE_BYTES;
 use super::super::{Base, EntryHeader, Error, Inflater, delta_sizes, kind_of_code};
 use super::table::{ByBase, ENTRIES_MAX, Link, Table};
 use super::window::Window;
-use super::{IngestLimits, bad_object, object_hasher};
+use super::{IngestLimits, bad_object, check_held, object_hasher};
 use crate::base::{Cancel, Progress, limits as bounds};
 use gix_hash::ObjectId;
 use std::fs::File;
@@ -137,6 +137,7 @@ impl Receiver<'_> {
 
     fn delta(&mut self, at: u64, size: u64) -> Result<(), Error> {
         self.deltas += 1;
+        check_held(size, self.limits)?;
         let mut sizes = None;
         self.inflate(at, size, |bytes| {
             // The first piece holds both sizes whole: they take at most twenty bytes.
@@ -144,7 +145,8 @@ impl Receiver<'_> {
                 sizes = Some(delta_sizes(bytes));
             }
         })?;
-        let (_, result_size) = sizes.flatten().ok_or_else(|| bad_object(at, "failed to apply delta"))?;
+        let (base_size, result_size) = sizes.flatten().ok_or_else(|| bad_object(at, "failed to apply delta"))?;
+        check_held(base_size.max(result_size), self.limits)?;
         self.charge(result_size)
     }
 

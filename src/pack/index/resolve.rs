@@ -2,15 +2,17 @@
 //!
 //! A thread holds the objects along one path only and needs no cache of bases. What the paths of all threads
 //! hold stays below a limit: beyond it the oldest objects are dropped and made anew when the
-//! walk comes back to them, and only one thread at a time may hold a pair of objects that is larger still.
+//! walk comes back to them. Half of the limit is shared out; the other half belongs to the one thread at a time for
+//! which its share is too little, and where that half is too little, too, the [`Permit`] of the whole process is needed.
 //! Making anew counts against the pack's limit of inflated bytes, so a comb of large objects ends in a refusal.
 
-use super::super::{Error, Kind, apply_delta, delta_sizes};
+use super::super::{EntryHeader, Error, Kind, apply_delta, delta_sizes};
 use super::forest::Forest;
+use super::permit::Permit;
 use super::source::Source;
 use super::table::{Ids, Table};
-use super::{bad_object, object_hasher};
-use crate::base::{Cancel, Phase};
+use super::{IngestLimits, bad_object, check_held, object_hasher};
+use crate::base::{Cancel, Cancelled, Phase};
 use gix_hash::ObjectId;
 use std::fs::File;
 use std::ops::Range;
@@ -28,6 +30,8 @@ const HASHED_AT_ONCE_BYTES: usize = 16 << 20;
 /// Buffers up to this size are kept for the next object.
 const SPARE_BUFFER_BYTES: usize = 256 << 10;
 const SPARE_BUFFERS: usize = 16;
+/// The deflated form of anything may be this large.
+const DEFLATED_BYTES_FREE: u64 = 64 << 10;
 
 /// What all threads share.
 pub(super) struct Job<'a> {
@@ -39,9 +43,9 @@ pub(super) struct Job<'a> {
     pub(super) forest: &'a Forest,
     /// Where the last entry of the table ends.
     pub(super) end: u64,
-    pub(super) object_bytes_max: u64,
+    pub(super) limits: &'a IngestLimits,
     pub(super) inflated_bytes_max: u64,
-    /// Bytes of objects that all threads together may hold.
+    /// Bytes of objects and deltas that all threads together may hold without the [`Permit`].
     pub(super) held_bytes_max: u64,
     pub(super) phase: &'a Phase,
     pub(super) cancel: &'a Cancel,
@@ -59,7 +63,7 @@ impl Job<'_> {
         let threads = if deltas < ONE_THREAD_DELTAS { 1 } else { threads.max(1) };
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
         let work = || {
-            let outcome = Worker::new(self, threads).share(&next, &stop);
+            let outcome = Worker::new(self, threads, &stop).share(&next);
             stop.fetch_or(outcome.is_err(), Ordering::Relaxed);
             outcome
         };
@@ -68,7 +72,11 @@ impl Job<'_> {
             let mut outcome = work();
             for other in others {
                 let theirs = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                outcome = outcome.and(theirs);
+                outcome = match (outcome, theirs) {
+                    // Threads that wait are cancelled when another one fails.
+                    (Err(Error::Cancelled(_)), Err(theirs)) => Err(theirs),
+                    (ours, theirs) => ours.and(theirs),
+                };
             }
             outcome
         })
@@ -119,12 +127,14 @@ pub(super) struct Worker<'a> {
     held_bytes_max: u64,
     /// No frame before this one is held.
     oldest: usize,
-    permit: Option<MutexGuard<'a, ()>>,
+    stop: &'a AtomicBool,
+    oversize: Option<MutexGuard<'a, ()>>,
+    permit: Option<Permit>,
     batch: Vec<(usize, ObjectId)>,
 }
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(job: &'a Job<'a>, threads: usize) -> Self {
+    pub(super) fn new(job: &'a Job<'a>, threads: usize, stop: &'a AtomicBool) -> Self {
         Self {
             job,
             source: Source::new(job.file, job.hash, job.end),
@@ -134,19 +144,21 @@ impl<'a> Worker<'a> {
             kind: Kind::Blob,
             spare: vec![],
             held_bytes: 0,
-            held_bytes_max: job.held_bytes_max / threads as u64,
+            held_bytes_max: job.held_bytes_max / 2 / threads as u64,
             oldest: 0,
+            stop,
+            oversize: None,
             permit: None,
             batch: vec![],
         }
     }
 
     /// Take shares of the entries until none is left, and resolve what hangs on the whole objects among them.
-    fn share(mut self, next: &AtomicUsize, stop: &AtomicBool) -> Result<(), Error> {
+    fn share(mut self, next: &AtomicUsize) -> Result<(), Error> {
         let table = self.job.table;
         loop {
             let from = next.fetch_add(SHARE_ENTRIES, Ordering::Relaxed);
-            if from >= table.len() || stop.load(Ordering::Relaxed) {
+            if from >= table.len() || self.stop.load(Ordering::Relaxed) {
                 self.hand_in();
                 return Ok(());
             }
@@ -157,21 +169,24 @@ impl<'a> Worker<'a> {
                 let by_offset = self.job.forest.by_offset(entry);
                 let by_id = if self.job.forest.has_ids() { self.job.claim(entry)? } else { 0..0 };
                 if !by_id.is_empty() || !by_offset.is_empty() {
-                    self.tree(self.job.range(entry), by_id, by_offset, stop)?;
+                    self.tree(self.job.range(entry), by_id, by_offset)?;
                 }
             }
         }
     }
 
     /// Resolve what hangs on the whole object whose entry lies at `root`: the deltas in these two ranges, and theirs.
-    pub(super) fn tree(&mut self, root: Range<u64>, by_id: Range<u32>, by_offset: Range<u32>, stop: &AtomicBool) -> Result<(), Error> {
+    pub(super) fn tree(&mut self, root: Range<u64>, by_id: Range<u32>, by_offset: Range<u32>) -> Result<(), Error> {
         self.root = root;
         self.oldest = 0;
         let object = self.inflate_root()?;
         self.held_bytes = object.len() as u64;
         self.path.push(Frame { entry: usize::MAX, object, held: true, by_id, by_offset });
         while let Some(top) = self.path.last_mut() {
-            if stop.load(Ordering::Relaxed) {
+            if self.held_bytes <= self.held_bytes_max {
+                (self.permit, self.oversize) = (None, None);
+            }
+            if self.stop.load(Ordering::Relaxed) {
                 self.path.clear();
                 break;
             }
@@ -185,7 +200,7 @@ impl<'a> Worker<'a> {
             };
             self.child(child)?;
         }
-        self.permit = None;
+        (self.permit, self.oversize) = (None, None);
         Ok(())
     }
 
@@ -206,10 +221,13 @@ impl<'a> Worker<'a> {
         }
         let range = self.job.range(entry);
         let at = range.start;
-        let size = self.read_delta(range)?;
-        self.make_room(size, level);
+        let header = self.header(&range)?;
+        self.make_room(header.size.saturating_add(range.end - range.start), level)?;
+        let size = self.read_delta(&range, &header)?;
+        self.make_room(header.size.saturating_add(size), level)?;
         let mut object = self.spare.pop().unwrap_or_default();
         self.apply(at, &self.path[level].object, size, &mut object)?;
+        self.forget_delta();
         let mut hasher = object_hasher(self.job.hash, self.kind, object.len() as u64);
         for piece in object.chunks(HASHED_AT_ONCE_BYTES) {
             self.job.cancel.check()?;
@@ -247,22 +265,39 @@ impl<'a> Worker<'a> {
     }
 
     fn inflate_root(&mut self) -> Result<Vec<u8>, Error> {
+        let root = self.root.clone();
+        let header = self.header(&root)?;
+        self.ask_for(header.size.saturating_add(root.end - root.start))?;
         let mut object = self.spare.pop().unwrap_or_default();
-        let kind = self.source.inflate(self.root.clone(), &mut object)?;
-        self.kind =
-            kind.ok_or_else(|| Error::corrupt(format!("the entry at offset {} has changed since it was received", self.root.start)))?;
+        let kind = self.source.inflate(&root, &header, &mut object)?;
+        self.kind = kind.ok_or_else(|| Error::corrupt(format!("the entry at offset {} has changed since it was received", root.start)))?;
         Ok(object)
     }
 
-    /// Inflate the delta at `range` into `self.delta`; the size of what it will make.
-    fn read_delta(&mut self, range: Range<u64>) -> Result<u64, Error> {
-        let at = range.start;
-        self.source.inflate(range, &mut self.delta)?;
-        let (_, size) = delta_sizes(&self.delta).ok_or_else(|| bad_object(at, "failed to apply delta"))?;
-        if size > self.job.object_bytes_max {
-            return Err(Error::Limit { what: "size of one object in bytes", limit: self.job.object_bytes_max });
+    /// The header of the entry at `range`, which is not too large to be held.
+    fn header(&mut self, range: &Range<u64>) -> Result<EntryHeader, Error> {
+        let header = self.source.header(range)?;
+        check_held(header.size, self.job.limits)?;
+        // Deflating may add a little to what cannot be deflated; a stream of empty blocks goes on for ever.
+        let limit = self.job.limits.held_object_bytes_max;
+        if range.end - range.start > limit.saturating_add(limit / 8).saturating_add(DEFLATED_BYTES_FREE) {
+            return Err(Error::Limit { what: "deflated size in bytes of a delta or its base", limit });
         }
+        Ok(header)
+    }
+
+    /// Inflate the delta at `range` into `self.delta`; the size of what it will make.
+    fn read_delta(&mut self, range: &Range<u64>, header: &EntryHeader) -> Result<u64, Error> {
+        self.source.inflate(range, header, &mut self.delta)?;
+        let (_, size) = delta_sizes(&self.delta).ok_or_else(|| bad_object(range.start, "failed to apply delta"))?;
+        check_held(size, self.job.limits)?;
         Ok(size)
+    }
+
+    fn forget_delta(&mut self) {
+        if self.delta.capacity() > SPARE_BUFFER_BYTES {
+            self.delta = vec![];
+        }
     }
 
     fn apply(&self, at: u64, base: &[u8], size: u64, object: &mut Vec<u8>) -> Result<(), Error> {
@@ -272,20 +307,33 @@ impl<'a> Worker<'a> {
         apply_delta(base, &self.delta, object).ok_or_else(|| bad_object(at, "failed to apply delta"))
     }
 
-    /// Before `size` more bytes are held: drop the oldest objects above `level`, or wait to be the one thread that may hold more.
-    fn make_room(&mut self, size: u64, level: usize) {
+    /// Before `size` more bytes are held: drop the oldest objects above `level`, or wait to be the one that may hold more.
+    fn make_room(&mut self, size: u64, level: usize) -> Result<(), Error> {
         while self.held_bytes.saturating_add(size) > self.held_bytes_max && self.oldest < level {
             self.release(self.oldest);
             self.oldest += 1;
         }
-        if self.held_bytes.saturating_add(size) > self.held_bytes_max {
-            self.wait_for_permit();
-        }
+        self.ask_for(size)
     }
 
-    fn wait_for_permit(&mut self) {
-        if self.permit.is_none() {
-            self.permit = Some(self.job.oversize.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Before `size` more bytes are held: wait to be the one that may hold them, if that is more than the share of this thread.
+    pub(super) fn ask_for(&mut self, size: u64) -> Result<(), Error> {
+        let bytes = self.held_bytes.saturating_add(size);
+        if bytes > self.held_bytes_max {
+            self.wait_for_oversize();
+        }
+        if bytes > self.job.held_bytes_max / 2 && self.permit.is_none() {
+            let (cancel, stop) = (self.job.cancel, self.stop);
+            let check = || if stop.load(Ordering::Relaxed) { Err(Cancelled) } else { cancel.check() };
+            self.permit = Some(Permit::wait(check)?);
+        }
+        Ok(())
+    }
+
+    /// Whoever has this lock may wait for the permit, and ends when the push is cancelled.
+    fn wait_for_oversize(&mut self) {
+        if self.oversize.is_none() {
+            self.oversize = Some(self.job.oversize.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 
@@ -305,7 +353,7 @@ impl<'a> Worker<'a> {
 
     /// Make the object of the frame at `level` anew, from the nearest one above it that is still held or from the root.
     fn restore(&mut self, level: usize) -> Result<(), Error> {
-        self.wait_for_permit();
+        self.wait_for_oversize();
         let held = (0..level).rev().find(|&at| self.path[at].held);
         let mut object = match held {
             Some(_) => vec![],
@@ -316,14 +364,19 @@ impl<'a> Worker<'a> {
             self.job.cancel.check()?;
             let range = self.job.range(self.path[step].entry);
             let at = range.start;
-            let size = self.read_delta(range)?;
+            let header = self.header(&range)?;
+            let beside = (object.len() as u64).saturating_add(header.size);
+            self.ask_for(beside.saturating_add(range.end - range.start))?;
+            let size = self.read_delta(&range, &header)?;
             self.charge_remade(size)?;
+            self.ask_for(beside.saturating_add(size))?;
             let mut made = self.spare.pop().unwrap_or_default();
             let base = match held {
                 Some(held) if step == held + 1 => &self.path[held].object,
                 _ => &object,
             };
             self.apply(at, base, size, &mut made)?;
+            self.forget_delta();
             let used = std::mem::replace(&mut object, made);
             self.recycle(used);
         }

@@ -1,5 +1,6 @@
 //! Entries of the pack file back into memory: positional reads through one small window per thread.
 
+use super::super::entry::HEADER_BYTES_MAX;
 use super::super::{Base, EntryHeader, Error, Inflater, Kind, kind_of_code};
 use super::bad_object;
 use std::fs::File;
@@ -8,8 +9,14 @@ use std::os::unix::fs::FileExt;
 
 /// The walk mostly asks for neighbours: this much is read ahead.
 const AHEAD_BYTES: u64 = 32 << 10;
+/// A buffer that had to grow larger is given back.
+const KEPT_BYTES: usize = 1 << 20;
 /// Bytes behind an entry that let the inflater's fast path run to its end.
 const SPARE_BYTES: u64 = 16;
+
+fn changed(range: &Range<u64>) -> Error {
+    Error::corrupt(format!("the entry at offset {} has changed since it was received", range.start))
+}
 
 pub(super) struct Source<'a> {
     file: &'a File,
@@ -32,17 +39,24 @@ impl<'a> Source<'a> {
         self.buffer.clear();
     }
 
-    /// Inflate the entry that lies at `range` into `out`; its type, unless it is a delta.
-    pub(super) fn inflate(&mut self, range: Range<u64>, out: &mut Vec<u8>) -> Result<Option<Kind>, Error> {
-        let from = self.load(&range)?;
+    /// The header of the entry that lies at `range`.
+    pub(super) fn header(&mut self, range: &Range<u64>) -> Result<EntryHeader, Error> {
+        let from = self.load(&(range.start..range.end.min(range.start.saturating_add(HEADER_BYTES_MAX as u64))))?;
+        EntryHeader::read(&self.buffer[from..], range.start, self.hash)?.ok_or_else(|| changed(range))
+    }
+
+    /// Inflate the entry that lies at `range` and has this `header` into `out`; its type, unless it is a delta.
+    pub(super) fn inflate(&mut self, range: &Range<u64>, header: &EntryHeader, out: &mut Vec<u8>) -> Result<Option<Kind>, Error> {
+        let from = self.load(range)?;
         let bytes = &self.buffer[from..];
-        let cut_off = || Error::corrupt(format!("the entry at offset {} has changed since it was received", range.start));
-        let header = EntryHeader::read(bytes, range.start, self.hash)?.ok_or_else(cut_off)?;
         let size = usize::try_from(header.size).map_err(|_| bad_object(range.start, "object size too large for this platform"))?;
         self.inflater.whole(&bytes[header.len..], size, out).map_err(|err| match err {
-            Error::BadPack(_) => cut_off(),
+            Error::BadPack(_) => changed(range),
             err => err,
         })?;
+        if self.buffer.capacity() > KEPT_BYTES {
+            self.buffer = Vec::new();
+        }
         Ok(match header.base {
             Base::Whole(code) => kind_of_code(code),
             _ => None,

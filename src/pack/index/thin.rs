@@ -6,47 +6,51 @@
 
 use super::super::{Deflater, Error, Kind, type_code, write_entry_header};
 use super::resolve::{Job, Worker};
+use super::stored::Stored;
 use super::table::{Link, Table};
-use super::{RUN_ON, object_hasher};
+use super::{RUN_ON, check_held, object_hasher};
 use crate::base::Cancel;
-use gix_hash::{ObjectId, oid};
+use gix_hash::ObjectId;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-
-/// Gives a stored object by its id, `None` when it is not stored.
-pub(super) type FindBase<'a> = dyn FnMut(&oid) -> Result<Option<(Kind, Vec<u8>)>, Error> + 'a;
 
 /// Bases are read again rarely: the fastest level.
 const LEVEL: i32 = 1;
 const COUNT_AT: u64 = 8;
 const HASHED_AT_ONCE_BYTES: usize = 256 << 10;
 
-/// Append every missing base that `find_base` has to the pack file, whose entries end at `job.end`; what was appended, and where it ends.
-pub(super) fn append_bases(job: &Job<'_>, find_base: &mut FindBase<'_>) -> Result<(Table, u64), Error> {
+/// Append every missing base that is `stored` to the pack file, whose entries end at `job.end`; what was appended, and where it ends.
+pub(super) fn append_bases(job: &Job<'_>, stored: &mut Stored<'_>) -> Result<(Table, u64), Error> {
     let mut appended = Table::new(job.hash);
     let mut end = job.end;
-    let mut worker = Worker::new(job, 1);
+    let mut worker = Worker::new(job, 1, &RUN_ON);
     let mut deflater = Deflater::new(LEVEL);
-    let mut entry = vec![];
     for (_, id) in job.forest.unclaimed() {
         job.cancel.check()?;
         if job.forest.is_claimed(&id) {
             continue;
         }
-        let Some((kind, object)) = find_base(&id)? else { continue };
+        let Some((location, largest)) = stored.locate(&id)? else { continue };
+        check_held(largest, job.limits)?;
+        // To read it takes a base, a delta and a result, and to write it fewer.
+        worker.ask_for(largest.saturating_mul(3))?;
+        let (kind, object) = stored.read(&location, largest)?;
+        check_held(object.len() as u64, job.limits)?;
+        worker.ask_for((object.len() as u64).saturating_mul(2))?;
         // A few bytes may name a base of any size.
         worker.charge_remade(object.len() as u64)?;
         check_base(&id, kind, &object)?;
-        entry.clear();
+        let mut entry = vec![];
         write_entry_header(type_code(kind), object.len() as u64, &mut entry);
         deflater.whole(&object, &mut entry)?;
         drop(object);
         job.file.write_all_at(&entry, end)?;
         appended.push(&id, end, crc32fast::hash(&entry), Link::whole(kind));
         let range = end..end + entry.len() as u64;
+        drop(entry);
         end = range.end;
         worker.source.grow(end);
-        worker.tree(range, job.forest.claim(&id)?, 0..0, &RUN_ON)?;
+        worker.tree(range, job.forest.claim(&id)?, 0..0)?;
     }
     worker.hand_in();
     Ok((appended, end))

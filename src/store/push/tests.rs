@@ -6,8 +6,14 @@ use std::fs;
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
-const LIMITS: IngestLimits =
-    IngestLimits { pack_bytes_max: 0, objects_max: u32::MAX, object_bytes_max: 1 << 30, inflated_bytes_max: 0, threads: 1 };
+const LIMITS: IngestLimits = IngestLimits {
+    pack_bytes_max: 0,
+    objects_max: u32::MAX,
+    object_bytes_max: 1 << 30,
+    held_object_bytes_max: 1 << 30,
+    inflated_bytes_max: 0,
+    threads: 1,
+};
 
 fn git(dir: &Path, args: &[&str], input: &[u8]) -> Vec<u8> {
     let mut command = Command::new("git");
