@@ -53,7 +53,7 @@ impl RulesGate {
                 refuse_all(proposal, "access could not be checked; tell the administrator")
             }
             Err(error) => {
-                tracing::error!(%error, "the push is refused");
+                tracing::error!(error = super::printable(&error.to_string()), "the push is refused");
                 refuse_all(proposal, error.for_peer())
             }
         }

@@ -94,11 +94,6 @@ impl Grant {
         self
     }
 
-    /// Whether no rule restricts anything.
-    pub(crate) fn is_everything(&self) -> bool {
-        matches!(self.rules, Rules::Everything)
-    }
-
     /// Whether a push may make the repository.
     pub fn may_create_repository(&self) -> bool {
         self.may_create

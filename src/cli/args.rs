@@ -67,6 +67,9 @@ pub(super) struct ReceivePackArgs {
     /// Taken for git's sake; connectivity is checked all the same
     #[arg(long, hide = true)]
     pub(super) skip_connectivity_check: bool,
+    /// Taken to say that it cannot be had: a thin pack is always completed
+    #[arg(long, hide = true)]
+    pub(super) reject_thin_pack_for_testing: bool,
     #[command(flatten)]
     pub(super) common: CommonArgs,
 }
@@ -99,7 +102,7 @@ mod tests {
         for line in [
             "packmule upload-pack --strict --no-strict --timeout=5 --stateless-rpc --http-backend-info-refs x",
             "packmule upload-pack --advertise-refs x",
-            "packmule receive-pack -q --stateless-rpc --advertise-refs --skip-connectivity-check x",
+            "packmule receive-pack -q --stateless-rpc --advertise-refs --skip-connectivity-check --reject-thin-pack-for-testing x",
             "packmule receive-pack --quiet --http-backend-info-refs x",
             "packmule serve --ssh 127.0.0.1:0 --admin-key a --admin-key b --config c --log debug root",
         ] {

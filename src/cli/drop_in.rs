@@ -34,6 +34,9 @@ pub(super) fn upload_pack(args: &UploadPackArgs) -> ExitCode {
 pub(super) fn receive_pack(args: &ReceivePackArgs) -> ExitCode {
     // Nothing to be louder about: what is said at all is asked for by the client.
     let _ = (args.quiet, args.skip_connectivity_check);
+    if args.reject_thin_pack_for_testing {
+        return end(Err("thin packs cannot be rejected here: --reject-thin-pack-for-testing is not supported".to_owned()));
+    }
     end(open(&args.common, Discover::Guess).and_then(|repository| {
         let options = options(&args.common);
         let cancel = Cancel::new();

@@ -41,13 +41,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         words.insert(1, service);
     }
     let drop_in = words.get(1).is_some_and(|word| word == "upload-pack" || word == "receive-pack");
+    let asks_usage = drop_in && words.iter().any(|word| word == "-h");
     let args = match Args::try_parse_from(words) {
         Ok(args) => args,
         Err(error) => {
             // Where help or the error cannot be printed there is nobody to tell.
             let _ = error.print();
             let usage = if drop_in { GIT_USAGE } else { USAGE };
-            return if error.use_stderr() { usage.into() } else { ExitCode::SUCCESS };
+            // git's programs count `-h` as bad usage too.
+            return if asks_usage || error.use_stderr() { usage.into() } else { ExitCode::SUCCESS };
         }
     };
     match args.command {
@@ -57,5 +59,19 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         },
         Command::UploadPack(args) => drop_in::upload_pack(&args),
         Command::ReceivePack(args) => drop_in::receive_pack(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gits_programs_end_on_a_question_for_usage_as_gits_do() {
+        let code = |line: &str| format!("{:?}", run(line.split(' ').map(OsString::from)));
+        let (usage, fine) = (format!("{:?}", ExitCode::from(GIT_USAGE)), format!("{:?}", ExitCode::SUCCESS));
+        assert_eq!(code("packmule upload-pack -h"), usage);
+        assert_eq!(code("git-receive-pack -h"), usage);
+        assert_eq!(code("packmule serve -h"), fine);
     }
 }

@@ -44,6 +44,11 @@ pub enum Error {
 impl Error {
     /// One sentence for the peer, without paths; `None` when there is nobody to tell.
     pub fn for_peer(&self) -> Option<String> {
+        self.sentence().map(|sentence| sentence.replace(char::is_control, "?"))
+    }
+
+    /// It may quote the peer, control characters and all.
+    fn sentence(&self) -> Option<String> {
         match self {
             Self::Protocol(what) | Self::Refused(what) | Self::Limit(what) => Some(what.clone()),
             Self::HungUp | Self::Cancelled(_) | Self::Io(_) | Self::Told(_) => None,

@@ -87,9 +87,18 @@ impl Inbox {
         self.room.notify_waiters();
     }
 
-    /// The engine's end; to be taken once.
-    pub(super) fn reader(self: &Arc<Self>, idle: Duration) -> InboxReader {
-        InboxReader { inbox: self.clone(), current: Vec::new(), at: 0, idle }
+    /// Nobody will read: what waits and what comes is dropped.
+    pub(super) fn discard(&self) {
+        let mut state = self.state();
+        state.reader_gone = true;
+        state.waiting = Vec::new();
+        drop(state);
+        self.room.notify_waiters();
+    }
+
+    /// The engine's end; to be taken once. It waits `first` for the first byte and `idle` for each further one.
+    pub(super) fn reader(self: &Arc<Self>, first: Duration, idle: Duration) -> InboxReader {
+        InboxReader { inbox: self.clone(), current: Vec::new(), at: 0, patience: first, idle }
     }
 }
 
@@ -99,6 +108,7 @@ pub(super) struct InboxReader {
     inbox: Arc<Inbox>,
     current: Vec<u8>,
     at: usize,
+    patience: Duration,
     idle: Duration,
 }
 
@@ -112,12 +122,13 @@ impl InboxReader {
                 Some(false) => return Ok(false),
                 None => {}
             }
-            let (woken, waited) = self.inbox.readable.wait_timeout(state, self.idle).unwrap_or_else(PoisonError::into_inner);
+            let (woken, waited) = self.inbox.readable.wait_timeout(state, self.patience).unwrap_or_else(PoisonError::into_inner);
             state = woken;
             if waited.timed_out() && state.waiting.is_empty() && state.ended.is_none() {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the client sent nothing for too long"));
             }
         }
+        self.patience = self.idle;
         self.current.clear();
         self.at = 0;
         std::mem::swap(&mut self.current, &mut state.waiting);
@@ -141,11 +152,7 @@ impl Read for InboxReader {
 
 impl Drop for InboxReader {
     fn drop(&mut self) {
-        let mut state = self.inbox.state();
-        state.reader_gone = true;
-        state.waiting = Vec::new();
-        drop(state);
-        self.inbox.room.notify_waiters();
+        self.inbox.discard();
     }
 }
 
@@ -221,7 +228,7 @@ mod tests {
     fn what_is_pushed_is_read_in_order_however_big_it_is() {
         let inbox = Arc::new(Inbox::default());
         let sent: Vec<u8> = (0..3 * INPUT_BYTES_MAX).map(|at| (at % 251) as u8).collect();
-        let mut reader = inbox.reader(LONG);
+        let mut reader = inbox.reader(LONG, LONG);
         let (pushed, runtime) = (sent.clone(), runtime());
         let task = runtime.spawn(async move {
             for piece in pushed.chunks(30_000) {
@@ -238,7 +245,7 @@ mod tests {
     #[test]
     fn a_full_inbox_lets_go_when_its_reader_goes() {
         let inbox = Arc::new(Inbox::default());
-        let reader = inbox.reader(LONG);
+        let reader = inbox.reader(LONG, LONG);
         let runtime = runtime();
         let pusher = inbox.clone();
         let task = runtime.spawn(async move {
@@ -255,12 +262,33 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_for_nobody_is_dropped_and_waits_for_nobody() {
+        let inbox = Arc::new(Inbox::default());
+        inbox.discard();
+        runtime().block_on(async {
+            for _ in 0..3 {
+                inbox.push(&[0; INPUT_BYTES_MAX]).await;
+            }
+        });
+        assert!(inbox.state().waiting.is_empty());
+    }
+
+    #[test]
+    fn the_first_byte_has_a_deadline_of_its_own() {
+        let inbox = Arc::new(Inbox::default());
+        let mut reader = inbox.reader(LONG, Duration::from_millis(20));
+        runtime().block_on(inbox.push(b"a"));
+        assert_eq!(reader.read(&mut [0; 8]).expect("a byte"), 1);
+        assert_eq!(reader.read(&mut [0; 8]).expect_err("silence").kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
     fn a_reader_hears_that_its_peer_is_gone_or_silent() {
         let inbox = Arc::new(Inbox::default());
-        let silent = inbox.reader(Duration::from_millis(20)).read(&mut [0; 8]).expect_err("silence");
+        let silent = inbox.reader(Duration::from_millis(20), LONG).read(&mut [0; 8]).expect_err("silence");
         assert_eq!(silent.kind(), io::ErrorKind::TimedOut);
         inbox.abort();
-        let gone = inbox.reader(LONG).read(&mut [0; 8]).expect_err("gone");
+        let gone = inbox.reader(LONG, LONG).read(&mut [0; 8]).expect_err("gone");
         assert_eq!(gone.kind(), io::ErrorKind::ConnectionAborted);
     }
 

@@ -1,6 +1,7 @@
 //! Bounds of the SSH front end: every one has a default, and `config.toml` may set it.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::time::Duration;
 
 /// Bytes that a channel's peer may send before it must wait for us: 16 MiB makes OpenSSH clients push 8 times slower.
@@ -27,6 +28,15 @@ pub(super) const GIT_PROTOCOL_BYTES_MAX: usize = 256;
 pub(super) const WATCH_MS: u64 = 500;
 /// Time a client has to close its side after it was told goodbye, in milliseconds.
 pub(super) const GOODBYE_MS: u64 = 2_000;
+/// Time a client has to send its first line, in milliseconds.
+pub(super) const IDENTIFICATION_MS: u64 = 10_000;
+/// Connections from one address that have not logged in: this part of all such, and no fewer than the next number.
+pub(super) const LOGINS_PER_ADDRESS_PART: usize = 4;
+pub(super) const LOGINS_PER_ADDRESS_MIN: usize = 10;
+/// Largest bound that may be set: times stay within every clock, numbers within every counter.
+const SETTING_MAX: u64 = 1_000_000_000;
+/// Largest number of commands at once that may be set.
+const COMMANDS_MAX: u64 = 16_000;
 /// Unanswered keep-alives after which a client counts as gone.
 pub(super) const KEEPALIVES_MAX: usize = 3;
 /// Names shown in greetings and hints.
@@ -53,11 +63,17 @@ pub struct SshLimits {
     #[serde(deserialize_with = "at_least_one")]
     pub channels_max: usize,
     /// Commands at once over all connections; further ones wait.
-    #[serde(deserialize_with = "at_least_one")]
+    #[serde(deserialize_with = "commands")]
     pub commands_max: usize,
+    /// Time a command waits for its place among those, in seconds.
+    #[serde(deserialize_with = "at_least_one")]
+    pub queue_s: u64,
     /// Time a connection may stay without a command, in seconds.
     #[serde(deserialize_with = "at_least_one")]
     pub idle_s: u64,
+    /// Time a fetch waits for the client's first byte, in seconds.
+    #[serde(deserialize_with = "at_least_one")]
+    pub request_s: u64,
     /// Time a command waits for the client's next byte, in seconds.
     #[serde(deserialize_with = "at_least_one")]
     pub input_idle_s: u64,
@@ -65,17 +81,31 @@ pub struct SshLimits {
     #[serde(deserialize_with = "at_least_one")]
     pub output_stall_s: u64,
     /// Quiet time after which a client is asked whether it lives, in seconds.
+    #[serde(deserialize_with = "any_time")]
     pub keepalive_s: u64,
 }
 
 /// A bound of nothing would let nothing through.
-fn at_least_one<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: Deserialize<'de> + PartialOrd + From<u8>,
-{
-    let value = T::deserialize(deserializer)?;
-    if value >= T::from(1) { Ok(value) } else { Err(serde::de::Error::custom("this must be at least 1")) }
+fn at_least_one<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<T, D::Error> {
+    within(deserializer, 1, SETTING_MAX)
+}
+
+/// Every command at once has a thread.
+fn commands<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    within(deserializer, 1, COMMANDS_MAX)
+}
+
+fn any_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    within(deserializer, 0, SETTING_MAX)
+}
+
+fn within<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D, least: u64, most: u64) -> Result<T, D::Error> {
+    let value = u64::deserialize(deserializer)?;
+    if value < least {
+        return Err(D::Error::custom(format!("this must be at least {least}")));
+    }
+    let value = if value <= most { T::try_from(value).ok() } else { None };
+    value.ok_or_else(|| D::Error::custom(format!("this must be at most {most}")))
 }
 
 impl Default for SshLimits {
@@ -87,7 +117,9 @@ impl Default for SshLimits {
             auth_attempts_max: 6,
             channels_max: 10,
             commands_max: 128,
+            queue_s: 60,
             idle_s: 600,
+            request_s: 120,
             input_idle_s: 1_800,
             output_stall_s: 60,
             keepalive_s: 30,
@@ -104,11 +136,41 @@ impl SshLimits {
         Duration::from_secs(self.idle_s)
     }
 
+    pub(super) fn queue(&self) -> Duration {
+        Duration::from_secs(self.queue_s)
+    }
+
+    pub(super) fn request(&self) -> Duration {
+        Duration::from_secs(self.request_s)
+    }
+
     pub(super) fn input_idle(&self) -> Duration {
         Duration::from_secs(self.input_idle_s)
     }
 
     pub(super) fn output_stall(&self) -> Duration {
         Duration::from_secs(self.output_stall_s)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_that_nothing_could_keep_is_refused() {
+        for (line, says) in [
+            ("connections_max = 0", "at least 1"),
+            ("connections_max = 9000000000000000000", "at most 1000000000"),
+            ("logins_max = 9000000000000000000", "at most 1000000000"),
+            ("commands_max = 16001", "at most 16000"),
+            ("output_stall_s = 9000000000000000000", "at most 1000000000"),
+            ("keepalive_s = 9000000000000000000", "at most 1000000000"),
+            ("idle_s = -1", "invalid value"),
+        ] {
+            let refused = toml::from_str::<SshLimits>(line).expect_err(line).to_string();
+            assert!(refused.contains(says), "{line}: {refused}");
+        }
+        assert_eq!(toml::from_str::<SshLimits>("keepalive_s = 0").expect("taken").keepalive_s, 0);
     }
 }

@@ -14,6 +14,7 @@ mod error;
 mod hangup;
 mod host_key;
 mod limits;
+mod logins;
 mod server;
 mod ssh;
 #[cfg(test)]

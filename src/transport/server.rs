@@ -3,6 +3,7 @@
 //! The loop takes a permit before it accepts, so that more connections than allowed wait in the system's queue,
 //! and goes on after errors of `accept` with a pause that grows (out of descriptors is a state that passes).
 
+use super::logins::{LoginPlace, Logins};
 use super::ssh::{self, Configs, Phase, Shared};
 use super::{Error, HostKey, SshLimits};
 use crate::access::{CALLBACK_TIMEOUT_MS, Driver, ErasedDriver, erase};
@@ -72,7 +73,7 @@ impl Builder {
         let shared = Shared {
             driver,
             configs: Configs::new(&self.host_keys, &self.limits),
-            commands: Arc::new(Semaphore::new(self.limits.commands_max)),
+            commands: Arc::new(Semaphore::new(self.limits.commands_max.min(Semaphore::MAX_PERMITS))),
             limits: self.limits,
             ingest: self.ingest,
             callback_timeout: Duration::from_millis(CALLBACK_TIMEOUT_MS),
@@ -157,8 +158,8 @@ impl Server {
 }
 
 async fn accept(listener: &TcpListener, shared: &Arc<Shared>, connections: &mut JoinSet<()>) {
-    let places = Arc::new(Semaphore::new(shared.limits.connections_max));
-    let logins = Arc::new(Semaphore::new(shared.limits.logins_max));
+    let places = Arc::new(Semaphore::new(shared.limits.connections_max.min(Semaphore::MAX_PERMITS)));
+    let logins = Logins::new(shared.limits.logins_max);
     let mut pause_ms = 0;
     loop {
         while connections.try_join_next().is_some() {}
@@ -166,11 +167,11 @@ async fn accept(listener: &TcpListener, shared: &Arc<Shared>, connections: &mut 
         match listener.accept().await {
             Ok((socket, peer)) => {
                 pause_ms = 0;
-                match logins.clone().try_acquire_owned() {
-                    Ok(login) => {
+                match logins.enter(peer.ip()) {
+                    Some(login) => {
                         connections.spawn(one(shared.clone(), socket, peer, place, login));
                     }
-                    Err(_) => tracing::warn!(%peer, logins_max = shared.limits.logins_max, "too many logins at once; connection closed"),
+                    None => tracing::warn!(%peer, logins_max = shared.limits.logins_max, "too many logins at once; connection closed"),
                 }
             }
             Err(error) if is_the_peers(&error) => tracing::debug!(%error, "a client left before it was accepted"),
@@ -183,7 +184,7 @@ async fn accept(listener: &TcpListener, shared: &Arc<Shared>, connections: &mut 
     }
 }
 
-async fn one(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, _place: OwnedSemaphorePermit, login: OwnedSemaphorePermit) {
+async fn one(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, _place: OwnedSemaphorePermit, login: LoginPlace) {
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, %error, "set_nodelay");
     }

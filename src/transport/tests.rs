@@ -126,6 +126,42 @@ fn big_repository(path: &Path) -> String {
     tip
 }
 
+/// One connection for many sessions, as `ControlMaster` has it.
+struct Master<'a> {
+    house: &'a House,
+    child: Child,
+}
+
+impl<'a> Master<'a> {
+    fn new(house: &'a House) -> Self {
+        let child = house.ssh(&["-N", "-oControlMaster=yes", &Self::path(house)]).spawn().expect("ssh starts");
+        let master = Self { house, child };
+        let began = Instant::now();
+        while !house.folder.path().join("control").exists() {
+            assert!(began.elapsed() < PATIENCE, "no control socket");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        master
+    }
+
+    fn path(house: &House) -> String {
+        format!("-oControlPath={}", house.folder.path().join("control").display())
+    }
+
+    /// A session of this connection; where it is refused there is no other connection to fall back to.
+    fn session(&self, words: &[&str]) -> Command {
+        let path = Self::path(self.house);
+        self.house.ssh(&[&["-oControlMaster=no", "-oProxyCommand=false", path.as_str()], words].concat())
+    }
+}
+
+impl Drop for Master<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 fn run(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
@@ -210,6 +246,48 @@ fn logins_beyond_the_limit_are_closed_and_those_within_are_not_hurt() {
     drop(waiting);
     let began = Instant::now();
     while !house.greets() {
+        assert!(began.elapsed() < PATIENCE, "the place is never free again");
+    }
+}
+
+#[test]
+fn a_connection_may_run_more_commands_than_it_may_have_channels() {
+    let house = House::new(limits(|limits| limits.channels_max = 2));
+    let master = Master::new(&house);
+    for at in 0..12 {
+        let said = run(&mut master.session(&[]));
+        let text = String::from_utf8_lossy(&said.stdout);
+        assert!(text.starts_with("hello someone") && said.status.success(), "{at}: {text}{}", String::from_utf8_lossy(&said.stderr));
+    }
+}
+
+#[test]
+fn input_for_a_refused_command_does_not_stop_its_connection() {
+    let house = House::new(limits(|limits| limits.input_idle_s = 30));
+    let master = Master::new(&house);
+    for words in ["git-receive-pack 'told'", "ls"] {
+        let mut child = master.session(&[words]).stdin(Stdio::piped()).spawn().expect("ssh starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        // Ends with an error once the client is gone.
+        let flood = std::thread::spawn(move || (0..256).all(|_| stdin.write_all(&[b'0'; 64 << 10]).is_ok()));
+        ends(&mut child);
+        let _ = flood.join();
+        assert!(run(&mut master.session(&[])).status.success(), "{words}");
+    }
+}
+
+#[test]
+fn a_command_that_gets_no_place_hears_so() {
+    let house = House::new(limits(|limits| (limits.commands_max, limits.queue_s) = (1, 1)));
+    let mut first = house.fetch_without_reading();
+    first.stdout.as_mut().expect("piped").read_exact(&mut [0; 4]).expect("begun");
+    let said = run(&mut house.ssh(&["git-upload-pack 'big'"]));
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert!(text.contains("ERR the server is busy; try again"), "{text}");
+    first.kill().expect("ended");
+    first.wait().expect("ended");
+    let began = Instant::now();
+    while !run(&mut house.ssh(&["git-upload-pack 'big'"])).stdout.windows(10).any(|bytes| bytes == b"refs/heads") {
         assert!(began.elapsed() < PATIENCE, "the place is never free again");
     }
 }

@@ -1,12 +1,13 @@
 //! One socket into a conversation with deadlines: hands it to russh, watches from outside, ends it when nothing moves.
 
 use super::super::SshLimits;
-use super::super::limits::{GOODBYE_MS, SOCKET_BUFFER_BYTES, WATCH_MS};
+use super::super::limits::{GOODBYE_MS, IDENTIFICATION_MS, SOCKET_BUFFER_BYTES, WATCH_MS};
+use super::super::logins::LoginPlace;
 use super::algorithms::Configs;
 use super::guarded::{Guard, Guarded};
 use super::handler::Handler;
 use super::identification;
-use crate::access::ErasedDriver;
+use crate::access::{ErasedDriver, printable};
 use crate::pack::index::IngestLimits;
 use russh::Disconnect;
 use russh::server::{Handle, RunningSession};
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
 /// What the whole server is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,14 +55,14 @@ pub(super) struct Connection {
     pub(super) guard: Arc<Guard>,
     began: Instant,
     logged_in: AtomicBool,
-    login_permit: Mutex<Option<OwnedSemaphorePermit>>,
+    login_place: Mutex<Option<LoginPlace>>,
     commands: AtomicU64,
     running: AtomicUsize,
     idle_since: Mutex<Instant>,
 }
 
 impl Connection {
-    fn new(number: u64, peer: SocketAddr, permit: Option<OwnedSemaphorePermit>) -> Arc<Self> {
+    fn new(number: u64, peer: SocketAddr, place: Option<LoginPlace>) -> Arc<Self> {
         let now = Instant::now();
         Arc::new(Self {
             number,
@@ -69,7 +70,7 @@ impl Connection {
             guard: Guard::new(),
             began: now,
             logged_in: AtomicBool::new(false),
-            login_permit: Mutex::new(permit),
+            login_place: Mutex::new(place),
             commands: AtomicU64::new(0),
             running: AtomicUsize::new(0),
             idle_since: Mutex::new(now),
@@ -80,7 +81,7 @@ impl Connection {
     pub(super) fn logged_in(&self) {
         self.logged_in.store(true, Ordering::Relaxed);
         self.touch();
-        self.login_permit.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.login_place.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Count one more command; it runs until the answer is dropped.
@@ -89,8 +90,13 @@ impl Connection {
         Running { connection: self.clone(), number: self.commands.fetch_add(1, Ordering::Relaxed) + 1 }
     }
 
+    /// Commands that have begun and not ended.
+    pub(super) fn running(&self) -> usize {
+        self.running.load(Ordering::Acquire)
+    }
+
     fn is_busy(&self) -> bool {
-        self.running.load(Ordering::Acquire) > 0
+        self.running() > 0
     }
 
     fn touch(&self) {
@@ -145,12 +151,12 @@ impl Drop for Running {
 }
 
 /// Serve one connection until it and everything that ran for it has ended.
-pub(in crate::transport) async fn serve<S>(shared: Arc<Shared>, socket: S, peer: SocketAddr, permit: Option<OwnedSemaphorePermit>)
+pub(in crate::transport) async fn serve<S>(shared: Arc<Shared>, socket: S, peer: SocketAddr, place: Option<LoginPlace>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let number = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
-    let connection = Connection::new(number, peer, permit);
+    let connection = Connection::new(number, peer, place);
     tracing::debug!(connection = number, %peer, "connected");
     let why = match begin(&shared, &connection, socket).await {
         Ok(session) => watch(&shared, &connection, session).await,
@@ -161,6 +167,7 @@ where
     while connection.is_busy() && *shared.phase.borrow() != Phase::Ending {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    let why = printable(&why);
     let (read_bytes, written_bytes) = connection.guard.bytes();
     let ms = connection.began.elapsed().as_millis();
     tracing::debug!(connection = number, %peer, read_bytes, written_bytes, ms, %why, "disconnected");
@@ -172,9 +179,10 @@ where
 {
     let begun = async {
         let guarded = BufReader::with_capacity(SOCKET_BUFFER_BYTES, Guarded::new(socket, connection.guard.clone()));
-        let (line, stream) = identification::exchange(guarded).await.map_err(|error| error.to_string())?;
+        let identified = tokio::time::timeout(Duration::from_millis(IDENTIFICATION_MS), identification::exchange(guarded)).await;
+        let (line, stream) = identified.map_err(|_| "no identification in time".to_owned())?.map_err(|error| error.to_string())?;
         let config = shared.configs.get(identification::ciphers_for(&line));
-        let client = crate::access::printable(&String::from_utf8_lossy(&line));
+        let client = printable(&String::from_utf8_lossy(&line));
         tracing::debug!(connection = connection.number, peer = %connection.peer, %client, "identified");
         let handler = Handler::new(shared.clone(), connection.clone());
         russh::server::run_stream(config, stream, handler).await.map_err(|error| error.to_string())
@@ -191,11 +199,11 @@ where
 async fn watch(shared: &Arc<Shared>, connection: &Arc<Connection>, mut session: RunningSession<Handler>) -> String {
     let handle = session.handle();
     let mut phase = shared.phase.clone();
-    let mut leaving: Option<(Instant, &'static str)> = None;
+    let mut leaving: Option<Leaving> = None;
     loop {
         tokio::select! {
             ended = &mut session => return match (ended, leaving) {
-                (_, Some((_, why))) => why.to_owned(),
+                (_, Some(leaving)) => leaving.why.to_owned(),
                 (Ok(()), None) => "the client left".to_owned(),
                 (Err(error), None) => error.to_string(),
             },
@@ -210,24 +218,72 @@ async fn watch(shared: &Arc<Shared>, connection: &Arc<Connection>, mut session: 
             connection.guard.kill();
             return why.to_owned();
         }
-        match leaving {
-            Some((since, why)) if since.elapsed() > Duration::from_millis(GOODBYE_MS) => {
+        if let Some(leaving) = &mut leaving {
+            if leaving.is_over(&connection.guard) {
                 connection.guard.kill();
-                return why.to_owned();
+                return leaving.why.to_owned();
             }
-            Some(_) => {}
-            None => {
-                if let Some(why) = connection.may_leave(shared) {
-                    leaving = Some((Instant::now(), why));
-                    tokio::spawn(say_goodbye(handle.clone(), why));
-                }
-            }
+        } else if let Some(why) = connection.may_leave(shared) {
+            leaving = Some(Leaving::new(why, &connection.guard));
+            tokio::spawn(say_goodbye(handle.clone(), connection.guard.clone(), why));
         }
     }
 }
 
-/// On a task of its own: where russh is stuck, its queue is full and this waits until the socket is shut.
-async fn say_goodbye(handle: Handle, why: &'static str) {
-    let goodbye = handle.disconnect(Disconnect::ByApplication, why.to_owned(), String::new());
-    let _ = tokio::time::timeout(Duration::from_millis(GOODBYE_MS), goodbye).await;
+/// A connection that was told goodbye; what russh had taken before that may still be on its way.
+struct Leaving {
+    why: &'static str,
+    quiet_since: Instant,
+    written: u64,
+}
+
+impl Leaving {
+    fn new(why: &'static str, guard: &Guard) -> Self {
+        Self { why, quiet_since: Instant::now(), written: guard.bytes().1 }
+    }
+
+    /// Nothing waits for the client and nothing has gone to it for a while. One that takes nothing is overdue instead.
+    fn is_over(&mut self, guard: &Guard) -> bool {
+        let written = guard.bytes().1;
+        if written != self.written || guard.stuck_for().is_some() {
+            (self.written, self.quiet_since) = (written, Instant::now());
+        }
+        self.quiet_since.elapsed() > Duration::from_millis(GOODBYE_MS)
+    }
+}
+
+/// On a task of its own: where russh is stuck, its queue is full and this waits until it moves or the socket is shut.
+async fn say_goodbye(handle: Handle, guard: Arc<Guard>, why: &'static str) {
+    tokio::select! {
+        _ = handle.disconnect(Disconnect::ByApplication, why.to_owned(), String::new()) => {}
+        () = guard.wait() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn who_leaves_is_not_cut_off_while_something_waits_for_it() {
+        let long_ago = || Instant::now().checked_sub(Duration::from_millis(10 * GOODBYE_MS)).expect("a clock that has run");
+        let (ours, mut theirs) = tokio::io::duplex(4);
+        let guard = Guard::new();
+        let mut leaving = Leaving::new("a test", &guard);
+        assert!(!leaving.is_over(&guard));
+        let mut socket = Guarded::new(ours, guard.clone());
+        let writing = tokio::spawn(async move { socket.write_all(&[7; 8]).await });
+        while guard.stuck_for().is_none() {
+            tokio::task::yield_now().await;
+        }
+        leaving.quiet_since = long_ago();
+        assert!(!leaving.is_over(&guard), "a write waits");
+        leaving.quiet_since = long_ago();
+        theirs.read_exact(&mut [0; 8]).await.expect("read");
+        writing.await.expect("joined").expect("written");
+        assert!(!leaving.is_over(&guard), "bytes have moved");
+        leaving.quiet_since = long_ago();
+        assert!(leaving.is_over(&guard));
+    }
 }

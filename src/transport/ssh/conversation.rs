@@ -6,7 +6,8 @@
 use super::super::bridge::{Inbox, outbox};
 use super::super::hangup::Hangup;
 use super::command::{self, GitCommand};
-use super::connection::{Connection, Shared};
+use super::connection::{Connection, Phase, Shared};
+use super::guarded::Guard;
 use super::handler::Login;
 use super::reply;
 use crate::access::{Command, Decision, Description, ErasedUser, Grant, Location, Place, printable};
@@ -18,9 +19,9 @@ use russh::server::Msg;
 use std::future::Future;
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 /// Exit statuses of a command: fine, refused, as git's programs end on a fatal error, a bug of ours.
 const FINE: u32 = 0;
@@ -29,6 +30,8 @@ const FATAL: u32 = 128;
 const BUG: u32 = 70;
 /// The data type of standard error (RFC 4254, section 5.2).
 const STDERR: u32 = 1;
+/// How often one piece for a slow client may take the time in which at least a byte must move.
+const STALLS_MAX: u32 = 10;
 
 /// What the client wants of a channel.
 pub(super) enum Ask {
@@ -48,6 +51,8 @@ pub(super) struct Conversation {
     pub(super) writer: ChannelWriteHalf<Msg>,
     pub(super) inbox: Arc<Inbox>,
     pub(super) hangup: Arc<Hangup>,
+    /// To be set when the channel is about to be closed.
+    pub(super) done: Arc<AtomicBool>,
 }
 
 /// A repository and the rules for it.
@@ -86,23 +91,26 @@ impl Conversation {
     }
 
     async fn greet(&self) {
+        self.inbox.discard();
         let description = match self.shared.driver.user(self.login.user.clone()).await {
             Ok(user) => self.describe(&*user).await,
             Err(error) => {
+                let error = printable(&error.to_string());
                 tracing::error!(request = %self.request, %error, "greeting without rights");
-                Description::default()
+                None
             }
         };
         tracing::info!(request = %self.request, user = %self.login.user, "greeted");
-        let text = reply::greeting(&self.login.user, &self.login.fingerprint, &description);
+        let text = reply::greeting(&self.login.user, &self.login.fingerprint, description.as_ref());
         self.tell(None, Bytes::from(text), FINE).await;
     }
 
-    async fn describe(&self, user: &dyn ErasedUser) -> Description {
-        user.describe().await.unwrap_or_else(|error| {
-            tracing::error!(request = %self.request, %error, "no description");
-            Description::default()
-        })
+    /// None where the driver gave no answer: then nothing is said about it either.
+    async fn describe(&self, user: &dyn ErasedUser) -> Option<Description> {
+        let described = user.describe().await;
+        described
+            .inspect_err(|error| tracing::error!(request = %self.request, error = printable(&error.to_string()), "no description"))
+            .ok()
     }
 
     async fn serve(self, command: GitCommand) {
@@ -120,14 +128,15 @@ impl Conversation {
             return Err(Denied { sentence: "the server is stopping; try again in a moment".to_owned(), status: REFUSED });
         }
         let failed = |error: crate::access::Error| {
-            tracing::error!(request = %self.request, user = %self.login.user, path = %command.path, %error, "access denied");
+            let shown = printable(&error.to_string());
+            tracing::error!(request = %self.request, user = %self.login.user, path = %command.path, error = %shown, "access denied");
             Denied { sentence: error.for_peer().to_owned(), status: FATAL }
         };
         let user = self.shared.driver.user(self.login.user.clone()).await.map_err(failed)?;
         let grant = match user.authorise(command.service, command.path.clone()).await.map_err(failed)? {
             Decision::Granted(grant) => grant,
             Decision::Refused(refusal) => {
-                tracing::info!(request = %self.request, user = %self.login.user, path = %command.path, service = ?command.service, %refusal, "refused");
+                tracing::info!(request = %self.request, user = %self.login.user, path = %command.path, service = ?command.service, refusal = printable(&refusal.to_string()), "refused");
                 let sentence = match refusal.for_peer() {
                     Some(sentence) => sentence,
                     None => self.no_repository(command, &*user).await,
@@ -159,34 +168,55 @@ impl Conversation {
             }
             Ok(Err(crate::store::Error::InTheWay(what))) => {
                 // It speaks of names beneath the root, and whoever gets here may know that they exist.
-                tracing::error!(request = %self.request, user = %self.login.user, %what, "repository cannot be opened");
+                tracing::error!(request = %self.request, user = %self.login.user, what = printable(&what), "repository cannot be opened");
                 return Err(what);
             }
             Ok(Err(error)) => error.to_string(),
             Err(panic) => panic.to_string(),
         };
-        tracing::error!(request = %self.request, user = %self.login.user, %error, "repository cannot be opened");
+        tracing::error!(request = %self.request, user = %self.login.user, error = printable(&error), "repository cannot be opened");
         Err("the repository cannot be opened; tell its administrator, whose log says more".to_owned())
     }
 
     async fn no_repository(&self, command: &GitCommand, user: &dyn ErasedUser) -> String {
         let description = self.describe(user).await;
-        reply::no_repository(&command.path, &self.login.user, &description)
+        reply::no_repository(&command.path, &self.login.user, description.as_ref())
+    }
+
+    /// Wait for a place among the commands at once; none where the client is gone, a sentence where it waited in vain.
+    async fn turn(&self) -> Result<Option<OwnedSemaphorePermit>, &'static str> {
+        let mut phase = self.shared.phase.clone();
+        tokio::select! {
+            biased;
+            permit = self.shared.commands.clone().acquire_owned() => Ok(permit.ok()),
+            () = self.hangup.wait() => Ok(None),
+            _ = phase.wait_for(|phase| *phase != Phase::Running) => Err("the server is stopping; try again in a moment"),
+            () = tokio::time::sleep(self.shared.limits.queue()) => Err("the server is busy; try again in a moment"),
+        }
     }
 
     async fn run_engine(self, command: GitCommand, ready: Ready, began: Instant) {
-        let Ok(_permit) = self.shared.commands.clone().acquire_owned().await else { return };
+        let _permit = match self.turn().await {
+            Ok(Some(permit)) => permit,
+            Ok(None) => return,
+            Err(sentence) => {
+                tracing::warn!(request = %self.request, user = %self.login.user, path = %command.path, "{sentence}");
+                return self.tell(None, reply::err_packet(sentence), REFUSED).await;
+            }
+        };
         let options = Options {
             protocol: Protocol::from_env(self.git_protocol.as_deref().unwrap_or_default()),
-            // Who may see everything may also ask for everything, as with git; others only for what they see.
-            wants: if ready.grant.is_everything() { Wants::Git } else { Wants::ReachableFromVisible },
+            wants: Wants::ReachableFromVisible,
             ingest: self.shared.ingest,
             identity: identity(self.login.user.as_str()).into(),
             repository_name: command.path.name().ok().map(|name| name.as_str().to_owned()),
             ..Options::default()
         };
         let (output, chunks, sent) = outbox();
-        let input = self.inbox.reader(self.shared.limits.input_idle());
+        let limits = &self.shared.limits;
+        // A push may wait long before its first byte: the client's pre-push hook runs after the advertisement.
+        let first = if command.service == Command::UploadPack { limits.request().min(limits.input_idle()) } else { limits.input_idle() };
+        let input = self.inbox.reader(first, limits.input_idle());
         let gate = ready.grant.into_gate(tokio::runtime::Handle::current(), self.shared.callback_timeout);
         let (service, cancel, repository) = (command.service, self.hangup.cancel().clone(), ready.repository);
         let engine = tokio::task::spawn_blocking(move || {
@@ -227,7 +257,7 @@ impl Conversation {
         tokio::select! {
             written = write => written.is_ok(),
             () = self.hangup.wait() => false,
-            () = tokio::time::sleep(stall) => {
+            () = stands_still(&self.connection.guard, stall) => {
                 tracing::warn!(request = %self.request, user = %self.login.user, stall_s = stall.as_secs(), "the client takes nothing; connection closed");
                 self.hangup.set();
                 self.inbox.abort();
@@ -258,14 +288,14 @@ impl Conversation {
             Ok(Err(error)) => {
                 tracing::warn!(
                     %request, user = %login.user, fingerprint = %login.fingerprint, peer = %self.connection.peer, %path, ?service,
-                    sent_bytes, received_bytes, ms, %error, "failed"
+                    sent_bytes, received_bytes, ms, error = printable(&error.to_string()), "failed"
                 );
                 (FATAL, None)
             }
             Err(panic) => {
                 tracing::error!(
                     %request, user = %login.user, fingerprint = %login.fingerprint, peer = %self.connection.peer, %path, ?service,
-                    sent_bytes, received_bytes, ms, %panic, "bug"
+                    sent_bytes, received_bytes, ms, panic = printable(&panic.to_string()), "bug"
                 );
                 (BUG, Some(format!("internal error in request {request}; tell the administrator, whose log says more")))
             }
@@ -274,6 +304,7 @@ impl Conversation {
 
     /// Say one thing and end.
     async fn tell(&self, stream: Option<u32>, text: Bytes, status: u32) {
+        self.inbox.discard();
         self.finish(Some((stream, text)), status).await;
     }
 
@@ -287,9 +318,22 @@ impl Conversation {
             }
             self.writer.exit_status(status).await?;
             self.writer.eof().await?;
+            // Before the client can know: it may open its next channel at once.
+            self.done.store(true, Ordering::Release);
             self.writer.close().await
         };
         self.in_time(end).await;
+    }
+}
+
+/// Comes back when no byte has gone out for `stall`, or one piece has taken [`STALLS_MAX`] times that.
+async fn stands_still(guard: &Guard, stall: Duration) {
+    for _ in 0..STALLS_MAX {
+        let before = guard.bytes().1;
+        tokio::time::sleep(stall).await;
+        if guard.bytes().1 == before {
+            return;
+        }
     }
 }
 

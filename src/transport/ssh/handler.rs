@@ -13,6 +13,10 @@ use russh::server::{Auth, ChannelOpenHandle, Msg, PublicKeyOffer, Session, Verif
 use russh::{Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf, Error, Pty};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Commands that may still run per channel: one that is just ending may overlap the next.
+const RUNNING_PER_CHANNEL_MAX: usize = 2;
 
 /// Who logged in, and with what.
 #[derive(Clone, Debug)]
@@ -35,6 +39,8 @@ struct ChannelState {
     git_protocol: Option<String>,
     inbox: Arc<Inbox>,
     hangup: Arc<Hangup>,
+    /// The command has said its last word. russh tells of a channel's end only where the client closes first.
+    done: Arc<AtomicBool>,
 }
 
 impl ChannelState {
@@ -52,6 +58,10 @@ impl Handler {
     /// Start the one command of `channel`; false when there is no such channel or it has had its command.
     fn start(&mut self, channel: ChannelId, ask: Ask) -> bool {
         let (Some(login), Some(state)) = (self.login.clone(), self.channels.get_mut(&channel)) else { return false };
+        // A client may close channels while their work runs on: that is bounded too.
+        if self.connection.running() >= self.shared.limits.channels_max.saturating_mul(RUNNING_PER_CHANNEL_MAX) {
+            return false;
+        }
         let Some(writer) = state.writer.take() else { return false };
         let running = self.connection.begin_command();
         let conversation = Conversation {
@@ -63,9 +73,18 @@ impl Handler {
             writer,
             inbox: state.inbox.clone(),
             hangup: state.hangup.clone(),
+            done: state.done.clone(),
         };
+        let (connection, done, inbox) = (self.connection.clone(), state.done.clone(), state.inbox.clone());
         tokio::spawn(async move {
-            conversation.run(ask).await;
+            if let Err(bug) = tokio::spawn(conversation.run(ask)).await {
+                // Nobody is left to end the channel, so the client would wait for ever.
+                let bug = printable(&bug.to_string());
+                tracing::error!(request = running.request(), %bug, "bug; connection closed");
+                connection.guard.kill();
+            }
+            done.store(true, Ordering::Release);
+            inbox.discard();
             drop(running);
         });
         true
@@ -108,13 +127,16 @@ impl russh::server::Handler for Handler {
                 return Ok(Auth::Accept);
             }
             Ok(Authentication::Unknown) => tracing::info!(connection, %peer, claims = %printable(user), %fingerprint, "unknown key"),
-            Ok(Authentication::Refused(why)) => tracing::info!(connection, %peer, %fingerprint, %why, "refused key"),
-            Err(error) => tracing::error!(connection, %peer, %fingerprint, %error, "login denied"),
+            Ok(Authentication::Refused(why)) => {
+                tracing::info!(connection, %peer, %fingerprint, why = printable(&why.to_string()), "refused key")
+            }
+            Err(error) => tracing::error!(connection, %peer, %fingerprint, error = printable(&error.to_string()), "login denied"),
         }
         Ok(Auth::reject())
     }
 
     async fn channel_open_session(&mut self, channel: Channel<Msg>, reply: ChannelOpenHandle, _: &mut Session) -> Result<(), Error> {
+        self.channels.retain(|_, state| !state.done.load(Ordering::Acquire));
         if self.login.is_none() || self.channels.len() >= self.shared.limits.channels_max {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
@@ -122,7 +144,8 @@ impl russh::server::Handler for Handler {
         // The read half is dropped: what it would carry comes through `data`, and it must not fill up unread.
         let (_, writer) = channel.split();
         let id = writer.id();
-        let state = ChannelState { writer: Some(writer), git_protocol: None, inbox: Arc::default(), hangup: Arc::default() };
+        let state =
+            ChannelState { writer: Some(writer), git_protocol: None, inbox: Arc::default(), hangup: Arc::default(), done: Arc::default() };
         self.channels.insert(id, state);
         reply.accept().await;
         Ok(())
@@ -144,6 +167,10 @@ impl russh::server::Handler for Handler {
 
     async fn data(&mut self, channel: ChannelId, data: &[u8], _: &mut Session) -> Result<(), Error> {
         let Some(state) = self.channels.get(&channel) else { return Ok(()) };
+        if state.writer.is_some() {
+            // No command, and so nobody who would ever read it.
+            return Ok(());
+        }
         tokio::select! {
             () = state.inbox.push(data) => Ok(()),
             () = self.connection.guard.wait() => Err(Error::Disconnect),

@@ -9,6 +9,7 @@ const SENTENCE_BYTES_MAX: usize = 4_000;
 
 /// `sentence` as a pkt-line that git shows as `fatal: remote error: <sentence>` (gitprotocol-pack: "error-line").
 pub(super) fn err_packet(sentence: &str) -> Bytes {
+    let sentence = shown(sentence);
     let mut end = sentence.len().min(SENTENCE_BYTES_MAX);
     while !sentence.is_char_boundary(end) {
         end -= 1;
@@ -17,19 +18,37 @@ pub(super) fn err_packet(sentence: &str) -> Bytes {
     Bytes::from(format!("{:04x}{payload}", payload.len() + 4))
 }
 
+/// `sentence` with all control characters but line feeds written as escapes.
+fn shown(sentence: &str) -> String {
+    let mut shown = String::with_capacity(sentence.len());
+    for char in sentence.chars() {
+        if char.is_control() && char != '\n' {
+            shown.extend(char.escape_default());
+        } else {
+            shown.push(char);
+        }
+    }
+    shown
+}
+
 /// What somebody hears who asks for a repository that is not there, or not for them: the two sound alike.
-pub(super) fn no_repository(path: &RequestPath, user: &UserId, description: &Description) -> String {
+pub(super) fn no_repository(path: &RequestPath, user: &UserId, description: Option<&Description>) -> String {
     let name = path.name().map_or_else(|_| path.to_string(), |name| printable(name.as_str()));
-    let hint = match names(&description.repositories) {
-        Some(names) => format!("you may see: {names}"),
-        None => "you may see no repository here".to_owned(),
-    };
-    format!("no repository \"{name}\" here, or {user} may not see it\nhint: {hint}")
+    let mut text = format!("no repository \"{name}\" here, or {user} may not see it");
+    if let Some(description) = description {
+        text.push_str("\nhint: you may see");
+        match names(&description.repositories) {
+            Some(names) => text.extend([": ", &names]),
+            None => text.push_str(" no repository here"),
+        }
+    }
+    text
 }
 
 /// What `ssh host` without a command says.
-pub(super) fn greeting(user: &UserId, fingerprint: &str, description: &Description) -> String {
+pub(super) fn greeting(user: &UserId, fingerprint: &str, description: Option<&Description>) -> String {
     let mut text = format!("hello {user} ({fingerprint}).");
+    let Some(description) = description else { return text + "\n" };
     if !description.rights.is_empty() {
         text.push(' ');
         text.push_str(&printable(&description.rights));
@@ -61,7 +80,15 @@ mod tests {
     #[test]
     fn an_err_packet_counts_its_own_header() {
         assert_eq!(err_packet("no"), &b"000aERR no"[..]);
+        assert_eq!(err_packet("a\n\x1bb"), &b"0011ERR a\n\\u{1b}b"[..]);
         assert_eq!(err_packet(&"ä".repeat(4_000)).len(), 4 + 4 + SENTENCE_BYTES_MAX);
+    }
+
+    #[test]
+    fn without_an_answer_nothing_is_claimed() {
+        let (bob, path) = (UserId::new("bob"), RequestPath::new("x"));
+        assert_eq!(greeting(&bob, "SHA256:x", None), "hello bob (SHA256:x).\n");
+        assert_eq!(no_repository(&path, &bob, None), "no repository \"x\" here, or bob may not see it");
     }
 
     #[test]
@@ -72,15 +99,15 @@ mod tests {
         };
         let bob = UserId::new("bob");
         assert_eq!(
-            greeting(&bob, "SHA256:x", &description(&["notes", "website"])),
+            greeting(&bob, "SHA256:x", Some(&description(&["notes", "website"]))),
             "hello bob (SHA256:x). You may read and write everything here.\n2 repositories: notes, website\n"
         );
         assert_eq!(
-            greeting(&bob, "SHA256:x", &Description::default()),
+            greeting(&bob, "SHA256:x", Some(&Description::default())),
             "hello bob (SHA256:x).\nThere is no repository yet that you may see.\n"
         );
         let many: Vec<String> = (0..25).map(|at| format!("r{at}")).collect();
-        let text = greeting(&bob, "SHA256:x", &description(&many.iter().map(String::as_str).collect::<Vec<_>>()));
+        let text = greeting(&bob, "SHA256:x", Some(&description(&many.iter().map(String::as_str).collect::<Vec<_>>())));
         assert!(text.contains("25 repositories: r0, ") && text.ends_with("r19 and 5 more\n"), "{text}");
     }
 }
