@@ -72,6 +72,9 @@ fn finish(outcome: Result<(), serve::Error>, mut output: BufWriter<stdio::Output
     let flushed = output.flush();
     // Dropped with bytes in it, the buffer would try once more and could block.
     let _ = output.into_parts();
+    if outcome.is_err() {
+        stdio::linger();
+    }
     match outcome {
         Ok(()) => flushed.map_err(|error| error.to_string()),
         Err(serve::Error::HungUp) => Err("the remote end hung up unexpectedly".to_owned()),

@@ -57,6 +57,21 @@ pub(super) fn open(cancel: &Cancel, timeout_s: u64) -> io::Result<(Input, Output
     Ok((Input { file: input, cancel: cancel.clone(), activity: activity.clone() }, Output { file: output, activity }))
 }
 
+/// Let the peer hear what was wrong: one that still writes when we end sees a broken pipe instead. Takes what it sends until
+/// it stops, for a moment.
+pub(super) fn linger() {
+    let Ok(input) = io::stdin().as_fd().try_clone_to_owned() else { return };
+    let (mut input, clock, mut buffer) = (File::from(input), SystemClock::default(), [0; 1 << 14]);
+    while clock.now_ms() < GRACE_MS {
+        let mut fds = [PollFd::new(&input, PollFlags::IN)];
+        match poll(&mut fds, Some(&tick())) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) if input.read(&mut buffer).is_ok_and(|n| n > 0) => {}
+            _ => return,
+        }
+    }
+}
+
 fn tick() -> Timespec {
     Timespec { tv_sec: 0, tv_nsec: i64::try_from(limits::TICK_MS).unwrap_or(250) * 1_000_000 }
 }

@@ -71,6 +71,11 @@ impl Inbox {
         true
     }
 
+    /// Whether the peer has said that it sends no more, or is gone.
+    pub(super) fn is_ended(&self) -> bool {
+        self.state().ended.is_some()
+    }
+
     /// The peer sends no more; what waits may still be read.
     pub(super) fn end(&self) {
         self.state().ended.get_or_insert(false);

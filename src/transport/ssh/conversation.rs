@@ -5,6 +5,7 @@
 
 use super::super::bridge::{Inbox, outbox};
 use super::super::hangup::Hangup;
+use super::super::limits::GOODBYE_MS;
 use super::command::{self, GitCommand};
 use super::connection::{Connection, Phase, Shared};
 use super::guarded::Guard;
@@ -318,13 +319,30 @@ impl Conversation {
             }
             self.writer.exit_status(status).await?;
             self.writer.eof().await?;
+            if status != FINE {
+                self.linger().await;
+            }
             // Before the client can know: it may open its next channel at once.
             self.done.store(true, Ordering::Release);
             self.writer.close().await
         };
         self.in_time(end).await;
     }
+
+    /// Let the client hear what was wrong: one that still sends when the channel closes sees a broken pipe instead. git
+    /// stops sending when it has read the error; others are waited for a moment.
+    async fn linger(&self) {
+        for _ in 0..GOODBYE_MS / LINGER_STEP_MS {
+            if self.inbox.is_ended() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(LINGER_STEP_MS)).await;
+        }
+    }
 }
+
+/// How often to look whether the client has heard, in milliseconds.
+const LINGER_STEP_MS: u64 = 10;
 
 /// Comes back when no byte has gone out for `stall`, or one piece has taken [`STALLS_MAX`] times that.
 async fn stands_still(guard: &Guard, stall: Duration) {
