@@ -39,7 +39,7 @@ impl<'a> Stored<'a> {
 
     fn largest(&mut self, location: &Location) -> Result<u64, Error> {
         let mut largest = 0;
-        let mut location = location.clone();
+        let mut location = *location;
         // A chain crosses into another pack at most once for each of them, or it is a circle.
         for _ in 0..=self.objects.packs().len() {
             let Location::Packed { pack, entry } = location else { return Ok(largest) };
