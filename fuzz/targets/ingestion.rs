@@ -34,8 +34,14 @@ fuzz_target!(|data: &[u8]| {
     let Ok(trailer) = hasher.try_finalize() else { return };
     let pack = [data, ObjectId::as_slice(&trailer)].concat();
     let folder = tempfile::tempdir().expect("a folder");
-    let limits =
-        IngestLimits { pack_bytes_max: 1 << 20, objects_max: 10_000, object_bytes_max: 1 << 20, held_object_bytes_max: 1 << 20, inflated_bytes_max: 1 << 24, threads: 1 };
+    let limits = IngestLimits {
+        pack_bytes_max: 1 << 20,
+        objects_max: 10_000,
+        object_bytes_max: 1 << 20,
+        held_object_bytes_max: 1 << 20,
+        inflated_bytes_max: 1 << 24,
+        threads: 1,
+    };
     let taken = ingest(&mut &pack[..], folder.path(), &Nothing, &limits, &Progress::new(), &Cancel::new());
     let files = std::fs::read_dir(folder.path()).expect("a folder").count();
     match taken {
