@@ -430,3 +430,43 @@ fn a_client_that_vanishes_in_the_middle_leaves_nothing_behind() {
         assert_eq!(check::ref_value(sandbox, &path, "refs/heads/new"), tip);
     });
 }
+
+#[test]
+fn what_dead_pushes_left_is_removed_at_the_start() {
+    if !has_ssh() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let repository = sandbox.bare("served/left.git", "sha1");
+    let left = repository.join("objects/tmp_objdir-incoming-packmule-0123456789abcdef");
+    let foreign = repository.join("objects/tmp_objdir-incoming-XyZ123");
+    for folder in [&left, &foreign] {
+        std::fs::create_dir_all(folder.join("pack")).expect("a folder");
+    }
+    std::fs::write(left.join("owner"), "").expect("a file");
+    let _server = Server::start(&sandbox);
+    for _ in 0..1000 {
+        if !left.exists() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(!left.exists(), "the quarantine of a dead push stays");
+    assert!(foreign.exists(), "what is not ours is left alone");
+}
+
+#[test]
+fn a_session_id_is_told_where_the_repository_says_so() {
+    one_server(|sandbox, server| {
+        let client = sandbox.work_tree("client", "sha1");
+        Remote::ssh(sandbox, V2, server).push(&client, "told", &["main"]);
+        sandbox.git(&server.root.join("told.git"), ["config", "transfer.advertiseSID", "true"]);
+        let advertised = |name: &str| {
+            let mut ssh = server.ssh(sandbox, &[&format!("git-upload-pack '{name}'")]);
+            String::from_utf8_lossy(&run_with_input(&mut ssh, b"0000").stdout).into_owned()
+        };
+        assert!(advertised("told").contains(" session-id="), "{}", advertised("told"));
+        sandbox.git(&server.root.join("told.git"), ["config", "transfer.advertiseSID", "false"]);
+        assert!(!advertised("told").contains("session-id="));
+    });
+}

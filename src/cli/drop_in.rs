@@ -62,6 +62,7 @@ fn options(args: &CommonArgs) -> Options {
         stateless: args.stateless_rpc,
         advertise_only: args.http_backend_info_refs,
         wants: Wants::Git,
+        session_id: Some(session_id()),
         identity: identity().into(),
         ..Options::default()
     }
@@ -91,6 +92,12 @@ fn end(outcome: Result<(), String>) -> ExitCode {
             FATAL.into()
         }
     }
+}
+
+/// Unlike any other session's on this machine (gitprotocol-capabilities, "session-id").
+fn session_id() -> String {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{}", since_1970.as_micros(), std::process::id())
 }
 
 /// Whom reflogs name: `GIT_COMMITTER_NAME` and `GIT_COMMITTER_EMAIL`, or the user and the host.

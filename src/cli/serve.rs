@@ -5,7 +5,7 @@ use super::args::ServeArgs;
 use super::config::Config;
 use super::failure::Failure;
 use crate::access::Keys;
-use crate::store::Repositories;
+use crate::store::{self, Found, Repositories, RepositoryName};
 use crate::transport::{HostKey, Server, Stop};
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
@@ -39,6 +39,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         if config.ssh.host_key.as_os_str().is_empty() { repositories.state_dir().join("host_key") } else { config.ssh.host_key.clone() };
     let (host_key, new) = HostKey::load_or_create(&key_file).map_err(|error| Failure::server(&error, &config.root))?;
     let names = repositories.list().map_err(|error| Failure::root(&config.root, &error))?;
+    sweep_aside(repositories.clone(), names.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(config.ssh.limits.commands_max.saturating_add(SPARE_THREADS).min(1 << 14))
@@ -56,6 +57,22 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let interrupted = runtime.block_on(serve(&config, &repositories, &keys, host_key, told))?;
     runtime.shutdown_timeout(Duration::from_millis(LAST_MS));
     Ok(if interrupted { INTERRUPTED.into() } else { ExitCode::SUCCESS })
+}
+
+/// Remove what a crash left in the repositories, without letting anybody wait for it.
+fn sweep_aside(repositories: Arc<Repositories>, names: Vec<RepositoryName>) -> Result<(), Failure> {
+    let sweep = move || {
+        for name in names {
+            let Ok(Found::Repository(repository)) = repositories.find(&name) else { continue };
+            match store::sweep(&repository) {
+                Ok(0) => {}
+                Ok(swept) => tracing::info!(repository = name.as_str(), swept, "removed what dead pushes left"),
+                Err(error) => tracing::warn!(repository = name.as_str(), %error, "cannot look for what dead pushes left"),
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("sweep".to_owned()).spawn(sweep);
+    thread.map(drop).map_err(|error| Failure::io(format!("cannot start threads: {error}")))
 }
 
 async fn serve(

@@ -162,6 +162,10 @@ fn make_folder(objects_dir: &Path) -> Result<PathBuf, Error> {
 /// of a crash do not stand in the way of stock git until the next push.
 pub fn sweep(repository: &Repository) -> Result<usize, Error> {
     let places = Places::of(repository);
+    let entries = fs::read_dir(&places.objects_dir).map_err(Error::io(format!("reading {}", places.objects_dir.display())))?;
+    if !entries.flatten().any(|entry| entry.file_name().as_bytes().starts_with(QUARANTINE_PREFIX.as_bytes())) {
+        return Ok(0); // nothing to lock for
+    }
     let lock = RepositoryLock::acquire(&places)?;
     sweep_under(&lock, &places)
 }
