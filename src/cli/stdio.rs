@@ -120,9 +120,14 @@ pub(super) struct Input {
 
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // What has come is read even when the peer has gone meanwhile.
-        while state_of(&self.file, PollFlags::IN, &if self.cancel.is_set() { AT_ONCE } else { tick() })?.is_empty() {
-            if self.cancel.is_set() {
+        // What has come, or comes within a tick, is read even when the peer no longer reads: one that is done closes the two
+        // directions one after the other.
+        loop {
+            let cancelled = self.cancel.is_set();
+            if !state_of(&self.file, PollFlags::IN, &tick())?.is_empty() {
+                break;
+            }
+            if cancelled {
                 return Err(self.activity.error());
             }
         }
