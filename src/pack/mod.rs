@@ -21,6 +21,7 @@ mod file;
 pub mod index;
 mod object_set;
 mod objects;
+mod pieces;
 mod plan;
 mod stream;
 mod zlib;
@@ -33,9 +34,10 @@ pub use error::Error;
 pub use file::{LocalBytes, PackBytes, PackFile};
 pub use object_set::ObjectSet;
 pub use objects::{Location, Objects};
+pub use pieces::WholeEntry;
 pub use plan::PackPlan;
 pub use stream::write_pack;
-pub use zlib::{Deflater, Inflated, Inflater};
+pub use zlib::{Deflater, Inflated, Inflater, RawDeflater};
 
 pub use gix_object::Kind;
 

@@ -1,4 +1,4 @@
-//! One request from its first packet to its last: [`upload_pack`] and [`receive_pack`]. Knows a [`Gate`], never a user.
+//! One request from its first packet to its last: [`upload_pack`], [`receive_pack`] and [`upload_archive`]. Knows a [`Gate`], never a user.
 //!
 //! upload-pack and receive-pack are named from the server's side: the first sends a pack to a client
 //! that fetches, the second takes one from a client that pushes.
@@ -8,6 +8,7 @@ mod error;
 mod gate;
 mod receive_pack;
 mod session;
+mod upload_archive;
 mod upload_pack;
 mod visible;
 
@@ -15,4 +16,5 @@ pub use error::Error;
 pub use gate::{EditKind, Gate, OpenGate, Proposal, ProposedEdit, Verdict, Visibility};
 pub use receive_pack::{PushStatistics, receive_pack};
 pub use session::{Options, Protocol, Service, Wants};
+pub use upload_archive::{ArchiveStatistics, upload_archive};
 pub use upload_pack::{FetchStatistics, upload_pack};

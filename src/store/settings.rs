@@ -74,6 +74,14 @@ pub struct Settings {
     pub keep_alive_s: u64,
     /// `receive.keepAlive` in seconds; 0 turns it off.
     pub receive_keep_alive_s: u64,
+    /// `uploadArchive.allowUnreachable`: counts in drop-ins only.
+    pub archive_unreachable: bool,
+    /// `tar.tgz.remote`: whether the format `tgz` is served.
+    pub archive_tgz: bool,
+    /// `tar.tar.gz.remote`: whether the format `tar.gz` is served.
+    pub archive_tar_gz: bool,
+    /// `tar.umask`; `None`: the server's own (`user`).
+    pub tar_umask: Option<u32>,
     /// `receive.fsckObjects`, else `transfer.fsckObjects`; `None` where neither is set.
     pub fsck_objects: Option<bool>,
 }
@@ -111,12 +119,19 @@ impl Default for Settings {
             advertise_object_info: false,
             keep_alive_s: 5,
             receive_keep_alive_s: 5,
+            archive_unreachable: false,
+            archive_tgz: true,
+            archive_tar_gz: true,
+            tar_umask: Some(Self::TAR_UMASK),
             fsck_objects: None,
         }
     }
 }
 
 impl Settings {
+    /// The bits that tar files of archives never have (git-config, `tar.umask`).
+    pub const TAR_UMASK: u32 = 0o002;
+
     /// Pick the values out of a configuration that has been put together in order of precedence.
     pub(super) fn read(config: &gix_config::File) -> Result<Self, Error> {
         let keys = Keys(config);
@@ -145,6 +160,10 @@ impl Settings {
             advertise_object_info: keys.boolean("transfer", "advertiseObjectInfo")?.unwrap_or(default.advertise_object_info),
             keep_alive_s: keys.unsigned("uploadpack", "keepAlive")?.unwrap_or(default.keep_alive_s),
             receive_keep_alive_s: keys.unsigned("receive", "keepAlive")?.unwrap_or(default.receive_keep_alive_s),
+            archive_unreachable: keys.boolean("uploadarchive", "allowUnreachable")?.unwrap_or(default.archive_unreachable),
+            archive_tgz: keys.boolean_of("tar", Some("tgz"), "remote")?.unwrap_or(default.archive_tgz),
+            archive_tar_gz: keys.boolean_of("tar", Some("tar.gz"), "remote")?.unwrap_or(default.archive_tar_gz),
+            tar_umask: keys.umask()?.unwrap_or(default.tar_umask),
             fsck_objects: receive_fsck.or(transfer_fsck),
         })
     }
@@ -176,7 +195,11 @@ impl Value {
 
 impl Keys<'_> {
     fn last(&self, section: &str, name: &str) -> Option<Value> {
-        let plain = |found: &gix_config::file::SectionRef<'_>| found.header().subsection_name().is_none();
+        self.last_of(section, None, name)
+    }
+
+    fn last_of(&self, section: &str, subsection: Option<&str>, name: &str) -> Option<Value> {
+        let plain = |found: &gix_config::file::SectionRef<'_>| found.header().subsection_name() == subsection.map(Into::into);
         let sections: Vec<_> = self.0.sections_by_name(section)?.filter(plain).collect();
         sections.iter().rev().find_map(|found| {
             let text = found.value_implicit(name)?;
@@ -186,7 +209,11 @@ impl Keys<'_> {
     }
 
     fn boolean(&self, section: &str, name: &str) -> Result<Option<bool>, Error> {
-        self.last(section, name).map(|value| value.boolean()).transpose()
+        self.boolean_of(section, None, name)
+    }
+
+    fn boolean_of(&self, section: &str, subsection: Option<&str>, name: &str) -> Result<Option<bool>, Error> {
+        self.last_of(section, subsection, name).map(|value| value.boolean()).transpose()
     }
 
     /// A number that means nothing when it is negative: then it is 0.
@@ -208,6 +235,17 @@ impl Keys<'_> {
             _ if value.boolean()? => DenyCurrent::Refuse,
             _ => DenyCurrent::Ignore,
         }))
+    }
+
+    /// Octal with a leading 0, as C reads it; `user` is `None`.
+    fn umask(&self) -> Result<Option<Option<u32>>, Error> {
+        let Some(value) = self.last("tar", "umask") else { return Ok(None) };
+        let text = value.text.as_ref().and_then(|text| text.to_str().ok()).ok_or_else(|| value.bad())?;
+        if text == "user" {
+            return Ok(Some(None));
+        }
+        let radix = if text.len() > 1 && text.starts_with('0') { 8 } else { 10 };
+        u32::from_str_radix(text, radix).map(|umask| Some(Some(umask & 0o777))).map_err(|_| value.bad())
     }
 
     fn unborn(&self) -> Result<Option<Unborn>, Error> {
