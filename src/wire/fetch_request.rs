@@ -11,7 +11,7 @@ use gix_hash::ObjectId;
 use std::io::Read;
 
 /// How common commits are acknowledged in versions 0 and 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum AckMode {
     /// The first common commit only.
     #[default]
@@ -23,7 +23,7 @@ pub enum AckMode {
 }
 
 /// How the pack travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Bands {
     /// Plain bytes.
     #[default]
@@ -35,7 +35,7 @@ pub enum Bands {
 }
 
 /// What a client wants, and how.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FetchRequest {
     /// Ids of the objects wanted, in order, each once.
     pub wants: Vec<ObjectId>,
