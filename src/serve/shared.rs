@@ -221,22 +221,6 @@ impl SharedState {
         landing.outcome = Landed::Made(value.clone() as Arc<dyn Any + Send + Sync>);
         Ok((value, false))
     }
-
-    /// As [`SharedState::get_or_make`], but only if it is there.
-    pub(super) fn get<T: Shareable>(&self, from: Made) -> Result<Option<Arc<T>>, Error> {
-        let key = from.key()?;
-        match self.inner().find(key) {
-            Some(value) => downcast(value).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// `value`, which is kept under `from`, has grown.
-    pub(super) fn weigh_again<T: Shareable>(&self, from: Made, value: &T) -> Result<(), Error> {
-        let key = from.key()?;
-        self.inner().weigh(key, value.held_bytes(), self.bytes_max);
-        Ok(())
-    }
 }
 
 fn downcast<T: Shareable>(value: Arc<dyn Any + Send + Sync>) -> Result<Arc<T>, Error> {
@@ -288,14 +272,6 @@ impl Inner {
         self.order.insert(used, Id::Made(key));
         self.statistics.bytes += bytes;
         self.stay_within(bytes_max);
-    }
-
-    fn weigh(&mut self, key: Key, now: usize, bytes_max: usize) {
-        if let Some(Slot::Kept { bytes, .. }) = self.made.get_mut(&key) {
-            self.statistics.bytes = self.statistics.bytes - *bytes + now;
-            *bytes = now;
-            self.stay_within(bytes_max);
-        }
     }
 
     /// The place for the view of the repository at `path`: one for all that ask at the same time.
@@ -391,5 +367,133 @@ impl Drop for Landing<'_> {
         }
         *self.flight.landed.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.outcome.clone());
         self.flight.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// So many bytes.
+    struct Weight(usize);
+
+    impl Shareable for Weight {
+        fn held_bytes(&self) -> usize {
+            self.0
+        }
+    }
+
+    fn from(number: u32) -> Made {
+        Made { state: 1, hasher: Sha256(gix_hash::hasher(gix_hash::Kind::Sha256)) }.from(number)
+    }
+
+    /// Wait until so many wait for somebody else's work.
+    fn until_waiting(shared: &SharedState, count: u64) {
+        while shared.statistics().waited < count {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_many_ask_for_at_once_is_made_once() {
+        let (shared, made, start) = (SharedState::new(1 << 20), AtomicUsize::new(0), Barrier::new(16));
+        let ask = || {
+            start.wait();
+            let make = || {
+                until_waiting(&shared, 15);
+                Ok(Weight(made.fetch_add(1, Ordering::Relaxed) + 100))
+            };
+            shared.get_or_make(from(1), &Cancel::new(), make).unwrap()
+        };
+        let got: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..16).map(|_| scope.spawn(ask)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!((made.into_inner(), got.iter().filter(|(_, found)| !found).count()), (1, 1));
+        assert!(got.iter().all(|(value, _)| Arc::ptr_eq(value, &got[0].0)));
+        assert_eq!((shared.statistics().bytes, shared.statistics().entries), (100, 1));
+    }
+
+    #[test]
+    fn one_of_those_that_wait_takes_over_from_one_that_is_cancelled_fails_or_panics() {
+        for end in 0..3 {
+            let (shared, made, start) = (SharedState::new(1 << 20), AtomicUsize::new(0), Barrier::new(5));
+            let first = || {
+                let make = || {
+                    start.wait();
+                    until_waiting(&shared, 4);
+                    match end {
+                        0 => Err(Error::Cancelled(crate::base::Cancelled)),
+                        1 => Err(Error::Bug("on purpose".to_owned())),
+                        _ => panic!("on purpose"),
+                    }
+                };
+                shared.get_or_make::<Weight>(from(1), &Cancel::new(), make).map(drop)
+            };
+            let other = || {
+                start.wait();
+                let make = || Ok(Weight(made.fetch_add(1, Ordering::Relaxed)));
+                shared.get_or_make(from(1), &Cancel::new(), make).unwrap().1
+            };
+            std::thread::scope(|scope| {
+                let first = scope.spawn(first);
+                let others: Vec<_> = (0..4).map(|_| scope.spawn(other)).collect();
+                let found = others.into_iter().map(|thread| thread.join().unwrap()).filter(|found| *found).count();
+                assert_eq!(found, 3, "end {end}");
+                assert!(first.join().map_or(true, |outcome| outcome.is_err()), "end {end}");
+            });
+            assert_eq!(made.into_inner(), 1, "end {end}");
+        }
+    }
+
+    #[test]
+    fn whoever_waits_can_be_cancelled_while_the_work_goes_on() {
+        let shared = SharedState::new(1 << 20);
+        let (begun, gone) = (Barrier::new(2), Barrier::new(2));
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| {
+                let make = || {
+                    begun.wait();
+                    gone.wait();
+                    Ok(Weight(7))
+                };
+                shared.get_or_make(from(1), &Cancel::new(), make).map(|(value, _)| value.0)
+            });
+            begun.wait();
+            let cancel = Cancel::new();
+            let waiter = scope.spawn({
+                let cancel = cancel.clone();
+                let shared = &shared;
+                move || shared.get_or_make(from(1), &cancel, || Ok(Weight(0))).map(drop)
+            });
+            until_waiting(&shared, 1);
+            cancel.set();
+            assert!(matches!(waiter.join().unwrap(), Err(Error::Cancelled(_))));
+            gone.wait();
+            assert_eq!(first.join().unwrap().unwrap(), 7);
+        });
+    }
+
+    #[test]
+    fn what_was_used_longest_ago_goes_first_and_the_bound_holds() {
+        let shared = SharedState::new(1_000);
+        let make = |number| shared.get_or_make(from(number), &Cancel::new(), || Ok(Weight(300))).unwrap().1;
+        assert!([1, 2, 3].iter().all(|number| !make(*number)));
+        assert!(make(1), "used again");
+        assert!(!make(4));
+        assert_eq!((shared.statistics().bytes, shared.statistics().entries, shared.statistics().dropped), (900, 3, 1));
+        assert!(make(1) && make(3) && make(4) && !make(2));
+        let huge = shared.get_or_make(from(9), &Cancel::new(), || Ok(Weight(1_001))).unwrap();
+        assert_eq!((huge.0.0, shared.statistics().bytes), (1_001, 900), "what cannot stay pushes nothing out");
+    }
+
+    #[test]
+    fn a_value_knows_where_it_ends_in_a_key() {
+        let key = |parts: &[&[u8]]| parts.iter().fold(from(0), |made, part| made.from(part)).key().unwrap();
+        assert_eq!(key(&[b"ab", b"c"]), key(&[b"ab", b"c"]));
+        assert_ne!(key(&[b"ab", b"c"]), key(&[b"a", b"bc"]));
+        assert_ne!(key(&[b"ab", b""]), key(&[b"ab"]));
     }
 }

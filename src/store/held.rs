@@ -121,3 +121,105 @@ impl Snapshot {
             && (self.hash, self.work_tree) == (other.hash, other.work_tree)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{git, git_with_input, init};
+    use super::*;
+    use crate::store::ConfigScope;
+    use std::path::{Path, PathBuf};
+
+    /// Let the ref `name` lead to a commit that says `message`.
+    fn commit(path: &Path, name: &str, message: &str) {
+        let tree = git_with_input(path, &["mktree"], "");
+        let id = git(path, &["commit-tree", "-m", message, tree.trim()]);
+        git(path, &["update-ref", name, id.trim()]);
+    }
+
+    fn settle() {
+        std::thread::sleep(std::time::Duration::from_millis(60));
+    }
+
+    fn repository(path: &Path) -> Repository {
+        Repository::open(path, ConfigScope::RepositoryOnly).unwrap()
+    }
+
+    #[test]
+    fn a_view_stays_the_same_until_something_changes_and_shows_the_change_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path: PathBuf = dir.path().join("r.git");
+        init(&path, &["--bare"]);
+        for name in ["refs/heads/main", "refs/heads/a/b", "refs/tags/t"] {
+            commit(&path, name, name);
+        }
+        git(&path, &["pack-refs", "--all"]);
+        git(&path, &["repack", "-adq"]);
+        init(&dir.path().join("lender.git"), &["--bare"]);
+        let lender = dir.path().join("lender.git/objects");
+        let main = git(&path, &["rev-parse", "main"]);
+        let changes: [(&str, &dyn Fn()); 11] = [
+            ("a new ref", &|| commit(&path, "refs/heads/new", "1")),
+            ("a ref moves", &|| commit(&path, "refs/heads/new", "2")),
+            ("a ref in a new folder", &|| commit(&path, "refs/x/y/z", "3")),
+            ("a ref's file is written in place", &|| std::fs::write(path.join("refs/heads/new"), &main).unwrap()),
+            ("a ref goes", &|| drop(git(&path, &["update-ref", "-d", "refs/heads/new"]))),
+            ("a packed ref goes", &|| drop(git(&path, &["update-ref", "-d", "refs/tags/t"]))),
+            ("HEAD moves", &|| drop(git(&path, &["symbolic-ref", "HEAD", "refs/heads/a/b"]))),
+            ("a pack comes", &|| drop(git(&path, &["repack", "-dq"]))),
+            ("it borrows", &|| std::fs::write(path.join("objects/info/alternates"), format!("{}\n", lender.display())).unwrap()),
+            ("it becomes shallow", &|| std::fs::write(path.join("shallow"), &main).unwrap()),
+            ("a setting", &|| drop(git(&path, &["config", "transfer.hideRefs", "refs/x"]))),
+        ];
+        for (what, change) in changes {
+            settle();
+            let before = repository(&path).snapshot_again(None).unwrap();
+            let again = repository(&path).snapshot_again(Some(&before)).unwrap();
+            assert_eq!(before.snapshot().state(), again.snapshot().state(), "before: {what}");
+            assert!(Arc::ptr_eq(before.snapshot().objects(), again.snapshot().objects()), "packs stay open: {what}");
+            change();
+            let now = repository(&path).snapshot_again(Some(&again)).unwrap();
+            assert_ne!(now.snapshot().state(), again.snapshot().state(), "{what}");
+            let fresh = repository(&path).snapshot().unwrap();
+            let listed = |snapshot: &Snapshot| snapshot.refs().iter().map(|entry| format!("{entry:?}")).collect::<Vec<_>>();
+            assert_eq!(listed(now.snapshot()), listed(&fresh), "{what}");
+            assert_eq!((now.snapshot().head(), now.snapshot().shallow()), (fresh.head(), fresh.shallow()), "{what}");
+            assert_eq!(now.snapshot().objects().alternates(), fresh.objects().alternates(), "{what}");
+        }
+    }
+
+    #[test]
+    fn every_one_of_many_changes_in_quick_succession_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        init(dir.path(), &["--bare"]);
+        commit(dir.path(), "refs/heads/main", "1");
+        let file = dir.path().join("refs/heads/main");
+        let mut held = repository(dir.path()).snapshot_again(None).unwrap();
+        for number in 1..400u32 {
+            let id = format!("{number:040x}");
+            if number % 2 == 0 {
+                std::fs::write(&file, &id).unwrap();
+            } else {
+                std::fs::write(dir.path().join("new"), &id).unwrap();
+                std::fs::rename(dir.path().join("new"), &file).unwrap();
+            }
+            held = repository(dir.path()).snapshot_again(Some(&held)).unwrap();
+            let seen = held.snapshot().refs().find("refs/heads/main".into()).unwrap().id.unwrap();
+            assert_eq!(seen.to_string(), id);
+        }
+    }
+
+    #[test]
+    fn files_written_anew_with_the_same_refs_are_the_same_state() {
+        let dir = tempfile::tempdir().unwrap();
+        init(dir.path(), &["--bare"]);
+        commit(dir.path(), "refs/heads/main", "1");
+        git(dir.path(), &["repack", "-adq"]);
+        settle();
+        let before = repository(dir.path()).snapshot_again(None).unwrap();
+        let value = std::fs::read(dir.path().join("refs/heads/main")).unwrap();
+        std::fs::write(dir.path().join("refs/heads/main"), value).unwrap();
+        let after = repository(dir.path()).snapshot_again(Some(&before)).unwrap();
+        assert!(!before.is_current());
+        assert_eq!(before.snapshot().state(), after.snapshot().state());
+    }
+}

@@ -18,7 +18,13 @@ const CLOCK_STEP: Duration = Duration::from_millis(20);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stamp {
     Absent,
-    There { device: u64, inode: u64, bytes: u64, modified: (i64, i64), changed: (i64, i64) },
+    There {
+        device: u64,
+        inode: u64,
+        bytes: u64,
+        modified: (i64, i64),
+        changed: (i64, i64),
+    },
     /// It cannot be looked at.
     Unknown,
 }
