@@ -8,7 +8,7 @@
 //! | `file` | an index and a pack as bytes into [`PackFile`]: lookup by id, entries by position |
 //! | `objects` | the seam: [`Objects`], what any store of objects answers |
 //! | `decode` | locations into whole objects, with a bounded cache: [`Decoder`] |
-//! | `object_set` | which objects go out: [`ObjectSet`] |
+//! | `object_set`, `found` | which objects go out: [`ObjectSet`]; with what the client has, and hints for deltas: [`Found`] |
 //! | `plan`, `stream` | a set into a [`PackPlan`], and that into pack bytes |
 //! | `index` | a stream of pack bytes into a checked pack with its `.idx` and `.rev` |
 
@@ -18,6 +18,7 @@ mod delta;
 pub(crate) mod entry;
 mod error;
 mod file;
+mod found;
 pub mod index;
 mod object_set;
 mod objects;
@@ -32,6 +33,7 @@ pub use delta::{apply_delta, delta_sizes};
 pub use entry::{Base, EntryHeader, write_entry_header, write_ofs_distance};
 pub use error::Error;
 pub use file::{LocalBytes, PackBytes, PackFile};
+pub use found::{DeltaHint, DeltaHints, Found, name_hash};
 pub use object_set::ObjectSet;
 pub use objects::{Location, Objects};
 pub use pieces::WholeEntry;
