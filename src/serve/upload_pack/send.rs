@@ -5,14 +5,19 @@ use crate::base::{Cancel, Progress, span};
 use crate::pack::{Found, PackPlan, write_pack};
 use crate::serve::attend::attend;
 use crate::store::Snapshot;
-use crate::walk::{FetchSides, VisibleRefs, find_objects};
+use crate::walk::{Boundary, FetchSides, VisibleRefs, find_objects};
 use crate::wire::{Band, Bands, FetchRequest, SideBand, write_flush};
 use bstr::BStr;
 use gix_hash::ObjectId;
 use std::io::Write;
 
 /// Find, plan and stream the pack; in bands it ends with a flush packet.
-pub(super) fn send_pack(conversation: &mut Conversation<'_>, request: &FetchRequest, haves: &[ObjectId]) -> Result<(), Error> {
+pub(super) fn send_pack(
+    conversation: &mut Conversation<'_>,
+    request: &FetchRequest,
+    boundary: &Boundary,
+    haves: &[ObjectId],
+) -> Result<(), Error> {
     let (snapshot, refs, cancel) = (conversation.snapshot, conversation.refs, conversation.cancel);
     let progress = Progress::new();
     let mut bands = match request.bands {
@@ -23,7 +28,7 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, request: &FetchRequ
     conversation.voice = if bands.has_bands() { Voice::Bands } else { Voice::Line };
     let quiet = request.no_progress;
     let plan = attend(&mut bands, &progress, quiet, conversation.options.keepalive_ms, cancel, || {
-        plan(snapshot, refs, request, haves, &progress, cancel)
+        plan(snapshot, refs, request, boundary, haves, &progress, cancel)
     })?;
     if !quiet {
         bands.say(Band::Progress, format!("Total {}, reused {}\n", plan.objects(), plan.copied()).as_bytes())?;
@@ -50,6 +55,7 @@ fn plan(
     snapshot: &Snapshot,
     refs: &VisibleRefs,
     request: &FetchRequest,
+    boundary: &Boundary,
     haves: &[ObjectId],
     progress: &Progress,
     cancel: &Cancel,
@@ -59,7 +65,9 @@ fn plan(
     let found: Found = {
         let _span = tracing::debug_span!(span::WANT_HAVE, wants = request.wants.len(), haves = haves.len()).entered();
         let phase = progress.begin("Enumerating objects", 0);
-        let sides = FetchSides { wants: &request.wants, haves, shallow: snapshot.shallow(), tags: &tags };
+        let (wants, haves) = ([&request.wants[..], &boundary.uncovered].concat(), [haves, &boundary.unshallow].concat());
+        let aggressive = !boundary.cut.is_empty();
+        let sides = FetchSides { wants: &wants, haves: &haves, shallow: &boundary.cut, aggressive, tags: &tags };
         let found = find_objects(objects, &sides, &phase, cancel)?;
         phase.set(found.set.len() as u64);
         phase.finish();
