@@ -4,7 +4,7 @@
 //! `upload-pack.c`: `get_common_commits`.
 
 use super::may_want::{MayTell, check_wants};
-use super::send::send_pack;
+use super::send::{Agreed, send_pack};
 use super::shallow::OwnBoundary;
 use super::{Conversation, Error, shallow};
 use crate::serve::{Options, Protocol, Wants};
@@ -57,7 +57,7 @@ pub(super) fn serve(conversation: &mut Conversation<'_>) -> Result<(), Error> {
         conversation.out.flush()?;
     }
     match negotiate(conversation, &request, &boundary, &mut may_tell)? {
-        Some(haves) => send_pack(conversation, &request, &boundary, &haves),
+        Some(haves) => send_pack(conversation, Agreed { request: &request, boundary: &boundary, haves: &haves }),
         None => Ok(()),
     }
 }

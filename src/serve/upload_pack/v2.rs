@@ -3,7 +3,7 @@
 //! Source: gitprotocol-v2. A request's head names its command; capabilities that are not in the table do not exist.
 
 use super::may_want::check_wants;
-use super::send::send_pack;
+use super::send::{Agreed, send_pack};
 use super::shallow::OwnBoundary;
 use super::{Conversation, Error, ls_refs, shallow};
 use crate::store::Unborn;
@@ -124,5 +124,5 @@ fn fetch(conversation: &mut Conversation<'_>, head: &CommandHead) -> Result<(), 
         write_delim(&mut conversation.out)?;
     }
     write_text(&mut conversation.out, "packfile")?;
-    send_pack(conversation, &request, &boundary, known.common())
+    send_pack(conversation, Agreed { request: &request, boundary: &boundary, haves: known.common() })
 }
