@@ -26,12 +26,6 @@ fn gits(repository: &Path, settings: &[&str]) -> Command {
     command
 }
 
-/// The middle of `repeats` runs.
-fn sample(repeats: usize, run: impl Fn() -> Cost) -> Cost {
-    let costs: Vec<Cost> = (0..repeats).map(|_| run()).collect();
-    middle(&costs)
-}
-
 fn middle(costs: &[Cost]) -> Cost {
     let of = |part: fn(&Cost) -> f64| median(costs.iter().map(part));
     let greatest = |part: fn(&Cost) -> f64| costs.iter().map(part).fold(0.0, f64::max);
@@ -45,12 +39,12 @@ fn middle(costs: &[Cost]) -> Cost {
 }
 
 fn row(name: &str, request: &Request, repository: &Path, rounds: usize, settings: &[&str]) {
-    let once = measure(gits(repository, settings), request);
+    let once = measure(&gits(repository, settings), request, 1);
     let repeats = ((SAMPLE_CPU_S / once.cpu_s.max(0.001)) as usize).clamp(1, REPEATS_MAX);
     let (mut our_costs, mut git_costs) = (vec![], vec![]);
     for _ in 0..rounds {
-        git_costs.push(sample(repeats, || measure(gits(repository, settings), request)));
-        our_costs.push(sample(repeats, || measure(ours(repository), request)));
+        git_costs.push(measure(&gits(repository, settings), request, repeats));
+        our_costs.push(measure(&ours(repository), request, repeats));
     }
     let (ours, gits) = (middle(&our_costs), middle(&git_costs));
     let first = |cost: Cost| cost.first_s.map_or("-".to_owned(), |first_s| format!("{:.0}", first_s * 1000.0));

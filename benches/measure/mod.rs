@@ -1,11 +1,11 @@
 //! What the fetch benches share: requests as git's client writes them, CPU and memory of a server and its children, medians.
 //!
-//! CPU comes from the kernel's count for children that have ended (`getrusage`), memory from `/proc`, looked at every few
+//! CPU is what bash's `time` says of a server and its children (several runs in one where one is quick), memory from `/proc`, looked at every few
 //! milliseconds: the peak of one process, and the greatest sum of private memory over a server and its children.
 #![allow(dead_code, reason = "every bench uses a part")]
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -112,18 +112,16 @@ pub fn requests(repository: &Path) -> Vec<Request> {
     let everything = ls_refs(&hash, &["refs/heads/", "refs/tags/", "HEAD"].map(str::to_owned));
     let one = ls_refs(&hash, &[branch, "HEAD".to_owned()]);
     let (with_tags, plain) = (["thin-pack", "no-progress", "include-tag", "ofs-delta"], ["thin-pack", "no-progress", "ofs-delta"]);
-    let row = |name, text: String, needs| Request {
-        name,
-        input: (text + "0000").into_bytes(),
-        v2: true,
-        has_pack: true,
-        needs,
-        is_fetch: false,
-    };
+    let row =
+        |name, text: String, needs| Request { name, input: (text + "0000").into_bytes(), v2: true, has_pack: true, needs, is_fetch: false };
     let mut rows = vec![
         row("clone, all refs", everything.clone() + &fetch(&hash, &with_tags, &tips, &[]), None),
         row("clone, one branch", one.clone() + &fetch(&hash, &plain, &tip, &[]), None),
-        row("blobless clone", everything.clone() + &fetch(&hash, &[&with_tags[..], &["filter blob:none"]].concat(), &tips, &[]), Some("filter")),
+        row(
+            "blobless clone",
+            everything.clone() + &fetch(&hash, &[&with_tags[..], &["filter blob:none"]].concat(), &tips, &[]),
+            Some("filter"),
+        ),
         row("depth 1", one + &fetch(&hash, &[&plain[..], &["deepen 1"]].concat(), &tip, &[]), Some("shallow")),
     ];
     let tree = git(repository, &["ls-tree", "-r", "--format=%(objecttype) %(objectname)", "HEAD"]);
@@ -148,33 +146,28 @@ pub fn offers(repository: &Path, capability: &str) -> bool {
     quiet(&mut command).args(["upload-pack", "--http-backend-info-refs"]).arg(repository).env("GIT_PROTOCOL", "version=2");
     let output = command.output().expect("packmule starts");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines().any(|line| line.get(4..).unwrap_or("").strip_prefix("fetch=").is_some_and(|words| words.split(' ').any(|word| word == capability)))
+    text.lines()
+        .any(|line| line.get(4..).unwrap_or("").strip_prefix("fetch=").is_some_and(|words| words.split(' ').any(|word| word == capability)))
 }
 
-/// User and system seconds of all children that have ended and been waited for.
-fn children_cpu_s() -> f64 {
-    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).expect("the kernel counts");
-    let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
-    seconds(usage.user_time()) + seconds(usage.system_time())
-}
+/// Runs a server as often as `$1` says over the request in `$2`, and writes user and system seconds of them all to `$0`.
+const TIMED: &str = r#"TIMEFORMAT="%3U %3S"; { time for ((n = 0; n < $1; n++)); do "${@:3}" <"$2" 2>/dev/null || exit; done; } 2>"$0""#;
 
-/// Run a server over `input` to its end.
-pub fn measure(mut command: Command, request: &Request) -> Cost {
-    quiet(&mut command);
+/// Run a server over the same request `repeats` times; the cost of one.
+pub fn measure(server: &Command, request: &Request, repeats: usize) -> Cost {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (times, input) = (folder.path().join("times"), folder.path().join("request"));
+    fs::write(&input, &request.input).expect("room for the request");
+    let mut command = Command::new("bash");
+    command.args(["-c", TIMED]).arg(&times).arg(repeats.to_string()).arg(&input).arg(server.get_program()).args(server.get_args());
+    quiet(&mut command).env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped());
     if request.v2 {
         command.env("GIT_PROTOCOL", "version=2");
     }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let before = children_cpu_s();
     let begun = Instant::now();
     let mut child = command.spawn().unwrap_or_else(|err| panic!("{command:?}: {err}"));
     let (peak, private, done) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     let (bytes, first_s) = std::thread::scope(|scope| {
-        let mut stdin = child.stdin.take().expect("piped");
-        scope.spawn(move || {
-            // A server that ends early is found out by what it did not answer.
-            let _ = stdin.write_all(&request.input);
-        });
         let (id, peak, private, done) = (child.id(), &peak, &private, &done);
         scope.spawn(move || sample(id, peak, private, done));
         let read = read_answer(&mut child, begun);
@@ -182,10 +175,13 @@ pub fn measure(mut command: Command, request: &Request) -> Cost {
         read
     });
     let status = child.wait().expect("a child of ours");
-    assert!(status.success(), "{command:?} on '{}': {status}", request.name);
-    assert_eq!(first_s.is_some(), request.has_pack, "{command:?} on '{}': a pack, or none, was expected", request.name);
+    assert!(status.success(), "{server:?} on '{}': {status}", request.name);
+    assert_eq!(first_s.is_some(), request.has_pack, "{server:?} on '{}': a pack, or none, was expected", request.name);
+    let text = fs::read_to_string(&times).expect("bash writes the times");
+    let seconds: f64 = text.split_whitespace().map(|word| word.parse::<f64>().expect("a number")).sum();
     let mib = |kib: &AtomicU64| kib.load(Ordering::Relaxed) as f64 / 1024.0;
-    Cost { cpu_s: children_cpu_s() - before, first_s, peak_mib: mib(&peak), private_mib: mib(&private), bytes }
+    let repeats = repeats as f64;
+    Cost { cpu_s: seconds / repeats, first_s, peak_mib: mib(&peak), private_mib: mib(&private), bytes: (bytes as f64 / repeats) as u64 }
 }
 
 /// The answer's bytes, and when the pack began.
@@ -212,7 +208,8 @@ fn read_answer(child: &mut Child, begun: Instant) -> (u64, Option<f64>) {
 fn sample(process: u32, peak: &AtomicU64, private: &AtomicU64, done: &AtomicBool) {
     while !done.load(Ordering::Relaxed) {
         let mut all = 0;
-        for id in family(process) {
+        // The first is bash.
+        for id in family(process).into_iter().skip(1) {
             let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
             let kib = |key: &str| -> u64 {
                 let line = status.lines().find_map(|line| line.strip_prefix(key));
