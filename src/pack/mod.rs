@@ -3,7 +3,7 @@
 //! | file | turns what into what |
 //! |---|---|
 //! | `entry` | the header of one stored entry into a value and back |
-//! | `delta` | a base and a delta into an object |
+//! | `delta` | a base and a delta into an object, and a base and an object into a delta: [`BlockIndex`] |
 //! | `zlib` | deflated bytes into plain ones and back; the one file that names a zlib crate |
 //! | `file` | an index and a pack as bytes into [`PackFile`]: lookup by id, entries by position |
 //! | `objects` | the seam: [`Objects`], what any store of objects answers |
@@ -28,7 +28,7 @@ mod zlib;
 
 pub use bits::Bits;
 pub use decode::{Decoder, Object};
-pub use delta::{apply_delta, delta_sizes};
+pub use delta::{BlockIndex, apply_delta, delta_sizes};
 pub use entry::{Base, EntryHeader, write_entry_header, write_ofs_distance};
 pub use error::Error;
 pub use file::{LocalBytes, PackBytes, PackFile};
