@@ -13,6 +13,15 @@ impl Bits {
         Self { words: vec![0; len.div_ceil(64)], len }
     }
 
+    /// `len` set bits.
+    pub fn full(len: usize) -> Self {
+        let mut bits = Self { words: vec![!0; len.div_ceil(64)], len };
+        if let Some(last) = bits.words.last_mut().filter(|_| !len.is_multiple_of(64)) {
+            *last = (1 << (len & 63)) - 1;
+        }
+        bits
+    }
+
     /// How many bits there are, set or not.
     pub fn len(&self) -> usize {
         self.len
@@ -102,6 +111,8 @@ mod tests {
             prop_assert_eq!(bits.next_set(from), numbers.range(from..).next().copied());
             let clear = (from..500).find(|n| !numbers.contains(n)).unwrap_or(500);
             prop_assert_eq!(bits.next_clear(from), clear);
+            let full = Bits::full(from);
+            prop_assert_eq!((full.count(), full.next_clear(0), full.next_set(from)), (from, from, None));
         }
     }
 }

@@ -35,7 +35,7 @@ pub use file::{LocalBytes, PackBytes, PackFile};
 pub use found::{DeltaHint, DeltaHints, Found, name_hash};
 pub use object_set::ObjectSet;
 pub use objects::{Location, Objects};
-pub use plan::PackPlan;
+pub use plan::{DeltaSearch, PackOptions, PackPlan};
 pub use stream::write_pack;
 pub use zlib::{Deflater, Inflated, Inflater};
 

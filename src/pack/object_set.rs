@@ -67,6 +67,11 @@ impl ObjectSet {
         self.len == 0
     }
 
+    /// Which entries of `pack` are in the set; `None`: it is not touched.
+    pub fn of_pack(&self, pack: u32) -> Option<&Bits> {
+        self.packs.get(pack as usize).filter(|bits| !bits.is_empty())
+    }
+
     /// The packs that are touched: their numbers, and which entries.
     pub fn packed(&self) -> impl Iterator<Item = (u32, &Bits)> {
         self.packs.iter().enumerate().filter(|(_, bits)| !bits.is_empty()).map(|(pack, bits)| (pack as u32, bits))
