@@ -114,6 +114,16 @@ impl PackPlan {
         self.copied
     }
 
+    /// Memory taken, about: everything that grows with the number of objects or with their bytes counts.
+    pub fn held_bytes(&self) -> usize {
+        let deflated = |lead: &Lead| match &lead.form {
+            LeadForm::Delta { deflated, .. } => deflated.len(),
+            LeadForm::Whole => 0,
+        };
+        let leads: usize = self.leads.iter().map(deflated).sum();
+        size_of::<Self>() + self.steps.capacity() * size_of::<Step>() + self.leads.capacity() * size_of::<Lead>() + leads
+    }
+
     /// How many go out as deltas that were searched for.
     pub fn deltas(&self) -> u32 {
         self.deltas
