@@ -12,7 +12,7 @@
 //! | `file` | an index and a pack as bytes into [`PackFile`]: lookup by id, entries by position |
 //! | `objects` | the seam: [`Objects`], what any store of objects answers |
 //! | `decode` | locations into whole objects, with a bounded cache: [`Decoder`] |
-//! | `object_set` | which objects go out: [`ObjectSet`] |
+//! | `object_set`, `found` | which objects go out: [`ObjectSet`]; with what the client has, and hints for deltas: [`Found`] |
 //! | `plan`, `stream` | a set into a [`PackPlan`], and that into pack bytes |
 //! | `index` | a stream of pack bytes into a checked pack with its `.idx` and `.rev` |
 
@@ -26,6 +26,7 @@ pub(crate) mod entry;
 mod error;
 mod ewah;
 mod file;
+mod found;
 pub mod index;
 mod midx;
 mod object_set;
@@ -42,6 +43,7 @@ pub use delta::{apply_delta, delta_sizes};
 pub use entry::{Base, EntryHeader, write_entry_header, write_ofs_distance};
 pub use error::Error;
 pub use file::{LocalBytes, PackBytes, PackFile, PackSource};
+pub use found::{DeltaHint, DeltaHints, Found, name_hash};
 pub use midx::MultiPackIndex;
 pub use object_set::ObjectSet;
 pub use objects::{Location, Objects};

@@ -6,7 +6,7 @@
 //! although one object may be stored in several packs against different bases. Delta search, and deltas against
 //! what the client has, will add steps of their own.
 
-use super::{Base, Bits, Error, Location, ObjectSet, Objects, PackFile};
+use super::{Base, Bits, Error, Found, Location, ObjectSet, Objects, PackFile};
 use crate::base::Cancel;
 use gix_hash::ObjectId;
 
@@ -42,8 +42,9 @@ pub struct PackPlan {
 }
 
 impl PackPlan {
-    /// Plan `set`, whose places are those of `objects`.
-    pub fn new(objects: &dyn Objects, set: &ObjectSet, cancel: &Cancel) -> Result<Self, Error> {
+    /// Plan what was `found`, whose places are those of `objects`.
+    pub fn new(objects: &dyn Objects, found: &Found, cancel: &Cancel) -> Result<Self, Error> {
+        let set = &found.set;
         let count = u32::try_from(set.len()).map_err(|_| Error::Limit { what: "objects in one pack", limit: u64::from(u32::MAX) })?;
         let mut plan = Self { steps: vec![], objects: count, copied: 0 };
         for (pack, bits) in set.packed() {

@@ -8,42 +8,46 @@
 use super::Error;
 use super::tree::{TreeEntry, for_each_entry, for_each_new_entry};
 use crate::base::{Cancel, Phase};
-use crate::pack::{Decoder, Kind, Location, ObjectSet, Objects};
+use crate::pack::{Decoder, DeltaHints, Found, Kind, Location, ObjectSet, Objects, name_hash};
 use gix_hash::ObjectId;
 
 /// Trees are decoded along their delta chains; what the newest ones share is worth keeping.
 const CACHE_BYTES_MAX: usize = 24 << 20;
 
+/// A tree to look into, and a covered one to compare it with.
+type Pending = (ObjectId, Location, Option<ObjectId>);
+
 /// Two growing sets of objects.
 pub(super) struct Cover<'a> {
-    objects: &'a dyn Objects,
+    pub objects: &'a dyn Objects,
     decoder: Decoder<'a>,
     /// What the client has: never goes out.
     pub theirs: ObjectSet,
     /// What goes out.
     pub ours: ObjectSet,
+    /// Kept when the client has something: what stood before at the path of what goes out.
+    pub hints: Option<DeltaHints>,
     phase: &'a Phase,
     cancel: &'a Cancel,
-    stack: Vec<(ObjectId, Location, Option<ObjectId>)>,
     steps: usize,
 }
 
 impl<'a> Cover<'a> {
     pub fn new(objects: &'a dyn Objects, phase: &'a Phase, cancel: &'a Cancel) -> Self {
         let decoder = Decoder::new(objects, CACHE_BYTES_MAX);
-        Self { objects, decoder, theirs: ObjectSet::new(), ours: ObjectSet::new(), phase, cancel, stack: vec![], steps: 0 }
+        Self { objects, decoder, theirs: ObjectSet::new(), ours: ObjectSet::new(), hints: None, phase, cancel, steps: 0 }
     }
 
-    /// The objects covered so far that go out.
-    pub fn into_ours(self) -> ObjectSet {
-        self.ours
+    /// What was covered so far.
+    pub fn into_found(self) -> Found {
+        Found { set: self.ours, known: self.theirs, hints: self.hints.unwrap_or_default() }
     }
 
-    /// Put one object, and nothing that it reaches, into what goes out.
-    pub fn add(&mut self, location: &Location) {
-        if !self.theirs.contains(location) && self.ours.insert(self.objects, location) {
-            self.phase.add(1);
-        }
+    /// Put one object, and nothing that it reaches, into what goes out; whether it is new there.
+    pub fn add(&mut self, location: &Location) -> bool {
+        let new = !self.theirs.contains(location) && self.ours.insert(self.objects, location);
+        self.phase.add(u64::from(new));
+        new
     }
 
     /// What the client has: `tree` and all that it reaches. Objects that are not here are passed over.
@@ -75,28 +79,33 @@ impl<'a> Cover<'a> {
 
     /// Put `tree` and all that it reaches into what goes out, less what the client has. `base`: a covered tree to compare with.
     pub fn add_tree(&mut self, tree: ObjectId, base: Option<ObjectId>) -> Result<(), Error> {
-        self.push_tree(tree, base)?;
-        while let Some((id, location, base)) = self.stack.pop() {
+        let (mut stack, mut todo) = (vec![], vec![]);
+        self.push_tree(tree, base, 0, &mut stack)?;
+        while let Some((id, location, base)) = stack.pop() {
             self.step()?;
             let data = tree_data(&mut self.decoder, id, &location)?;
-            let id_len = id.as_slice().len();
-            let mut todo = vec![];
+            let (id_len, hinted) = (id.as_slice().len(), self.hints.is_some());
+            let mut each = |entry: TreeEntry<'_>, before: Option<TreeEntry<'_>>| {
+                let before = before.filter(|before| before.kind() == entry.kind()).map(|before| before.id());
+                todo.push((entry.kind(), entry.id(), before, if hinted { name_hash(entry.name()) } else { 0 }));
+            };
             let parsed = match base.filter(|base| *base != id) {
                 Some(base) => {
                     let base_location = self.objects.locate(&base)?.ok_or_else(|| Error::missing(base))?;
                     let base_data = tree_data(&mut self.decoder, base, &base_location)?;
-                    let mut each = |entry: TreeEntry<'_>, other| todo.push((entry.kind(), entry.id(), other));
-                    for_each_new_entry(&data, &base_data, id_len, &mut each)
+                    for_each_new_entry(&data, &base_data, id_len, each)
                 }
-                None => for_each_entry(&data, id_len, |entry| todo.push((entry.kind(), entry.id(), None))),
+                None => for_each_entry(&data, id_len, |entry| each(entry, None)),
             };
             parsed.ok_or(Error::Malformed { id, kind: Kind::Tree })?;
-            for (kind, id, other) in todo {
+            for (kind, id, before, name) in todo.drain(..) {
                 match kind {
-                    Some(Kind::Tree) => self.push_tree(id, other)?,
+                    Some(Kind::Tree) => self.push_tree(id, before, name, &mut stack)?,
                     Some(_) => {
                         let location = self.objects.locate(&id)?.ok_or_else(|| Error::missing(id))?;
-                        self.add(&location);
+                        if self.add(&location) {
+                            self.hint(&location, before, name)?;
+                        }
                     }
                     None => {}
                 }
@@ -105,12 +114,23 @@ impl<'a> Cover<'a> {
         Ok(())
     }
 
-    fn push_tree(&mut self, id: ObjectId, base: Option<ObjectId>) -> Result<(), Error> {
+    fn push_tree(&mut self, id: ObjectId, base: Option<ObjectId>, name: u32, stack: &mut Vec<Pending>) -> Result<(), Error> {
         let location = self.objects.locate(&id)?.ok_or_else(|| Error::missing(id))?;
-        if !self.theirs.contains(&location) && self.ours.insert(self.objects, &location) {
-            self.phase.add(1);
-            self.stack.push((id, location, base));
+        if self.add(&location) {
+            self.hint(&location, base, name)?;
+            stack.push((id, location, base));
         }
+        Ok(())
+    }
+
+    /// `before`: what stood at the path of the new object at `location`, in a tree that is covered.
+    fn hint(&mut self, location: &Location, before: Option<ObjectId>, name: u32) -> Result<(), Error> {
+        let Some(hints) = &mut self.hints else { return Ok(()) };
+        let before = match before {
+            Some(id) => self.objects.locate(&id)?,
+            None => None,
+        };
+        hints.insert(location, name, before.as_ref(), &self.theirs);
         Ok(())
     }
 

@@ -41,7 +41,7 @@ impl<'a> TreeEntry<'a> {
         self.raw[0] == b'4' || self.raw[0] == b'0'
     }
 
-    fn name(&self) -> &'a [u8] {
+    pub fn name(&self) -> &'a [u8] {
         &self.raw[self.mode_len + 1..self.id_at - 1]
     }
 
@@ -64,13 +64,13 @@ pub(super) fn for_each_entry<'a>(tree: &'a [u8], id_len: usize, mut each: impl F
     Some(())
 }
 
-/// Call `each` for every entry of `tree` that is not in `base`, with the id of the tree of the same name there, if
-/// both are trees. `None` when either is malformed.
+/// Call `each` for every entry of `tree` that is not in `base`, with the entry of the same name there, if both or
+/// neither are trees. `None` when either is malformed.
 pub(super) fn for_each_new_entry<'a>(
     tree: &'a [u8],
     base: &'a [u8],
     id_len: usize,
-    mut each: impl FnMut(TreeEntry<'a>, Option<ObjectId>),
+    mut each: impl FnMut(TreeEntry<'a>, Option<TreeEntry<'a>>),
 ) -> Option<()> {
     let (mut ours, mut theirs) = (tree, base);
     while !ours.is_empty() {
@@ -93,7 +93,7 @@ pub(super) fn for_each_new_entry<'a>(
             }
             Ordering::Greater => theirs = &theirs[other.raw.len()..],
             Ordering::Equal => {
-                each(entry, (entry.is_tree() && other.is_tree()).then(|| other.id()));
+                each(entry, Some(other));
                 ours = &ours[entry.raw.len()..];
                 theirs = &theirs[other.raw.len()..];
             }

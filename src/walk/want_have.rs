@@ -1,4 +1,5 @@
-//! Wants and haves into the set of objects that go out: exactly what the wants reach and the haves do not show.
+//! Wants and haves into the set of objects that go out: exactly what the wants reach and the haves do not show; and,
+//! for deltas against it, what the client has next to them.
 //!
 //! As in git (`list-objects.c`: `mark_edges_uninteresting`), what the client has is: everything in the trees of the
 //! had commits that are parents of new ones. An older tree that came back is sent again only where git does so too.
@@ -8,7 +9,7 @@ use super::commit::parse_tag;
 use super::commits::{Commits, Number};
 use super::cover::Cover;
 use crate::base::{Cancel, FastSet, Phase};
-use crate::pack::{Kind, Location, ObjectSet, Objects};
+use crate::pack::{DeltaHints, Found, Kind, Location, Objects};
 use gix_hash::ObjectId;
 
 /// What both sides of a fetch have said.
@@ -25,9 +26,12 @@ pub struct FetchSides<'a> {
 }
 
 /// Find the objects to send. `phase` counts objects as they are found.
-pub fn find_objects(objects: &dyn Objects, sides: &FetchSides<'_>, phase: &Phase, cancel: &Cancel) -> Result<ObjectSet, Error> {
+pub fn find_objects(objects: &dyn Objects, sides: &FetchSides<'_>, phase: &Phase, cancel: &Cancel) -> Result<Found, Error> {
     let mut commits = Commits::new(objects, sides.shallow);
     let mut cover = Cover::new(objects, phase, cancel);
+    if !sides.haves.is_empty() {
+        cover.hints = Some(DeltaHints::default());
+    }
     let had = sort_by_kind(&mut commits, sides.haves)?;
     for location in &had.tags {
         cover.theirs.insert(objects, location);
@@ -48,11 +52,11 @@ pub fn find_objects(objects: &dyn Objects, sides: &FetchSides<'_>, phase: &Phase
     for (id, kind) in &wanted.others {
         match kind {
             Kind::Tree => cover.add_tree(*id, None)?,
-            _ => cover.add(&objects.locate(id)?.ok_or_else(|| Error::missing(*id))?),
+            _ => drop(cover.add(&objects.locate(id)?.ok_or_else(|| Error::missing(*id))?)),
         }
     }
     include_tags(objects, &mut commits, &mut cover, sides.tags)?;
-    Ok(cover.into_ours())
+    Ok(cover.into_found())
 }
 
 /// Ids by what they finally lead to.
@@ -96,6 +100,8 @@ fn exclude_boundary(commits: &mut Commits<'_>, cover: &mut Cover<'_>, new: &[Num
         for at in 0..commits.parents(number).len() {
             let parent = commits.parents(number)[at];
             if commits.is_had(parent) && seen.insert(parent) {
+                let location = commits.locate(parent)?;
+                cover.theirs.insert(cover.objects, &location);
                 cover.exclude_tree(commits.tree(parent))?;
             }
         }

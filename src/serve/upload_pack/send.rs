@@ -2,7 +2,7 @@
 
 use super::{Conversation, Error, Voice};
 use crate::base::{Cancel, Progress, span};
-use crate::pack::{ObjectSet, PackPlan, write_pack};
+use crate::pack::{Found, PackPlan, write_pack};
 use crate::serve::attend::attend;
 use crate::store::Snapshot;
 use crate::walk::{FetchSides, VisibleRefs, find_objects};
@@ -56,17 +56,17 @@ fn plan(
 ) -> Result<PackPlan, Error> {
     let objects = &**snapshot.objects();
     let tags = if request.include_tag { annotated_tags(snapshot, refs)? } else { vec![] };
-    let set: ObjectSet = {
+    let found: Found = {
         let _span = tracing::debug_span!(span::WANT_HAVE, wants = request.wants.len(), haves = haves.len()).entered();
         let phase = progress.begin("Enumerating objects", 0);
         let sides = FetchSides { wants: &request.wants, haves, shallow: snapshot.shallow(), tags: &tags };
-        let set = find_objects(objects, &sides, &phase, cancel)?;
-        phase.set(set.len() as u64);
+        let found = find_objects(objects, &sides, &phase, cancel)?;
+        phase.set(found.set.len() as u64);
         phase.finish();
-        set
+        found
     };
-    let _span = tracing::debug_span!(span::PLAN, objects = set.len()).entered();
-    Ok(PackPlan::new(objects, &set, cancel)?)
+    let _span = tracing::debug_span!(span::PLAN, objects = found.set.len()).entered();
+    Ok(PackPlan::new(objects, &found, cancel)?)
 }
 
 /// Visible tags that are objects of their own, with what they lead to.
