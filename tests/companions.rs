@@ -6,7 +6,7 @@ mod common;
 use common::Sandbox;
 use common::fixture::Story;
 use gix_hash::ObjectId;
-use packmule::pack::{BitmapReader, Kind, Location, Objects};
+use packmule::pack::{BitmapReader, Kind, Objects};
 use packmule::store::{ConfigScope, Repository, Snapshot};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

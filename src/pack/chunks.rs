@@ -111,7 +111,7 @@ impl OidTable {
         let (mut low, mut high) = (if first == 0 { 0 } else { fan(first - 1) }, fan(first));
         if high - low > 2 * NEAR {
             // Ids are hashes, spread evenly: look near where this one should be, then ever farther off.
-            let guess = low + (u64::from(high - low) * u64::from(be32(bytes, 1)) >> 32) as u32;
+            let guess = low + ((u64::from(high - low) * u64::from(be32(bytes, 1))) >> 32) as u32;
             (low, high) = if self.id(guess) < id { self.search_up(guess + 1, high, id) } else { self.search_down(low, guess + 1, id) };
         }
         while low < high {

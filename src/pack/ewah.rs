@@ -67,7 +67,7 @@ mod tests {
             let plain = |word: &u64| *word == 0 || *word == !0;
             let run = if plain(&first) { rest.iter().take_while(|word| **word == first).count() } else { 0 };
             let literals = rest[run..].iter().take_while(|word| !plain(word)).count();
-            words.push((first & 1) * u64::from(run > 0) | (run as u64) << 1 | (literals as u64) << 33);
+            words.push(((first & 1) * u64::from(run > 0)) | ((run as u64) << 1) | ((literals as u64) << 33));
             words.extend(&rest[run..run + literals]);
             rest = &rest[run + literals..];
         }
