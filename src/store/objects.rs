@@ -53,7 +53,7 @@ struct Listed {
     /// The bitmap that is used: its pack, or else its multi-pack index, which is the first one, is asked first.
     bitmap: Option<BitmapFile>,
     bitmaps: OnceLock<Option<Bitmaps>>,
-    may_use_graph: bool,
+    companions: Companions,
     graph: OnceLock<Option<CommitGraph>>,
 }
 
@@ -83,14 +83,14 @@ impl ObjectStore {
             unindexed: vec![],
             bitmap: None,
             bitmaps: OnceLock::new(),
-            may_use_graph: companions.commit_graph,
+            companions,
             graph: OnceLock::new(),
         };
         let mut numbers = Numbers::new();
         for dir in listed.dirs.clone() {
             let path = dir.join("pack");
             changes.push(changed(&path));
-            listed.take_in(&path, companions, &mut numbers, &mut packs);
+            listed.take_in(&path, &mut numbers, &mut packs);
         }
         listed.packs = packs.len() as u32;
         Self::from_parts(Arc::new(listed), packs, changes)
@@ -114,6 +114,11 @@ impl ObjectStore {
     /// The object folders that this repository borrows from.
     pub fn alternates(&self) -> &[PathBuf] {
         &self.listed.dirs[1..]
+    }
+
+    /// Which companion files may be used.
+    pub(super) fn companions(&self) -> Companions {
+        self.listed.companions
     }
 
     fn locate_packed(&self, id: &oid) -> Option<Location> {
@@ -195,8 +200,8 @@ impl ObjectStore {
 
 impl Listed {
     /// Add what lies in the folder of packs at `path`.
-    fn take_in(&mut self, path: &Path, companions: Companions, numbers: &mut Numbers, packs: &mut Vec<Arc<PackFile>>) {
-        let (dir, hash) = (PackDir::list(path), self.hash);
+    fn take_in(&mut self, path: &Path, numbers: &mut Numbers, packs: &mut Vec<Arc<PackFile>>) {
+        let (dir, hash, companions) = (PackDir::list(path), self.hash, self.companions);
         let indexes = if companions.multi_pack_index { dir.multi_pack_indexes(hash) } else { vec![] };
         let is_single = indexes.len() == 1;
         let mut add = |name: &str| {
@@ -303,7 +308,7 @@ impl Objects for ObjectStore {
 
     fn commit_graph(&self) -> Option<&CommitGraph> {
         let listed = &self.listed;
-        let open = || if listed.may_use_graph { open_commit_graph(&listed.dirs, listed.hash) } else { None };
+        let open = || if listed.companions.commit_graph { open_commit_graph(&listed.dirs, listed.hash) } else { None };
         listed.graph.get_or_init(open).as_ref()
     }
 }
