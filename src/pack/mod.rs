@@ -27,8 +27,8 @@ mod stream;
 mod zlib;
 
 pub use bits::Bits;
-pub use decode::{Decoder, Object};
-pub use delta::{apply_delta, delta_sizes};
+pub use decode::{Decoder, Object, inflate_entry};
+pub use delta::{Delta, DeltaOp, apply_delta, delta_sizes};
 pub use entry::{Base, EntryHeader, write_entry_header, write_ofs_distance};
 pub use error::Error;
 pub use file::{LocalBytes, PackBytes, PackFile};

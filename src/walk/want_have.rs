@@ -8,6 +8,7 @@ use super::Error;
 use super::commit::parse_tag;
 use super::commits::{Commits, Number};
 use super::cover::Cover;
+use super::scan::Scan;
 use crate::base::{Cancel, FastSet, Phase};
 use crate::pack::{DeltaHints, Found, Kind, Location, Objects};
 use gix_hash::ObjectId;
@@ -38,7 +39,6 @@ pub fn find_objects(objects: &dyn Objects, sides: &FetchSides<'_>, phase: &Phase
     }
     let wanted = sort_by_kind(&mut commits, sides.wants)?;
     let new = commits.paint(&wanted.commits, &had.commits, phase, cancel)?;
-    exclude_boundary(&mut commits, &mut cover, &new)?;
     for (id, kind) in &had.others {
         match kind {
             Kind::Tree => cover.exclude_tree(*id)?,
@@ -48,7 +48,7 @@ pub fn find_objects(objects: &dyn Objects, sides: &FetchSides<'_>, phase: &Phase
     for location in &wanted.tags {
         cover.add(location);
     }
-    cover_commits(&mut commits, &mut cover, &new)?;
+    cover_new(&mut commits, &mut cover, &new, phase, cancel)?;
     for (id, kind) in &wanted.others {
         match kind {
             Kind::Tree => cover.add_tree(*id, None)?,
@@ -93,20 +93,35 @@ fn sort_by_kind(commits: &mut Commits<'_>, ids: &[ObjectId]) -> Result<ByKind, E
     Ok(sorted)
 }
 
-/// What the client has next to what is new: the trees of had parents.
-fn exclude_boundary(commits: &mut Commits<'_>, cover: &mut Cover<'_>, new: &[Number]) -> Result<(), Error> {
-    let mut seen = FastSet::default();
-    for &number in new {
-        for at in 0..commits.parents(number).len() {
-            let parent = commits.parents(number)[at];
-            if commits.is_had(parent) && seen.insert(parent) {
-                let location = commits.locate(parent)?;
-                cover.theirs.insert(cover.objects, &location);
-                cover.exclude_tree(commits.tree(parent))?;
+/// Put the objects of the commits `new` into what goes out.
+fn cover_new(commits: &mut Commits<'_>, cover: &mut Cover<'_>, new: &[Number], phase: &Phase, cancel: &Cancel) -> Result<(), Error> {
+    let boundary = boundary(commits, new);
+    for &parent in &boundary {
+        let location = commits.locate(parent)?;
+        cover.theirs.insert(cover.objects, &location);
+    }
+    if std::env::var_os("SCAN").is_some() {
+        let scan = Scan::read(cover.objects, true, phase, cancel)?;
+        if let Some(scan) = scan {
+            for &number in new {
+                let location = commits.locate(number)?;
+                cover.add(&location);
             }
+            let trees = |numbers: &[Number]| numbers.iter().map(|number| commits.tree(*number)).collect::<Vec<_>>();
+            return scan.cover(cover, &trees(&boundary), &trees(new), cancel);
         }
     }
-    Ok(())
+    for parent in boundary {
+        cover.exclude_tree(commits.tree(parent))?;
+    }
+    cover_commits(commits, cover, new)
+}
+
+/// Had commits that are parents of new ones: what the client has next to what is new.
+fn boundary(commits: &Commits<'_>, new: &[Number]) -> Vec<Number> {
+    let mut seen = FastSet::default();
+    let parents = new.iter().flat_map(|number| commits.parents(*number));
+    parents.copied().filter(|parent| commits.is_had(*parent) && seen.insert(*parent)).collect()
 }
 
 /// From old to new, so that a commit's first parent is covered before it.
