@@ -4,8 +4,10 @@
 use gix_hash::Kind;
 use libfuzzer_sys::fuzz_target;
 use packmule::wire::{
-    NegotiationLine, PktReader, read_command, read_fetch_v0, read_fetch_v2, read_ls_refs, read_negotiation_line, read_push_request,
+    FetchFeatures, NegotiationLine, PktReader, read_command, read_fetch_v0, read_fetch_v2, read_ls_refs, read_negotiation_line, read_push_request,
 };
+
+const ALL: FetchFeatures = FetchFeatures { filter: true, ref_in_want: true, sideband_all: true, packfile_uris: true };
 
 fuzz_target!(|data: &[u8]| {
     let Some((&choice, data)) = data.split_first() else { return };
@@ -13,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
     let mut reader = PktReader::new(data);
     match (choice >> 1) % 3 {
         0 => {
-            if let Ok(Some(_)) = read_fetch_v0(&mut reader, hash) {
+            if let Ok(Some(_)) = read_fetch_v0(&mut reader, hash, ALL) {
                 while let Ok(line) = read_negotiation_line(&mut reader, hash) {
                     if matches!(line, NegotiationLine::Done | NegotiationLine::Closed) {
                         break;
@@ -25,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
             while let Ok(Some(head)) = read_command(&mut reader) {
                 let name = format!("{head:?}");
                 let taken =
-                    if name.contains("ls-refs") { read_ls_refs(&mut reader).is_ok() } else { read_fetch_v2(&mut reader, hash).is_ok() };
+                    if name.contains("ls-refs") { read_ls_refs(&mut reader).is_ok() } else { read_fetch_v2(&mut reader, hash, ALL).is_ok() };
                 if !taken {
                     break;
                 }

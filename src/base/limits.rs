@@ -8,6 +8,10 @@ pub const PKT_PAYLOAD_BYTES_MAX: usize = PKT_BYTES_MAX - 4;
 pub const HAVES_MAX: usize = 1_000_000;
 /// `want` lines in one request: a mirror of a repository with a million refs asks for each tip.
 pub const WANTS_MAX: usize = 4_000_000;
+/// `shallow` lines in one request.
+pub const SHALLOW_MAX: usize = 1_000_000;
+/// `deepen-not` or `want-ref` lines in one request.
+pub const DEEPEN_NOT_MAX: usize = 65_536;
 /// `ref-prefix` lines above which the filter is ignored, as in git (`ls-refs.c`: `TOO_MANY_PREFIXES`).
 pub const REF_PREFIXES_MAX: usize = 65_536;
 /// Bytes of all `ref-prefix` lines, above which the filter is ignored too.

@@ -7,6 +7,7 @@
 //! | `advertisement` | refs into the first answer of versions 0 and 1 |
 //! | `command` | the head of a version 2 request into [`CommandHead`] |
 //! | `ls_refs` | an `ls-refs` command and its answer |
+//! | `filter` | a filter specification into [`Filter`] |
 //! | `fetch_request` | a fetch of any version into one [`FetchRequest`] |
 //! | `push_request` | commands of a push into [`PushRequest`] |
 //! | `report_status` | what became of them into the report |
@@ -17,6 +18,7 @@ mod capability;
 mod command;
 mod error;
 mod fetch_request;
+mod filter;
 mod ls_refs;
 mod pkt;
 mod push_request;
@@ -27,7 +29,10 @@ pub use advertisement::{AdvertisedRef, Advertisement};
 pub use capability::{Capabilities, agent};
 pub use command::{CommandHead, read_command};
 pub use error::Error;
-pub use fetch_request::{AckMode, Bands, FetchRequest, NegotiationLine, read_fetch_v0, read_fetch_v2, read_negotiation_line};
+pub use fetch_request::{
+    AckMode, Bands, Deepen, FetchFeatures, FetchRequest, NegotiationLine, read_fetch_v0, read_fetch_v2, read_negotiation_line,
+};
+pub use filter::Filter;
 pub use ls_refs::{LsRefs, LsRefsLine, read_ls_refs};
 pub use pkt::{Pkt, PktReader, write_data, write_delim, write_error, write_flush, write_text};
 pub use push_request::{PushCommand, PushRequest, read_push_request};

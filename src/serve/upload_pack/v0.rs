@@ -5,12 +5,13 @@
 
 use super::may_want::{MayTell, check_wants};
 use super::send::send_pack;
-use super::{Conversation, Error};
+use super::{Conversation, Error, check_offered};
 use crate::serve::{Options, Protocol, Wants};
 use crate::store::Settings;
 use crate::walk::{Common, Negotiation, VisibleHead, VisibleRefs};
 use crate::wire::{
-    AckMode, AdvertisedRef, Advertisement, FetchRequest, NegotiationLine, agent, read_fetch_v0, read_negotiation_line, write_text,
+    AckMode, AdvertisedRef, Advertisement, FetchFeatures, FetchRequest, NegotiationLine, agent, read_fetch_v0, read_negotiation_line,
+    write_text,
 };
 use gix_hash::ObjectId;
 
@@ -42,7 +43,8 @@ pub(super) fn serve(conversation: &mut Conversation<'_>) -> Result<(), Error> {
         return Ok(());
     }
     let hash = conversation.hash();
-    let Some(request) = read_fetch_v0(&mut conversation.reader, hash)? else { return Ok(()) };
+    let Some(request) = read_fetch_v0(&mut conversation.reader, hash, FetchFeatures::default())? else { return Ok(()) };
+    check_offered(&request)?;
     let mut may_tell = check_wants(conversation, &request.wants)?;
     match negotiate(conversation, &request, &mut may_tell)? {
         Some(haves) => send_pack(conversation, &request, &haves),

@@ -4,10 +4,10 @@
 
 use super::may_want::check_wants;
 use super::send::send_pack;
-use super::{Conversation, Error, ls_refs};
+use super::{Conversation, Error, check_offered, ls_refs};
 use crate::store::Unborn;
 use crate::walk::Negotiation;
-use crate::wire::{CommandHead, FetchRequest, agent, read_command, read_fetch_v2, write_delim, write_flush, write_text};
+use crate::wire::{CommandHead, FetchFeatures, FetchRequest, agent, read_command, read_fetch_v2, write_delim, write_flush, write_text};
 
 type Serve = fn(&mut Conversation<'_>, &CommandHead) -> Result<(), Error>;
 
@@ -89,9 +89,10 @@ fn check_object_format(conversation: &Conversation<'_>, head: &CommandHead) -> R
 fn fetch(conversation: &mut Conversation<'_>, head: &CommandHead) -> Result<(), Error> {
     let hash = conversation.hash();
     let request = match head.has_arguments {
-        true => read_fetch_v2(&mut conversation.reader, hash)?,
+        true => read_fetch_v2(&mut conversation.reader, hash, FetchFeatures::default())?,
         false => FetchRequest::default(),
     };
+    check_offered(&request)?;
     if request.wants.is_empty() && !request.wait_for_done {
         // As in git: the client has thought better of it.
         return Ok(());
