@@ -31,4 +31,4 @@ pub use negotiate::{Common, Negotiation};
 pub use peel::peel;
 pub use reach::{ReachedCommits, find_unreachable, is_ancestor};
 pub use visible::{VisibleHead, VisibleRef, VisibleRefs};
-pub use want_have::{FetchSides, find_objects};
+pub use want_have::{Enumeration, FetchSides, find_objects, find_objects_by};
