@@ -6,6 +6,7 @@
 //! | `commit`, `tree` | bytes into a commit's links, a tree's entries |
 //! | `commits` | ids into a table of commits; wants and haves into painted history |
 //! | `cover` | a tree, and one that is covered already, into the objects between them |
+//! | `scan` | most of a repository's root trees into all that they reach, cheaper than tree by tree |
 //! | `want_have` | wants and haves into an [`crate::pack::ObjectSet`] |
 //! | `negotiate` | haves into acknowledgements |
 //! | `reach` | ids and tips into "reachable or not"; fast-forward |
@@ -19,6 +20,7 @@ mod error;
 mod negotiate;
 mod peel;
 mod reach;
+mod scan;
 mod tree;
 mod visible;
 mod want_have;
@@ -29,4 +31,4 @@ pub use negotiate::{Common, Negotiation};
 pub use peel::peel;
 pub use reach::{ReachedCommits, find_unreachable, is_ancestor};
 pub use visible::{VisibleHead, VisibleRef, VisibleRefs};
-pub use want_have::{FetchSides, find_objects};
+pub use want_have::{Enumeration, FetchSides, find_objects, find_objects_by};
