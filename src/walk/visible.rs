@@ -6,7 +6,6 @@ use crate::store::{Head, Peeled, RefEntry, Refs, Snapshot, Target};
 use bstr::{BStr, ByteSlice};
 use gix_hash::ObjectId;
 use std::hash::{Hash, Hasher};
-use std::ops::Range;
 use std::sync::Arc;
 
 /// The refs of a snapshot less those that are hidden from this request.
@@ -61,10 +60,6 @@ impl VisibleRefs {
         self.only.is_some()
     }
 
-    fn sees(&self, at: usize) -> bool {
-        self.only.as_ref().is_none_or(|bits| bits.get(at))
-    }
-
     fn view<'a>(&'a self, entry: RefEntry<'a>) -> Option<VisibleRef<'a>> {
         let symref_target = match entry.target {
             Target::Symbolic(target) => Some(target).filter(|target| self.find(target).is_some()),
@@ -75,16 +70,26 @@ impl VisibleRefs {
 
     /// The visible refs in order of names; those that lead to no object are left out.
     pub fn iter(&self) -> impl Iterator<Item = VisibleRef<'_>> {
-        self.range(0..self.refs.len())
+        self.with_prefix("".into())
     }
 
     /// The visible refs whose names begin with `prefix`.
-    pub fn with_prefix(&self, prefix: &BStr) -> impl Iterator<Item = VisibleRef<'_>> {
-        self.range(self.refs.range_with_prefix(prefix))
+    pub fn with_prefix<'a>(&'a self, prefix: &'a BStr) -> impl Iterator<Item = VisibleRef<'a>> {
+        // Where all are seen, none needs a number.
+        let all = self.only.is_none().then(|| self.refs.with_prefix(prefix)).into_iter().flatten();
+        let some = self.only.as_ref().map(|only| {
+            let range = self.refs.range_with_prefix(prefix);
+            range.filter(|at| only.get(*at)).map(|at| self.refs.get(at))
+        });
+        all.chain(some.into_iter().flatten()).filter_map(|entry| self.view(entry))
     }
 
-    fn range(&self, range: Range<usize>) -> impl Iterator<Item = VisibleRef<'_>> {
-        range.filter(|at| self.sees(*at)).filter_map(|at| self.view(self.refs.get(at)))
+    /// Whether all refs that were looked at so far could be read.
+    ///
+    /// # Errors
+    /// As [`Refs::check`].
+    pub fn check(&self) -> Result<(), crate::store::Error> {
+        self.refs.check()
     }
 
     /// The visible ref with this full name.

@@ -40,14 +40,21 @@ pub(super) fn check_wants<'a>(conversation: &Conversation<'a>, wants: &[ObjectId
             }
         }
     }
-    let tips: FastSet<ObjectId> = refs.tips().collect();
+    if conversation.options.wants == Wants::Git && git_rules(conversation).0 {
+        return Ok(MayTell::Always); // there may be a million tips: they are looked at only where they count
+    }
+    let mut tips: FastSet<ObjectId> = FastSet::default();
+    for (count, tip) in refs.tips().enumerate() {
+        if count.is_multiple_of(4096) {
+            cancel.check()?;
+        }
+        tips.insert(tip);
+    }
+    refs.check()?;
     let not_tips: Vec<ObjectId> = wants.iter().copied().filter(|want| !tips.contains(want)).collect();
     let all_visible = !refs.hides_any();
-    let (any, reachable) = match conversation.options.wants {
-        Wants::ReachableFromVisible => (false, true),
-        Wants::Git => git_rules(conversation),
-    };
-    if let Some(want) = not_tips.first().filter(|_| !any) {
+    let reachable = conversation.options.wants == Wants::ReachableFromVisible || git_rules(conversation).1;
+    if let Some(want) = not_tips.first() {
         let allowed_tip =
             |want: &ObjectId| snapshot.settings().allow_tip_sha1_in_want && snapshot.refs().iter().any(|entry| entry.id == Some(*want));
         let left: Vec<ObjectId> = match conversation.options.wants {

@@ -6,14 +6,17 @@
 use super::may_want::{MayTell, check_wants};
 use super::send::send_pack;
 use super::{Conversation, Error, check_offered};
+use crate::base::Cancel;
+use crate::serve::shared::Made;
 use crate::serve::{Options, Protocol, Wants};
-use crate::store::Settings;
+use crate::store::{Settings, Snapshot};
 use crate::walk::{Common, Negotiation, VisibleHead, VisibleRefs};
 use crate::wire::{
     AckMode, AdvertisedRef, Advertisement, FetchFeatures, FetchRequest, NegotiationLine, agent, read_fetch_v0, read_negotiation_line,
     write_text,
 };
 use gix_hash::ObjectId;
+use std::io::Write;
 
 /// What is advertised, in git's order, and when. Each is served by `read_fetch_v0` and what follows it.
 type Advertise = fn(&Options, &Settings) -> bool;
@@ -70,18 +73,27 @@ fn advertise(conversation: &mut Conversation<'_>) -> Result<(), Error> {
         write_text(&mut conversation.out, "version 1")?;
     }
     let words = capabilities(conversation);
-    let hash = conversation.hash();
-    let refs: &VisibleRefs = conversation.refs;
-    let mut decoder = crate::pack::Decoder::new(&**conversation.snapshot.objects(), 1 << 20);
-    let mut lines = Advertisement::new(&mut *conversation.out, &words);
+    let (snapshot, refs, cancel) = (conversation.snapshot, conversation.refs, conversation.cancel);
+    let from = Made::new("advertisement", snapshot).from(refs).from(&words);
+    conversation.answer(from, |out| write_refs(snapshot, refs, &words, out, cancel))?;
+    Ok(conversation.out.flush()?)
+}
+
+fn write_refs(snapshot: &Snapshot, refs: &VisibleRefs, words: &str, out: &mut dyn Write, cancel: &Cancel) -> Result<(), Error> {
+    let mut decoder = crate::pack::Decoder::new(&**snapshot.objects(), 1 << 20);
+    let mut lines = Advertisement::new(out, words);
     if let VisibleHead::Born(id, _) = refs.head() {
         lines.add(AdvertisedRef { name: "HEAD".into(), id, peeled: None })?;
     }
-    for entry in refs.iter() {
+    for (count, entry) in refs.iter().enumerate() {
+        if count.is_multiple_of(1024) {
+            cancel.check()?;
+        }
         let peeled = entry.peeled(&mut decoder)?;
         lines.add(AdvertisedRef { name: entry.name, id: entry.id, peeled })?;
     }
-    lines.finish(hash)?;
+    refs.check()?;
+    lines.finish(snapshot.hash_kind())?;
     Ok(())
 }
 
