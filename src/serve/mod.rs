@@ -14,5 +14,5 @@ mod visible;
 pub use error::Error;
 pub use gate::{EditKind, Gate, OpenGate, Proposal, ProposedEdit, Verdict, Visibility};
 pub use receive_pack::{PushStatistics, receive_pack};
-pub use session::{Options, Protocol, Service, Wants};
+pub use session::{Defaults, Options, Protocol, Service, Wants};
 pub use upload_pack::{FetchStatistics, upload_pack};

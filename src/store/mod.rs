@@ -9,7 +9,8 @@
 //! |---|---|
 //! | `map` | a file into bytes: the one place with unsafe code |
 //! | `config` | git's configuration files and environment into one |
-//! | `settings` | that into the values that this house honours |
+//! | `keys` | that into values by key |
+//! | `settings`, `fetch_settings` | those into the values that this house honours; what only fetches look at |
 //! | `format` | a repository's format into its hash, or a refusal by name |
 //! | `discover` | the words of a drop-in's command line into a repository, by git's rules |
 //! | `ref_files` | files beneath `refs`, `packed-refs` and `HEAD` into names and values |
@@ -32,7 +33,9 @@ mod alternates;
 mod config;
 mod discover;
 mod error;
+mod fetch_settings;
 mod format;
+mod keys;
 mod loose;
 mod loose_ref;
 #[allow(unsafe_code)]
@@ -57,6 +60,7 @@ mod testing;
 
 pub use discover::{Discover, discover, discover_any_owner};
 pub use error::Error;
+pub use fetch_settings::{FetchSettings, FilterRules, Promisor};
 pub use map::Mapped;
 pub use objects::ObjectStore;
 pub use owner::sweep;

@@ -14,7 +14,7 @@ use std::io::Write;
 /// Find, plan and stream the pack; in bands it ends with a flush packet.
 pub(super) fn send_pack(conversation: &mut Conversation<'_>, request: &FetchRequest, haves: &[ObjectId]) -> Result<(), Error> {
     let (snapshot, refs, cancel) = (conversation.snapshot, conversation.refs, conversation.cancel);
-    let progress = Progress::new();
+    let (progress, keepalive_ms) = (Progress::new(), conversation.keepalive_ms());
     let mut bands = match request.bands {
         Bands::Large => SideBand::large(&mut *conversation.out),
         Bands::Small => SideBand::small(&mut *conversation.out),
@@ -22,9 +22,7 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, request: &FetchRequ
     };
     conversation.voice = if bands.has_bands() { Voice::Bands } else { Voice::Line };
     let quiet = request.no_progress;
-    let plan = attend(&mut bands, &progress, quiet, conversation.options.keepalive_ms, cancel, || {
-        plan(snapshot, refs, request, haves, &progress, cancel)
-    })?;
+    let plan = attend(&mut bands, &progress, quiet, keepalive_ms, cancel, || plan(snapshot, refs, request, haves, &progress, cancel))?;
     if !quiet {
         bands.say(Band::Progress, format!("Total {}, reused {}\n", plan.objects(), plan.copied()).as_bytes())?;
     }

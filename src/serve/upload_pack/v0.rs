@@ -3,36 +3,14 @@
 //! Source: gitprotocol-pack, "Fetching Data From a Server". The answers to haves are those of git's
 //! `upload-pack.c`: `get_common_commits`.
 
+use super::may_filter::check_filter;
 use super::may_want::{MayTell, check_wants};
 use super::send::send_pack;
-use super::{Conversation, Error, check_offered};
-use crate::serve::{Options, Protocol, Wants};
-use crate::store::Settings;
+use super::{Conversation, Error, capabilities, check_offered};
+use crate::serve::Protocol;
 use crate::walk::{Common, Negotiation, VisibleHead, VisibleRefs};
-use crate::wire::{
-    AckMode, AdvertisedRef, Advertisement, FetchFeatures, FetchRequest, NegotiationLine, agent, read_fetch_v0, read_negotiation_line,
-    write_text,
-};
+use crate::wire::{AckMode, AdvertisedRef, Advertisement, FetchRequest, NegotiationLine, read_fetch_v0, read_negotiation_line, write_text};
 use gix_hash::ObjectId;
-
-/// What is advertised, in git's order, and when. Each is served by `read_fetch_v0` and what follows it.
-type Advertise = fn(&Options, &Settings) -> bool;
-const CAPABILITIES: [(&str, Advertise); 10] = [
-    ("multi_ack", |_, _| true),
-    ("side-band", |_, _| true),
-    ("side-band-64k", |_, _| true),
-    ("ofs-delta", |_, _| true),
-    ("no-progress", |_, _| true),
-    ("include-tag", |_, _| true),
-    ("multi_ack_detailed", |_, _| true),
-    ("allow-tip-sha1-in-want", |options, settings| settings.allow_tip_sha1_in_want || reachable_is_served(options)),
-    ("allow-reachable-sha1-in-want", |options, settings| settings.allow_reachable_sha1_in_want || reachable_is_served(options)),
-    ("no-done", |options, _| options.stateless || options.advertise_only),
-];
-
-fn reachable_is_served(options: &Options) -> bool {
-    options.wants == Wants::ReachableFromVisible
-}
 
 /// Serve one client.
 pub(super) fn serve(conversation: &mut Conversation<'_>) -> Result<(), Error> {
@@ -43,8 +21,12 @@ pub(super) fn serve(conversation: &mut Conversation<'_>) -> Result<(), Error> {
         return Ok(());
     }
     let hash = conversation.hash();
-    let Some(request) = read_fetch_v0(&mut conversation.reader, hash, FetchFeatures::default())? else { return Ok(()) };
+    let features = capabilities::fetch_features(conversation);
+    let Some(request) = read_fetch_v0(&mut conversation.reader, hash, features)? else { return Ok(()) };
     check_offered(&request)?;
+    if let Some(filter) = &request.filter {
+        check_filter(conversation, filter)?;
+    }
     let mut may_tell = check_wants(conversation, &request.wants)?;
     match negotiate(conversation, &request, &mut may_tell)? {
         Some(haves) => send_pack(conversation, &request, &haves),
@@ -52,24 +34,11 @@ pub(super) fn serve(conversation: &mut Conversation<'_>) -> Result<(), Error> {
     }
 }
 
-fn capabilities(conversation: &Conversation<'_>) -> String {
-    let settings = conversation.snapshot.settings();
-    let mut words: Vec<String> =
-        CAPABILITIES.iter().filter(|(_, when)| when(conversation.options, settings)).map(|(word, _)| (*word).to_owned()).collect();
-    if let VisibleHead::Born(_, Some(target)) = conversation.refs.head() {
-        words.push(format!("symref=HEAD:{target}"));
-    }
-    words.push(format!("object-format={}", conversation.hash()));
-    words.push(format!("agent={}", agent()));
-    words.extend(conversation.options.session_id.iter().filter(|_| settings.advertise_sid).map(|id| format!("session-id={id}")));
-    words.join(" ")
-}
-
 fn advertise(conversation: &mut Conversation<'_>) -> Result<(), Error> {
     if conversation.options.protocol == Protocol::V1 {
         write_text(&mut conversation.out, "version 1")?;
     }
-    let words = capabilities(conversation);
+    let words = capabilities::words_v0(conversation);
     let hash = conversation.hash();
     let refs: &VisibleRefs = conversation.refs;
     let mut decoder = crate::pack::Decoder::new(&**conversation.snapshot.objects(), 1 << 20);
