@@ -19,6 +19,7 @@
 //! | `loose` | the file of a loose object into its data |
 //! | `objects` | object directories into [`ObjectStore`] |
 //! | `snapshot` | all of these into [`Snapshot`] |
+//! | `stamp`, `held` | how files look from outside into a snapshot that is kept from one request to the next |
 //! | `repositories` | names beneath a root into repositories |
 //! | `staging` | a repository that is only being made into one in its place, or into nothing |
 //! | `owner` | locks and quarantines that a dead process left into nothing |
@@ -35,6 +36,7 @@ mod discover;
 mod error;
 mod fetch_settings;
 mod format;
+mod held;
 mod keys;
 mod loose;
 mod loose_ref;
@@ -55,12 +57,14 @@ mod repository;
 mod settings;
 mod snapshot;
 mod staging;
+mod stamp;
 #[cfg(test)]
 mod testing;
 
 pub use discover::{Discover, discover, discover_any_owner};
 pub use error::Error;
 pub use fetch_settings::{FetchSettings, FilterRules, Promisor};
+pub use held::HeldSnapshot;
 pub use map::Mapped;
 pub use objects::ObjectStore;
 pub use owner::sweep;

@@ -211,6 +211,7 @@ impl Conversation {
             wants: Wants::ReachableFromVisible,
             defaults: Defaults::Safe { tree_depth_max: TREE_FILTER_DEPTH_MAX },
             ingest: self.shared.ingest,
+            shared: Some(self.shared.state.clone()),
             session_id: Some(format!("packmule-{}-{}", std::process::id(), self.request)),
             identity: identity(self.login.user.as_str()).into(),
             repository_name: command.path.name().ok().map(|name| name.as_str().to_owned()),
