@@ -9,7 +9,8 @@ use super::Error;
 use super::config::Env;
 use super::fetch_settings::FetchSettings;
 use super::keys::Keys;
-use bstr::{BString, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
+use std::os::unix::ffi::OsStrExt;
 
 /// When ref updates are written to reflogs (`core.logAllRefUpdates`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -62,6 +63,8 @@ pub struct Settings {
     pub upload_hide_refs: Vec<bstr::BString>,
     /// `transfer.hideRefs` and `receive.hideRefs`, in order.
     pub receive_hide_refs: Vec<bstr::BString>,
+    /// `GIT_NAMESPACE` as the beginning of names, such as `refs/namespaces/a/`; empty outside of any.
+    pub namespace: BString,
     /// What a fetch may ask for.
     pub fetch: FetchSettings,
     /// `lsrefs.unborn`: whether an unborn HEAD is advertised, and told about when asked.
@@ -99,6 +102,7 @@ impl Default for Settings {
             prefer_ofs_delta: true,
             upload_hide_refs: vec![],
             receive_hide_refs: vec![],
+            namespace: BString::default(),
             fetch: FetchSettings::default(),
             ls_refs_unborn: Unborn::Advertise,
             advertise_sid: false,
@@ -128,6 +132,7 @@ impl Settings {
             prefer_ofs_delta: keys.boolean("repack", "useDeltaBaseOffset")?.unwrap_or(default.prefer_ofs_delta),
             upload_hide_refs: keys.hide_refs("uploadpack"),
             receive_hide_refs: keys.hide_refs("receive"),
+            namespace: default.namespace,
             fetch: FetchSettings::read(&keys)?,
             ls_refs_unborn: keys.unborn()?.unwrap_or(default.ls_refs_unborn),
             advertise_sid: keys.boolean("transfer", "advertiseSID")?.unwrap_or(default.advertise_sid),
@@ -146,8 +151,21 @@ impl Settings {
                 self.fetch.allow_sideband_all = Some(true);
             }
         }
+        if let Some(raw) = env("GIT_NAMESPACE") {
+            self.namespace = namespace(raw.as_bytes().as_bstr())?;
+        }
         Ok(())
     }
+}
+
+/// `a/b` into `refs/namespaces/a/refs/namespaces/b/` (gitnamespaces).
+fn namespace(raw: &BStr) -> Result<BString, Error> {
+    let mut name = BString::default();
+    for part in raw.split_str("/").filter(|part| !part.is_empty()) {
+        name.extend_from_slice(&[b"refs/namespaces/", part, b"/"].concat());
+    }
+    let valid = name.is_empty() || gix_validate::reference::name(name.trim_end_with(|end| end == '/').as_bstr()).is_ok();
+    if valid { Ok(name) } else { Err(Error::Config(format!("bad git namespace path \"{raw}\""))) }
 }
 
 /// Keys whose values are words of their own.
@@ -252,5 +270,13 @@ mod tests {
             let err = read(config).unwrap_err();
             assert!(err.contains(key), "{config}: {err}");
         }
+    }
+
+    #[test]
+    fn a_namespace_nests_and_must_be_a_name() {
+        let of = |raw: &str| namespace(raw.into()).map(|name| name.to_string()).map_err(|err| err.to_string());
+        assert_eq!(of("").unwrap(), "");
+        assert_eq!(of("a//b/").unwrap(), "refs/namespaces/a/refs/namespaces/b/");
+        assert!(of("a/../b").unwrap_err().contains("bad git namespace path \"a/../b\""));
     }
 }

@@ -9,6 +9,7 @@ use super::{Conversation, Error};
 use crate::base::{Cancel, FastSet};
 use crate::serve::{Protocol, Wants};
 use crate::walk::{self, ReachedCommits, find_unreachable};
+use bstr::BStr;
 use gix_hash::ObjectId;
 
 /// Answers whether the client may know that an object is here.
@@ -49,7 +50,9 @@ pub(super) fn check_wants<'a>(conversation: &Conversation<'a>, wants: &[ObjectId
     };
     if let Some(want) = not_tips.first().filter(|_| !any) {
         let allowed_tip = |want: &ObjectId| {
-            snapshot.settings().fetch.allow_tip_sha1_in_want && snapshot.refs().iter().any(|entry| entry.id == Some(*want))
+            let settings = snapshot.settings();
+            let within = |name: &BStr| name.starts_with(&settings.namespace);
+            settings.fetch.allow_tip_sha1_in_want && snapshot.refs().iter().any(|entry| entry.id == Some(*want) && within(entry.name))
         };
         let left: Vec<ObjectId> = match conversation.options.wants {
             Wants::Git => not_tips.iter().copied().filter(|want| !allowed_tip(want)).collect(),
