@@ -88,6 +88,7 @@ const CAPABILITIES: &[Capability] = &[
     row("unborn", false, V2::Of("ls-refs"))
         .key("lsrefs.unborn", |set| Some(set.ls_refs_unborn == Unborn::Advertise), true, true),
     row("fetch", false, V2::Command(v2::fetch)),
+    row("shallow", true, FETCH),
     row("wait-for-done", false, FETCH),
     row("filter", true, FETCH)
         .key("uploadpack.allowFilter", |set| set.fetch.allow_filter, false, true),
@@ -111,6 +112,9 @@ const CAPABILITIES: &[Capability] = &[
     row("side-band", true, V2::No),
     row("side-band-64k", true, V2::No),
     row("ofs-delta", true, V2::No),
+    row("deepen-since", true, V2::No),
+    row("deepen-not", true, V2::No),
+    row("deepen-relative", true, V2::No),
     row("no-progress", true, V2::No),
     row("include-tag", true, V2::No),
     row("multi_ack_detailed", true, V2::No),

@@ -12,6 +12,7 @@ mod may_want;
 mod object_info;
 mod promisor;
 mod send;
+mod shallow;
 mod v0;
 mod v2;
 mod want_ref;
@@ -21,7 +22,7 @@ use super::{Error, Gate, Options, Protocol};
 use crate::base::Cancel;
 use crate::store::{Repository, Snapshot};
 use crate::walk::VisibleRefs;
-use crate::wire::{Band, Deepen, FetchRequest, PktReader, SideBand, write_data, write_delim, write_error, write_flush, write_text};
+use crate::wire::{Band, PktReader, SideBand, write_data, write_delim, write_error, write_flush};
 use std::io::{Read, Write};
 
 /// What one request did.
@@ -107,9 +108,14 @@ struct Conversation<'a> {
 impl Conversation<'_> {
     /// Write one line of a section of an answer.
     fn line(&mut self, text: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.data(&[text.as_ref(), b"\n"].concat())
+    }
+
+    /// Write one line of a section of an answer as it is.
+    fn data(&mut self, text: &[u8]) -> Result<(), Error> {
         match self.all_in_bands {
-            true => write_data(&mut self.out, &[&[Band::Data as u8], text.as_ref(), b"\n"].concat())?,
-            false => write_text(&mut self.out, text)?,
+            true => write_data(&mut self.out, &[&[Band::Data as u8], text].concat())?,
+            false => write_data(&mut self.out, text)?,
         }
         Ok(())
     }
@@ -133,16 +139,6 @@ impl Conversation<'_> {
     fn hash(&self) -> gix_hash::Kind {
         self.snapshot.hash_kind()
     }
-}
-
-/// What is understood on the wire and not served yet.
-fn check_offered(request: &FetchRequest) -> Result<(), Error> {
-    let refused = match (&request.deepen, request.shallow.is_empty()) {
-        (Deepen::No, true) => return Ok(()),
-        (Deepen::No, false) => "shallow",
-        (Deepen::Commits { .. } | Deepen::History { .. }, _) => "deepen",
-    };
-    Err(Error::Protocol(format!("this server does not offer '{refused}'; clone or fetch without it")))
 }
 
 fn tell(mut out: &mut dyn Write, err: Error, voice: Voice) -> Error {

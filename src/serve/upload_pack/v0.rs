@@ -5,11 +5,14 @@
 
 use super::may_filter::check_filter;
 use super::may_want::{MayTell, check_wants};
-use super::send::send_pack;
-use super::{Conversation, Error, capabilities, check_offered};
+use super::send::{Agreed, send_pack};
+use super::shallow::OwnBoundary;
+use super::{Conversation, Error, capabilities, shallow};
 use crate::serve::Protocol;
-use crate::walk::{Common, Negotiation, VisibleHead, VisibleRefs};
-use crate::wire::{AckMode, AdvertisedRef, Advertisement, FetchRequest, NegotiationLine, read_fetch_v0, read_negotiation_line, write_text};
+use crate::walk::{Boundary, Common, Negotiation, VisibleHead, VisibleRefs};
+use crate::wire::{
+    AckMode, AdvertisedRef, Advertisement, Deepen, FetchRequest, NegotiationLine, read_fetch_v0, read_negotiation_line, write_text,
+};
 use gix_hash::ObjectId;
 
 /// Serve one client.
@@ -23,13 +26,18 @@ pub(super) fn serve(conversation: &mut Conversation<'_>) -> Result<(), Error> {
     let hash = conversation.hash();
     let features = capabilities::fetch_features(conversation);
     let Some(request) = read_fetch_v0(&mut conversation.reader, hash, features)? else { return Ok(()) };
-    check_offered(&request)?;
     if let Some(filter) = &request.filter {
         check_filter(conversation, filter)?;
     }
     let mut may_tell = check_wants(conversation, &request.wants)?;
-    match negotiate(conversation, &request, &mut may_tell)? {
-        Some(haves) => send_pack(conversation, &request, &haves),
+    let boundary = shallow::find(conversation, &request, OwnBoundary::Advertised, &mut may_tell)?;
+    if request.deepen != Deepen::No {
+        shallow::write_changes(conversation, &boundary)?;
+        conversation.end()?;
+        conversation.out.flush()?;
+    }
+    match negotiate(conversation, &request, &boundary, &mut may_tell)? {
+        Some(haves) => send_pack(conversation, Agreed { request: &request, boundary: &boundary, haves: &haves }),
         None => Ok(()),
     }
 }
@@ -39,6 +47,7 @@ fn advertise(conversation: &mut Conversation<'_>) -> Result<(), Error> {
         write_text(&mut conversation.out, "version 1")?;
     }
     let words = capabilities::words_v0(conversation);
+    let own = shallow::visible_own(conversation)?;
     let hash = conversation.hash();
     let refs: &VisibleRefs = conversation.refs;
     let mut decoder = crate::pack::Decoder::new(&**conversation.snapshot.objects(), 1 << 20);
@@ -50,6 +59,9 @@ fn advertise(conversation: &mut Conversation<'_>) -> Result<(), Error> {
         let peeled = entry.peeled(&mut decoder)?;
         lines.add(AdvertisedRef { name: entry.name, id: entry.id, peeled })?;
     }
+    for id in own {
+        lines.add_shallow(id)?;
+    }
     lines.finish(hash)?;
     Ok(())
 }
@@ -58,11 +70,14 @@ fn advertise(conversation: &mut Conversation<'_>) -> Result<(), Error> {
 fn negotiate(
     conversation: &mut Conversation<'_>,
     request: &FetchRequest,
+    boundary: &Boundary,
     may_tell: &mut MayTell<'_>,
 ) -> Result<Option<Vec<ObjectId>>, Error> {
     let snapshot = conversation.snapshot;
     let hash = conversation.hash();
-    let mut known = Negotiation::new(&**snapshot.objects(), snapshot.shallow(), &request.wants)?;
+    // What is uncovered is wanted as well: a client that deepens its history is asked on until it has said all.
+    let wants = [&request.wants[..], &boundary.uncovered].concat();
+    let mut known = Negotiation::new(&**snapshot.objects(), &boundary.cut, &wants)?;
     let multi = request.ack_mode != AckMode::Single;
     let detailed = request.ack_mode == AckMode::Detailed;
     let (mut got_common, mut got_other, mut sent_ready) = (false, false, false);

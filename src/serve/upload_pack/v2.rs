@@ -5,8 +5,9 @@
 
 use super::may_filter::check_filter;
 use super::may_want::check_wants;
-use super::send::send_pack;
-use super::{Conversation, Error, Voice, capabilities, check_offered, want_ref};
+use super::send::{Agreed, send_pack};
+use super::shallow::OwnBoundary;
+use super::{Conversation, Error, Voice, capabilities, shallow, want_ref};
 use crate::walk::Negotiation;
 use crate::wire::{CommandHead, FetchRequest, read_command, read_fetch_v2, write_flush, write_text};
 use bstr::ByteSlice;
@@ -82,7 +83,6 @@ pub(super) fn fetch(conversation: &mut Conversation<'_>, head: &CommandHead) -> 
     if request.sideband_all {
         (conversation.voice, conversation.all_in_bands) = (Voice::Bands, true);
     }
-    check_offered(&request)?;
     if let Some(filter) = &request.filter {
         check_filter(conversation, filter)?;
     }
@@ -112,7 +112,13 @@ pub(super) fn fetch(conversation: &mut Conversation<'_>, head: &CommandHead) -> 
         conversation.line("ready")?;
         conversation.delim()?;
     }
+    let boundary = shallow::find(conversation, &request, OwnBoundary::Told, &mut may_tell)?;
+    if shallow::has_news(&request, &boundary) {
+        conversation.line("shallow-info")?;
+        shallow::write_changes(conversation, &boundary)?;
+        conversation.delim()?;
+    }
     want_ref::write_section(conversation, &request.want_refs, &wanted_refs)?;
     conversation.line("packfile")?;
-    send_pack(conversation, &request, known.common())
+    send_pack(conversation, Agreed { request: &request, boundary: &boundary, haves: known.common() })
 }
