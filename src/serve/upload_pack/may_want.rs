@@ -9,6 +9,7 @@ use super::{Conversation, Error};
 use crate::base::{Cancel, FastSet};
 use crate::serve::{Protocol, Wants};
 use crate::walk::{self, ReachedCommits, find_unreachable};
+use bstr::BStr;
 use gix_hash::ObjectId;
 
 /// Answers whether the client may know that an object is here.
@@ -55,8 +56,11 @@ pub(super) fn check_wants<'a>(conversation: &Conversation<'a>, wants: &[ObjectId
     let all_visible = !refs.hides_any();
     let reachable = conversation.options.wants == Wants::ReachableFromVisible || git_rules(conversation).1;
     if let Some(want) = not_tips.first() {
-        let allowed_tip =
-            |want: &ObjectId| snapshot.settings().allow_tip_sha1_in_want && snapshot.refs().iter().any(|entry| entry.id == Some(*want));
+        let allowed_tip = |want: &ObjectId| {
+            let settings = snapshot.settings();
+            let within = |name: &BStr| name.starts_with(&settings.namespace);
+            settings.fetch.allow_tip_sha1_in_want && snapshot.refs().iter().any(|entry| entry.id == Some(*want) && within(entry.name))
+        };
         let left: Vec<ObjectId> = match conversation.options.wants {
             Wants::Git => not_tips.iter().copied().filter(|want| !allowed_tip(want)).collect(),
             Wants::ReachableFromVisible => not_tips.clone(),
@@ -77,9 +81,18 @@ pub(super) fn check_wants<'a>(conversation: &Conversation<'a>, wants: &[ObjectId
     })
 }
 
+/// Those of `ids`, all of which are here, that this client may not hear of: by git's rules none.
+pub(super) fn find_forbidden(conversation: &Conversation<'_>, ids: &[ObjectId]) -> Result<Vec<ObjectId>, Error> {
+    if conversation.options.wants == Wants::Git {
+        return Ok(vec![]);
+    }
+    let (snapshot, cancel) = (conversation.snapshot, conversation.cancel);
+    Ok(find_unreachable(&**snapshot.objects(), snapshot.shallow(), ids, &mut conversation.refs.tips(), cancel)?)
+}
+
 /// git's rules as two answers: any object at all, any object that advertised refs reach.
 fn git_rules(conversation: &Conversation<'_>) -> (bool, bool) {
-    let settings = conversation.snapshot.settings();
+    let settings = &conversation.snapshot.settings().fetch;
     let any = conversation.options.protocol == Protocol::V2 || settings.allow_any_sha1_in_want;
     // Between two requests of a stateless talk the tips may have moved.
     (any, settings.allow_reachable_sha1_in_want || conversation.options.stateless)
