@@ -96,7 +96,7 @@ fn bitmaps_over_many_packs_say_what_rev_list_says() {
         let revs = common::check::files(&path).iter().filter(|name| name.contains("multi-pack-index-") && name.ends_with(".rev")).count();
         assert_eq!(revs, usize::from(rev));
         check_bitmaps(&sandbox, &path, 5);
-        assert_eq!(open(&path).objects().bitmaps().expect("used").segments().len(), 4);
+        assert!(open(&path).objects().bitmaps().expect("used").segments().len() > 2);
     }
 }
 
