@@ -1,11 +1,19 @@
 //! git's configuration into the values that this house honours.
 //!
-//! Source: git-config, "receive.*", "transfer.*", "uploadpack.*", "lsrefs.unborn", "core.logAllRefUpdates".
+//! Source: git-config, "receive.*", "transfer.*", "uploadpack.*", "lsrefs.unborn", "pack.window", "pack.depth", "pack.threads",
+//! "core.logAllRefUpdates".
 //! The last value of a key counts, wherever it stands. A value that cannot be understood is an error that
 //! names key and file, as in git.
 
 use super::Error;
+use crate::pack::DeltaSearch;
 use bstr::{BString, ByteSlice};
+
+/// As in git (`pack-objects.c`: `(1 << OE_DEPTH_BITS) - 1`).
+const PACK_DEPTH_MAX: u64 = 4095;
+/// A repository's own file must not make one fetch dear without bound.
+const PACK_WINDOW_MAX: u64 = 250;
+const PACK_THREADS_MAX: u64 = 64;
 
 /// When ref updates are written to reflogs (`core.logAllRefUpdates`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -76,6 +84,8 @@ pub struct Settings {
     pub receive_keep_alive_s: u64,
     /// `receive.fsckObjects`, else `transfer.fsckObjects`; `None` where neither is set.
     pub fsck_objects: Option<bool>,
+    /// `pack.window`, `pack.depth`, `pack.threads`: how far deltas are searched.
+    pub delta_search: DeltaSearch,
 }
 
 /// `lsrefs.unborn`.
@@ -112,6 +122,7 @@ impl Default for Settings {
             keep_alive_s: 5,
             receive_keep_alive_s: 5,
             fsck_objects: None,
+            delta_search: DeltaSearch::default(),
         }
     }
 }
@@ -146,6 +157,7 @@ impl Settings {
             keep_alive_s: keys.unsigned("uploadpack", "keepAlive")?.unwrap_or(default.keep_alive_s),
             receive_keep_alive_s: keys.unsigned("receive", "keepAlive")?.unwrap_or(default.receive_keep_alive_s),
             fsck_objects: receive_fsck.or(transfer_fsck),
+            delta_search: keys.delta_search()?,
         })
     }
 }
@@ -195,6 +207,17 @@ impl Keys<'_> {
         let text = value.text.as_ref().ok_or_else(|| value.bad())?;
         let number: i64 = gix_config::Integer::from_bytes(text).map_err(|_| value.bad())?;
         Ok(Some(u64::try_from(number).unwrap_or(0)))
+    }
+
+    fn delta_search(&self) -> Result<DeltaSearch, Error> {
+        let default = DeltaSearch::default();
+        let number = |name: &str| self.unsigned("pack", name);
+        Ok(DeltaSearch {
+            window: number("window")?.map_or(default.window, |window| window.min(PACK_WINDOW_MAX) as usize),
+            depth: number("depth")?.map_or(default.depth, |depth| depth.min(PACK_DEPTH_MAX) as u32),
+            threads: number("threads")?.map_or(default.threads, |threads| threads.min(PACK_THREADS_MAX) as usize),
+            ..default
+        })
     }
 
     fn deny(&self, name: &str) -> Result<Option<DenyCurrent>, Error> {
@@ -283,6 +306,15 @@ mod tests {
             ..Settings::default()
         };
         assert_eq!(read, wanted);
+    }
+
+    #[test]
+    fn the_search_for_deltas_goes_as_far_as_told_but_not_without_bound() {
+        let default = DeltaSearch::default();
+        let read = |config: &str| read(config).unwrap().delta_search;
+        assert_eq!(read("[pack]\nwindow=0\ndepth=7\nthreads=1"), DeltaSearch { window: 0, depth: 7, threads: 1, ..default.clone() });
+        let most = DeltaSearch { window: 250, depth: 4095, threads: 64, ..default };
+        assert_eq!(read("[pack]\nwindow=1m\ndepth=1m\nthreads=1m"), most);
     }
 
     #[test]
