@@ -96,7 +96,8 @@ fn ids_of_pack(sandbox: &Sandbox, path: &Path, hash: &str, haves: &[ObjectId], t
 fn packed(snapshot: &Snapshot, wants: &[ObjectId], haves: &[ObjectId], options: &PackOptions) -> (Vec<u8>, u32) {
     let (objects, cancel) = (&**snapshot.objects(), Cancel::new());
     let phase = Progress::new().begin("Counting objects", 0);
-    let found = find_objects(objects, &FetchSides { wants, haves, shallow: &[], tags: &[] }, &phase, &cancel).expect("a whole repository");
+    let found = find_objects(objects, &FetchSides { wants, haves, shallow: &[], aggressive: false, tags: &[] }, &phase, &cancel)
+        .expect("a whole repository");
     let plan = PackPlan::new(objects, &found, options, &cancel).expect("a sound repository");
     let mut pack = vec![];
     write_pack(objects, &plan, &mut pack, &phase, &cancel).expect("memory");
