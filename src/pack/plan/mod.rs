@@ -101,6 +101,9 @@ impl PackPlan {
         }
         let loose = found.set.loose().iter().filter(|id| !led.contains(&Location::Loose(**id)));
         plan.steps.extend(loose.map(|id| Step::Loose(*id)));
+        // Plans are kept for those who ask for the same.
+        plan.steps.shrink_to_fit();
+        plan.leads.shrink_to_fit();
         Ok(plan)
     }
 

@@ -20,7 +20,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Where deltas are searched, and how far.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeltaSearch {
     /// Earlier objects that one is tried against (`pack.window`); 0: no search at all.
     pub window: usize,
@@ -48,6 +48,8 @@ const OBJECTS_PER_THREAD: usize = 64;
 const SEGMENT_OBJECTS: usize = 256;
 /// Objects below this many bytes are not worth a base.
 const OBJECT_BYTES_MIN: usize = 50;
+/// Where the client has an object at the same path, this share of the window is enough beside it.
+const WINDOW_SHARE: usize = 3;
 /// Bytes of objects and indexes in the window of one thread.
 const WINDOW_BYTES_MAX: usize = 8 << 20;
 /// Bytes of decoded objects kept by one thread.
@@ -257,6 +259,7 @@ impl<'a> Searcher<'a> {
             }
             None => None,
         };
+        let window_len = if client.is_some() { self.search.window.div_ceil(WINDOW_SHARE) } else { self.search.window };
         let mut window: VecDeque<Candidate> = VecDeque::new();
         let mut window_bytes = 0;
         for at in group.clone() {
@@ -281,7 +284,7 @@ impl<'a> Searcher<'a> {
             let candidate = Candidate::new(Source::Wanted(at), object, depth);
             window_bytes += candidate.memory_bytes();
             window.push_back(candidate);
-            while window.len() > self.search.window || window_bytes > WINDOW_BYTES_MAX {
+            while window.len() > window_len || window_bytes > WINDOW_BYTES_MAX {
                 let Some(oldest) = window.pop_front() else { break };
                 window_bytes -= oldest.memory_bytes();
             }

@@ -130,7 +130,8 @@ fn plan(snapshot: &Snapshot, refs: &VisibleRefs, agreed: Agreed<'_>, progress: &
         found
     };
     let _span = tracing::debug_span!(span::PLAN, objects = found.set.len()).entered();
-    let options = PackOptions { ofs_delta: request.ofs_delta, thin: request.thin_pack, ..PackOptions::default() };
+    let search = snapshot.settings().delta_search.clone();
+    let options = PackOptions { ofs_delta: request.ofs_delta, thin: request.thin_pack, search };
     Ok(PackPlan::new(objects, &found, &options, cancel)?)
 }
 
