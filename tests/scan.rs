@@ -123,8 +123,7 @@ fn a_missing_object_is_named_where_the_request_reaches_it_and_nowhere_else() {
     let objects = open(&path);
     assert!(objects.packs().len() > 1);
     let tip = ids(&sandbox, &path, &["rev-parse", "main"]);
-    let reached: BTreeSet<ObjectId> =
-        ids(&sandbox, &path, &["rev-list", "--objects", "--no-object-names", "main"]).into_iter().collect();
+    let reached: BTreeSet<ObjectId> = ids(&sandbox, &path, &["rev-list", "--objects", "--no-object-names", "main"]).into_iter().collect();
     let (mut refused, mut served) = (0, 0);
     for missing in ids(&sandbox, &path, &["rev-list", "--objects", "--no-object-names", "--all"]) {
         match enumerate(Enumeration::Scan, &Without(&*objects, missing), &tip, &[]) {

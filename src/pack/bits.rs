@@ -26,7 +26,7 @@ impl Bits {
     /// `len` bits from `words`, the lowest first; what lies behind `len` is cleared.
     pub fn from_words(mut words: Vec<u64>, len: usize) -> Self {
         words.resize(len.div_ceil(64), 0);
-        if len % 64 != 0
+        if !len.is_multiple_of(64)
             && let Some(last) = words.last_mut()
         {
             *last &= (1 << (len % 64)) - 1;

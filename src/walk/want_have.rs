@@ -150,9 +150,11 @@ fn cover_new(
         let location = commits.locate(parent)?;
         cover.theirs.insert(cover.objects, &location);
     }
-    if how.scans(cover.objects, new, &boundary)
-        && let Some(scan) = Scan::read(cover.objects, true, phase, cancel)?
-    {
+    let scan = match how.scans(cover.objects, new, &boundary) {
+        true => Scan::read(cover.objects, true, phase, cancel)?,
+        false => None,
+    };
+    if let Some(scan) = scan {
         for &number in new {
             let location = commits.locate(number)?;
             cover.add(&location);
