@@ -9,6 +9,7 @@
 //! | `scan` | most of a repository's root trees into all that they reach, cheaper than tree by tree |
 //! | `want_have` | wants and haves into an [`crate::pack::ObjectSet`] |
 //! | `negotiate` | haves into acknowledgements |
+//! | `shallow` | both sides' boundaries and how far history shall go into the boundary of a fetch |
 //! | `reach` | ids and tips into "reachable or not"; fast-forward |
 //! | `connectivity` | the new tips of a push into "whole or not" |
 
@@ -21,6 +22,7 @@ mod negotiate;
 mod peel;
 mod reach;
 mod scan;
+mod shallow;
 mod tree;
 mod visible;
 mod want_have;
@@ -30,5 +32,6 @@ pub use error::Error;
 pub use negotiate::{Common, Negotiation};
 pub use peel::peel;
 pub use reach::{ReachedCommits, find_unreachable, is_ancestor};
+pub use shallow::{Boundaries, Boundary, Deepening, INFINITE_DEPTH, find_boundary};
 pub use visible::{VisibleHead, VisibleRef, VisibleRefs};
 pub use want_have::{Enumeration, FetchSides, find_objects, find_objects_by};

@@ -20,8 +20,11 @@ pub struct FetchSides<'a> {
     pub wants: &'a [ObjectId],
     /// Objects that the client has and that are here.
     pub haves: &'a [ObjectId],
-    /// Commits whose parents are not here, sorted.
+    /// Commits whose parents do not count, sorted: both sides' boundaries.
     pub shallow: &'a [ObjectId],
+    /// The trees of all haves count as had, not only of those next to what is new: where history has been cut, a have
+    /// may be near although no parent leads there (`--objects-edge-aggressive`).
+    pub aggressive: bool,
     /// Tag objects and what they lead to: each goes along when that goes out (`include-tag`).
     pub tags: &'a [(ObjectId, ObjectId)],
 }
@@ -45,9 +48,9 @@ const SCANNED_OBJECTS_PER_COMMIT: usize = 12;
 const UPDATE_COMMITS_MAX: usize = 10_000;
 
 impl Enumeration {
-    fn scans(self, objects: &dyn Objects, new: &[Number], boundary: &[Number]) -> bool {
+    fn scans(self, objects: &dyn Objects, new: &[Number], is_update: bool) -> bool {
         match self {
-            Self::BySize if !boundary.is_empty() && new.len() <= UPDATE_COMMITS_MAX => false,
+            Self::BySize if is_update && new.len() <= UPDATE_COMMITS_MAX => false,
             Self::BySize => {
                 let packed: usize = objects.packs().iter().map(|file| file.len() as usize).sum();
                 !new.is_empty() && new.len() * SCANNED_OBJECTS_PER_COMMIT >= packed
@@ -82,6 +85,9 @@ pub fn find_objects_by(
     }
     let wanted = sort_by_kind(&mut commits, sides.wants)?;
     let new = commits.paint(&wanted.commits, &had.commits, phase, cancel)?;
+    for number in had.commits.iter().filter(|_| sides.aggressive) {
+        cover.exclude_tree(commits.tree(*number))?;
+    }
     for (id, kind) in &had.others {
         match kind {
             Kind::Tree => cover.exclude_tree(*id)?,
@@ -150,7 +156,7 @@ fn cover_new(
         let location = commits.locate(parent)?;
         cover.theirs.insert(cover.objects, &location);
     }
-    let scan = match how.scans(cover.objects, new, &boundary) {
+    let scan = match how.scans(cover.objects, new, cover.hints.is_some()) {
         true => Scan::read(cover.objects, true, phase, cancel)?,
         false => None,
     };
