@@ -204,7 +204,9 @@ mod tests {
         fn it_joins_and_parts(ours in prop::collection::btree_set(0usize..200, 0..60), theirs in prop::collection::btree_set(0usize..200, 0..60)) {
             let bits = |numbers: &std::collections::BTreeSet<usize>| {
                 let mut bits = Bits::new(200);
-                numbers.iter().for_each(|n| { bits.insert(*n); });
+                for n in numbers {
+                    bits.insert(*n);
+                }
                 bits
             };
             let mut joined = bits(&ours);

@@ -48,9 +48,9 @@ const SCANNED_OBJECTS_PER_COMMIT: usize = 12;
 const UPDATE_COMMITS_MAX: usize = 10_000;
 
 impl Enumeration {
-    fn scans(self, objects: &dyn Objects, new: &[Number], boundary: &[Number]) -> bool {
+    fn scans(self, objects: &dyn Objects, new: &[Number], is_update: bool) -> bool {
         match self {
-            Self::BySize if !boundary.is_empty() && new.len() <= UPDATE_COMMITS_MAX => false,
+            Self::BySize if is_update && new.len() <= UPDATE_COMMITS_MAX => false,
             Self::BySize => {
                 let packed: usize = objects.packs().iter().map(|file| file.len() as usize).sum();
                 !new.is_empty() && new.len() * SCANNED_OBJECTS_PER_COMMIT >= packed
@@ -156,9 +156,11 @@ fn cover_new(
         let location = commits.locate(parent)?;
         cover.theirs.insert(cover.objects, &location);
     }
-    if how.scans(cover.objects, new, &boundary)
-        && let Some(scan) = Scan::read(cover.objects, true, phase, cancel)?
-    {
+    let scan = match how.scans(cover.objects, new, cover.hints.is_some()) {
+        true => Scan::read(cover.objects, true, phase, cancel)?,
+        false => None,
+    };
+    if let Some(scan) = scan {
         for &number in new {
             let location = commits.locate(number)?;
             cover.add(&location);

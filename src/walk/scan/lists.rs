@@ -22,9 +22,9 @@ const NOTHING: u32 = u32::MAX - 1;
 /// Threads that read trees: more would need more memory for their paths.
 const THREADS: usize = 2;
 /// Below this many trees one thread is done before another has started.
-const ONE_THREAD_TREES: u32 = 20_000;
+const ONE_THREAD_TREES: u32 = 4096;
 /// Families that a thread takes at a time.
-const SHARE_TREES: u32 = 2048;
+const SHARE_TREES: u32 = 512;
 /// Bytes of trees held on one thread's path; what lies beyond is left unlisted.
 const HELD_BYTES_MAX: usize = 96 << 20;
 /// Items in all lists for each object: histories have 4 to 8.

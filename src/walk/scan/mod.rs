@@ -39,8 +39,19 @@ pub(super) struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    /// Read the trees of all packs; `None` when there is more than can be numbered. Without `blobs`, these are passed over.
+    /// Read the trees of all packs. `None` when their tables are damaged, or there is more than can be numbered: who then
+    /// goes tree by tree may need nothing of that. Without `blobs`, these are passed over.
     pub fn read(objects: &'a dyn Objects, blobs: bool, phase: &Phase, cancel: &Cancel) -> Result<Option<Self>, Error> {
+        match Self::try_read(objects, blobs, phase, cancel) {
+            Err(Error::Pack(crate::pack::Error::Corrupt(what))) => {
+                tracing::warn!(error = what, "cannot read all trees of the packs at once");
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
+    fn try_read(objects: &'a dyn Objects, blobs: bool, phase: &Phase, cancel: &Cancel) -> Result<Option<Self>, Error> {
         let Some(mut headers) = Headers::read(objects, cancel)? else { return Ok(None) };
         let mut families = Families::new(objects, &mut headers, cancel)?;
         let lists = Job { objects, headers: &headers, families: &families, blobs, phase, cancel }.run()?;
