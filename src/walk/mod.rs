@@ -27,6 +27,6 @@ pub use connectivity::check_connected;
 pub use error::Error;
 pub use negotiate::{Common, Negotiation};
 pub use peel::peel;
-pub use reach::{ReachedCommits, find_unreachable, is_ancestor};
+pub use reach::{ReachableObjects, ReachedCommits, find_unreachable, is_ancestor};
 pub use visible::{VisibleHead, VisibleRef, VisibleRefs};
 pub use want_have::{FetchSides, find_objects};
