@@ -8,6 +8,7 @@
 //! | `cover` | a tree, and one that is covered already, into the objects between them |
 //! | `want_have` | wants and haves into an [`crate::pack::ObjectSet`] |
 //! | `negotiate` | haves into acknowledgements |
+//! | `shallow` | both sides' boundaries and how far history shall go into the boundary of a fetch |
 //! | `reach` | ids and tips into "reachable or not"; fast-forward |
 //! | `connectivity` | the new tips of a push into "whole or not" |
 
@@ -19,6 +20,7 @@ mod error;
 mod negotiate;
 mod peel;
 mod reach;
+mod shallow;
 mod tree;
 mod visible;
 mod want_have;
@@ -28,5 +30,6 @@ pub use error::Error;
 pub use negotiate::{Common, Negotiation};
 pub use peel::peel;
 pub use reach::{ReachableObjects, ReachedCommits, find_unreachable, is_ancestor};
+pub use shallow::{Boundaries, Boundary, Deepening, INFINITE_DEPTH, find_boundary};
 pub use visible::{VisibleHead, VisibleRef, VisibleRefs};
 pub use want_have::{FetchSides, find_objects};

@@ -63,7 +63,7 @@ impl ReachableObjects {
     /// Walk all that `tips` reach in `objects`.
     pub fn find(objects: &dyn Objects, shallow: &[ObjectId], tips: &[ObjectId], cancel: &Cancel) -> Result<Self, Error> {
         let phase = Progress::new().begin("Counting objects", 0);
-        Ok(Self(find_objects(objects, &FetchSides { wants: tips, haves: &[], shallow, tags: &[] }, &phase, cancel)?.set))
+        Ok(Self(find_objects(objects, &FetchSides { wants: tips, haves: &[], shallow, aggressive: false, tags: &[] }, &phase, cancel)?.set))
     }
 
     /// Whether the object at `location` of the same objects is among them.

@@ -4,7 +4,7 @@
 //! any ref that line carries `capabilities^{}`.
 
 use super::pkt::{begin_pkt, end_pkt, write_hex};
-use super::write_flush;
+use super::{write_data, write_flush};
 use bstr::BStr;
 use gix_hash::ObjectId;
 use std::io::{Result, Write};
@@ -47,6 +47,11 @@ impl<'a, W: Write> Advertisement<'a, W> {
         }
     }
 
+    /// The first line, when no ref has made it.
+    fn begin(&mut self, hash: gix_hash::Kind) -> Result<()> {
+        if self.first { self.write_line(hash.null(), b"capabilities", b"^{}") } else { Ok(()) }
+    }
+
     fn write_line(&mut self, id: ObjectId, name: &[u8], suffix: &[u8]) -> Result<()> {
         let lines = &mut self.lines;
         let start = begin_pkt(lines);
@@ -67,11 +72,15 @@ impl<'a, W: Write> Advertisement<'a, W> {
         Ok(())
     }
 
+    /// Say behind the refs that this commit has no parents here.
+    pub fn add_shallow(&mut self, id: ObjectId) -> Result<()> {
+        self.begin(id.kind())?;
+        write_data(&mut self.lines, format!("shallow {id}\n").as_bytes())
+    }
+
     /// End it; `hash` gives the null id for a repository without refs.
     pub fn finish(mut self, hash: gix_hash::Kind) -> Result<W> {
-        if self.first {
-            self.write_line(hash.null(), b"capabilities", b"^{}")?;
-        }
+        self.begin(hash)?;
         write_flush(&mut self.lines)?;
         self.out.write_all(&self.lines)?;
         self.out.flush()?;

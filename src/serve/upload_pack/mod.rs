@@ -6,6 +6,7 @@
 mod ls_refs;
 mod may_want;
 mod send;
+mod shallow;
 mod v0;
 mod v2;
 
@@ -15,7 +16,7 @@ use super::{Error, Gate, Options, Protocol};
 use crate::base::Cancel;
 use crate::store::{Repository, Snapshot};
 use crate::walk::VisibleRefs;
-use crate::wire::{Band, Deepen, FetchRequest, PktReader, SideBand, write_error};
+use crate::wire::{Band, PktReader, SideBand, write_error};
 use std::io::{Read, Write};
 
 /// What one request did.
@@ -123,16 +124,6 @@ impl Conversation<'_> {
     fn hash(&self) -> gix_hash::Kind {
         self.snapshot.hash_kind()
     }
-}
-
-/// What is understood on the wire and not served yet.
-fn check_offered(request: &FetchRequest) -> Result<(), Error> {
-    let refused = match (&request.deepen, request.shallow.is_empty()) {
-        (Deepen::No, true) => return Ok(()),
-        (Deepen::No, false) => "shallow",
-        (Deepen::Commits { .. } | Deepen::History { .. }, _) => "deepen",
-    };
-    Err(Error::Protocol(format!("this server does not offer '{refused}'; clone or fetch without it")))
 }
 
 fn tell(mut out: &mut dyn Write, err: Error, voice: Voice) -> Error {
