@@ -78,6 +78,12 @@ impl ObjectSet {
         self.len
     }
 
+    /// Memory taken, about.
+    pub fn held_bytes(&self) -> usize {
+        let packed: usize = self.packs.iter().map(|bits| bits.len() / 8).sum();
+        packed + self.loose.len() * 3 * size_of::<ObjectId>()
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len == 0

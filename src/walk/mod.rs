@@ -31,7 +31,7 @@ pub use connectivity::check_connected;
 pub use error::Error;
 pub use negotiate::{Common, Negotiation};
 pub use peel::peel;
-pub use reach::{ReachedCommits, find_unreachable, is_ancestor};
+pub use reach::{ReachableObjects, ReachedCommits, find_unreachable, is_ancestor};
 pub use shallow::{Boundaries, Boundary, Deepening, INFINITE_DEPTH, find_boundary};
 pub use visible::{VisibleHead, VisibleRef, VisibleRefs};
 pub use want_have::{Enumeration, FetchSides, find_objects, find_objects_by};

@@ -4,7 +4,7 @@
 //! any ref that line carries `capabilities^{}`.
 
 use super::pkt::{begin_pkt, end_pkt, write_hex};
-use super::{write_flush, write_text};
+use super::{write_data, write_flush};
 use bstr::BStr;
 use gix_hash::ObjectId;
 use std::io::{Result, Write};
@@ -75,7 +75,7 @@ impl<'a, W: Write> Advertisement<'a, W> {
     /// Say behind the refs that this commit has no parents here.
     pub fn add_shallow(&mut self, id: ObjectId) -> Result<()> {
         self.begin(id.kind())?;
-        write_text(&mut self.lines, format!("shallow {id}"))
+        write_data(&mut self.lines, format!("shallow {id}\n").as_bytes())
     }
 
     /// End it; `hash` gives the null id for a repository without refs.

@@ -53,7 +53,7 @@ fn advertise(conversation: &mut Conversation<'_>) -> Result<(), Error> {
     let words = capabilities::words_v0(conversation);
     let own = shallow::visible_own(conversation)?;
     let (snapshot, refs, cancel) = (conversation.snapshot, conversation.refs, conversation.cancel);
-    let from = Made::new("advertisement", snapshot).from(refs).from(&words);
+    let from = Made::new("advertisement", snapshot).from(refs).from(&words).from(&own);
     conversation.answer(from, |out| write_refs(snapshot, refs, &words, &own, out, cancel))?;
     Ok(conversation.out.flush()?)
 }
