@@ -22,6 +22,7 @@ pub(super) fn visible_refs(snapshot: &Snapshot, gate: &dyn Gate, hide: &[BString
     };
     let seen_at = |at: usize| only.as_ref().is_none_or(|only| only.get(at));
     let seen = |name: &BStr| match refs.find(name) {
+        _ if only.is_none() => true,
         Some(_) => refs.range_with_prefix(name).next().is_some_and(seen_at),
         None => true, // not born: there is nothing to see
     };

@@ -13,8 +13,8 @@
 //! | `settings`, `fetch_settings` | those into the values that this house honours; what only fetches look at |
 //! | `format` | a repository's format into its hash, or a refusal by name |
 //! | `discover` | the words of a drop-in's command line into a repository, by git's rules |
-//! | `ref_files` | files beneath `refs`, `packed-refs` and `HEAD` into names and values |
-//! | `refs` | those into [`Refs`] |
+//! | `ref_files` | files beneath `refs`, and `HEAD`, into names and values |
+//! | `refs`, `scan_refs` | those and `packed-refs` into [`Refs`] |
 //! | `alternates` | what a repository borrows from into a list of object directories |
 //! | `loose` | the file of a loose object into its data |
 //! | `pack_dir` | a folder of packs into names, multi-pack indexes and packs that are opened when needed |
@@ -58,6 +58,7 @@ mod reflog;
 mod refs;
 mod repositories;
 mod repository;
+mod scan_refs;
 mod settings;
 mod snapshot;
 mod staging;

@@ -1,7 +1,8 @@
 //! git's configuration into the values that this house honours.
 //!
 //! Source: git-config, "receive.*", "transfer.*", "lsrefs.unborn", "core.logAllRefUpdates", "core.commitGraph",
-//! "core.multiPackIndex", "pack.useBitmaps"; what only fetches look at is in `fetch_settings`.
+//! "core.multiPackIndex", "pack.useBitmaps", "pack.window", "pack.depth", "pack.threads"; what only fetches look at is in
+//! `fetch_settings`.
 //! The last value of a key counts, wherever it stands. A value that cannot be understood is an error that
 //! names key and file, as in git.
 
@@ -9,8 +10,15 @@ use super::Error;
 use super::config::Env;
 use super::fetch_settings::FetchSettings;
 use super::keys::Keys;
+use crate::pack::DeltaSearch;
 use bstr::{BStr, BString, ByteSlice};
 use std::os::unix::ffi::OsStrExt;
+
+/// As in git (`pack-objects.c`: `(1 << OE_DEPTH_BITS) - 1`).
+const PACK_DEPTH_MAX: u64 = 4095;
+/// A repository's own file must not make one fetch dear without bound.
+const PACK_WINDOW_MAX: u64 = 250;
+const PACK_THREADS_MAX: u64 = 64;
 
 /// When ref updates are written to reflogs (`core.logAllRefUpdates`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -81,6 +89,8 @@ pub struct Settings {
     pub receive_keep_alive_s: u64,
     /// `receive.fsckObjects`, else `transfer.fsckObjects`; `None` where neither is set.
     pub fsck_objects: Option<bool>,
+    /// `pack.window`, `pack.depth`, `pack.threads`: how far deltas are searched.
+    pub delta_search: DeltaSearch,
 }
 
 /// `lsrefs.unborn`.
@@ -117,6 +127,7 @@ impl Default for Settings {
             advertise_sid: false,
             receive_keep_alive_s: 5,
             fsck_objects: None,
+            delta_search: DeltaSearch::default(),
         }
     }
 }
@@ -150,6 +161,7 @@ impl Settings {
             advertise_sid: keys.boolean("transfer", "advertiseSID")?.unwrap_or(default.advertise_sid),
             receive_keep_alive_s: keys.unsigned("receive", "keepAlive")?.unwrap_or(default.receive_keep_alive_s),
             fsck_objects: receive_fsck.or(transfer_fsck),
+            delta_search: keys.delta_search()?,
         })
     }
 }
@@ -182,6 +194,17 @@ fn namespace(raw: &BStr) -> Result<BString, Error> {
 
 /// Keys whose values are words of their own.
 impl Keys<'_> {
+    fn delta_search(&self) -> Result<DeltaSearch, Error> {
+        let default = DeltaSearch::default();
+        let number = |name: &str| self.unsigned("pack", name);
+        Ok(DeltaSearch {
+            window: number("window")?.map_or(default.window, |window| window.min(PACK_WINDOW_MAX) as usize),
+            depth: number("depth")?.map_or(default.depth, |depth| depth.min(PACK_DEPTH_MAX) as u32),
+            threads: number("threads")?.map_or(default.threads, |threads| threads.min(PACK_THREADS_MAX) as usize),
+            ..default
+        })
+    }
+
     fn deny(&self, name: &str) -> Result<Option<DenyCurrent>, Error> {
         let Some(value) = self.last("receive", name) else { return Ok(None) };
         let text = value.text.as_ref().map(|text| text.to_ascii_lowercase()).unwrap_or_default();
@@ -262,6 +285,15 @@ mod tests {
             ..Settings::default()
         };
         assert_eq!(read, wanted);
+    }
+
+    #[test]
+    fn the_search_for_deltas_goes_as_far_as_told_but_not_without_bound() {
+        let default = DeltaSearch::default();
+        let read = |config: &str| read(config).unwrap().delta_search;
+        assert_eq!(read("[pack]\nwindow=0\ndepth=7\nthreads=1"), DeltaSearch { window: 0, depth: 7, threads: 1, ..default.clone() });
+        let most = DeltaSearch { window: 250, depth: 4095, threads: 64, ..default };
+        assert_eq!(read("[pack]\nwindow=1m\ndepth=1m\nthreads=1m"), most);
     }
 
     #[test]

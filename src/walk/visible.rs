@@ -92,20 +92,32 @@ impl VisibleRefs {
 
     /// The visible refs in order of names; those that lead to no object are left out.
     pub fn iter(&self) -> impl Iterator<Item = VisibleRef<'_>> {
-        self.range(if self.namespace.is_empty() { 0..self.refs.len() } else { self.numbers("refs/".into()) })
+        // In a namespace HEAD is a ref like any other; it stands apart.
+        self.with_prefix(if self.namespace.is_empty() { "".into() } else { "refs/".into() })
     }
 
     /// The visible refs whose names begin with `prefix`.
-    pub fn with_prefix(&self, prefix: &BStr) -> impl Iterator<Item = VisibleRef<'_>> {
-        self.range(self.numbers(prefix))
+    pub fn with_prefix<'a>(&'a self, prefix: &'a BStr) -> impl Iterator<Item = VisibleRef<'a>> {
+        // Where all are seen, none needs a number.
+        let is_all = self.only.is_none() && self.namespace.is_empty();
+        let all = is_all.then(|| self.refs.with_prefix(prefix)).into_iter().flatten();
+        let some = (!is_all).then(|| self.numbers(prefix).filter(|at| self.sees(*at)).map(|at| self.refs.get(at)));
+        all.chain(some.into_iter().flatten()).filter_map(|entry| self.view(entry))
     }
 
-    fn range(&self, range: Range<usize>) -> impl Iterator<Item = VisibleRef<'_>> {
-        range.filter(|at| self.sees(*at)).filter_map(|at| self.view(self.refs.get(at)))
+    /// Whether all refs that were looked at so far could be read.
+    ///
+    /// # Errors
+    /// As [`Refs::check`].
+    pub fn check(&self) -> Result<(), crate::store::Error> {
+        self.refs.check()
     }
 
     /// The visible ref with this full name; what is returned bears its name outside of the namespace.
     pub fn find(&self, name: &BStr) -> Option<RefEntry<'_>> {
+        if self.only.is_none() && self.namespace.is_empty() {
+            return self.refs.find(name);
+        }
         let at = self.numbers(name).next()?;
         let entry = self.refs.get(at);
         (self.within(entry.name)? == name && self.sees(at)).then_some(entry)

@@ -17,6 +17,7 @@ mod v0;
 mod v2;
 mod want_ref;
 
+use super::shared::{Made, Shareable};
 use super::visible::visible_refs;
 use super::{Error, Gate, Options, Protocol};
 use crate::base::Cancel;
@@ -105,7 +106,34 @@ struct Conversation<'a> {
     statistics: FetchStatistics,
 }
 
+/// Bytes that answer a question about refs.
+struct Answer(Vec<u8>);
+
+impl Shareable for Answer {
+    fn held_bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
 impl Conversation<'_> {
+    /// Write what `write` writes, which is made `from` nothing else: what is kept of it, where something is.
+    fn answer(&mut self, from: Made, write: impl FnOnce(&mut dyn Write) -> Result<(), Error>) -> Result<(), Error> {
+        // An answer is about as long as the refs are.
+        match self.options.shared.as_deref().filter(|shared| shared.has_room_for(self.snapshot.refs().held_bytes())) {
+            None => write(&mut *self.out),
+            Some(shared) => {
+                let make = || {
+                    let mut bytes = vec![];
+                    write(&mut bytes)?;
+                    bytes.shrink_to_fit();
+                    Ok(Answer(bytes))
+                };
+                let (answer, _) = shared.get_or_make(from, self.cancel, make)?;
+                Ok(self.out.write_all(&answer.0)?)
+            }
+        }
+    }
+
     /// Write one line of a section of an answer.
     fn line(&mut self, text: impl AsRef<[u8]>) -> Result<(), Error> {
         self.data(&[text.as_ref(), b"\n"].concat())

@@ -8,12 +8,16 @@ use super::may_want::{MayTell, check_wants};
 use super::send::{Agreed, send_pack};
 use super::shallow::OwnBoundary;
 use super::{Conversation, Error, capabilities, shallow};
+use crate::base::Cancel;
 use crate::serve::Protocol;
+use crate::serve::shared::Made;
+use crate::store::Snapshot;
 use crate::walk::{Boundary, Common, Negotiation, VisibleHead, VisibleRefs};
 use crate::wire::{
     AckMode, AdvertisedRef, Advertisement, Deepen, FetchRequest, NegotiationLine, read_fetch_v0, read_negotiation_line, write_text,
 };
 use gix_hash::ObjectId;
+use std::io::Write;
 
 /// Serve one client.
 pub(super) fn serve(conversation: &mut Conversation<'_>) -> Result<(), Error> {
@@ -48,21 +52,37 @@ fn advertise(conversation: &mut Conversation<'_>) -> Result<(), Error> {
     }
     let words = capabilities::words_v0(conversation);
     let own = shallow::visible_own(conversation)?;
-    let hash = conversation.hash();
-    let refs: &VisibleRefs = conversation.refs;
-    let mut decoder = crate::pack::Decoder::new(&**conversation.snapshot.objects(), 1 << 20);
-    let mut lines = Advertisement::new(&mut *conversation.out, &words);
+    let (snapshot, refs, cancel) = (conversation.snapshot, conversation.refs, conversation.cancel);
+    let from = Made::new("advertisement", snapshot).from(refs).from(&words).from(&own);
+    conversation.answer(from, |out| write_refs(snapshot, refs, &words, &own, out, cancel))?;
+    Ok(conversation.out.flush()?)
+}
+
+fn write_refs(
+    snapshot: &Snapshot,
+    refs: &VisibleRefs,
+    words: &str,
+    own: &[ObjectId],
+    out: &mut dyn Write,
+    cancel: &Cancel,
+) -> Result<(), Error> {
+    let mut decoder = crate::pack::Decoder::new(&**snapshot.objects(), 1 << 20);
+    let mut lines = Advertisement::new(out, words);
     if let VisibleHead::Born(id, _) = refs.head() {
         lines.add(AdvertisedRef { name: "HEAD".into(), id, peeled: None })?;
     }
-    for entry in refs.iter() {
+    for (count, entry) in refs.iter().enumerate() {
+        if count.is_multiple_of(1024) {
+            cancel.check()?;
+        }
         let peeled = entry.peeled(&mut decoder)?;
         lines.add(AdvertisedRef { name: entry.name, id: entry.id, peeled })?;
     }
+    refs.check()?;
     for id in own {
-        lines.add_shallow(id)?;
+        lines.add_shallow(*id)?;
     }
-    lines.finish(hash)?;
+    lines.finish(snapshot.hash_kind())?;
     Ok(())
 }
 
