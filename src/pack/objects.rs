@@ -1,6 +1,6 @@
 //! The seam between packs and whatever keeps them: what any store of objects answers.
 
-use super::{Error, Kind, PackFile};
+use super::{Bitmaps, CommitGraph, Error, Kind, PackFile};
 use gix_hash::{ObjectId, oid};
 use std::sync::Arc;
 
@@ -16,6 +16,16 @@ pub enum Location {
     },
     /// In a file of its own.
     Loose(ObjectId),
+}
+
+impl Location {
+    /// The id of the object that lies here, in `objects`.
+    pub fn id(&self, objects: &dyn Objects) -> ObjectId {
+        match *self {
+            Self::Packed { pack, entry } => objects.packs()[pack as usize].id(entry).to_owned(),
+            Self::Loose(id) => id,
+        }
+    }
 }
 
 /// A fixed view of stored objects: for as long as it lives, what was found is found again.
@@ -37,4 +47,15 @@ pub trait Objects: Sync {
 
     /// Inflate a loose object into `out`; `Ok(None)` when it is not here.
     fn read_loose(&self, id: &oid, out: &mut Vec<u8>) -> Result<Option<Kind>, Error>;
+
+    /// What bitmapped commits reach, where somebody has stored it; opened when first asked for. The places that it names
+    /// are those that [`Objects::locate`] gives.
+    fn bitmaps(&self) -> Option<&Bitmaps> {
+        None
+    }
+
+    /// Links and dates of commits, where somebody has stored them; opened when first asked for.
+    fn commit_graph(&self) -> Option<&CommitGraph> {
+        None
+    }
 }

@@ -1,10 +1,10 @@
 //! A repository on disk whose format is understood: the handle from which snapshots and pushes begin.
 
+use super::companions::Companions;
 use super::config;
 use super::discover::{check_owner, common_dir, is_git_dir};
 use super::held::new_state;
 use super::staging::Staged;
-use super::stamp::Stamps;
 use super::{Error, Push, Refs, Settings, Snapshot, ref_files};
 use bstr::ByteSlice;
 use gix_hash::ObjectId;
@@ -55,12 +55,16 @@ impl Repository {
             ConfigScope::Git => config::read_as_git(git_dir, &common_dir, &config::process_env)?,
             ConfigScope::RepositoryOnly => config::read_repository_only(git_dir, &common_dir)?,
         };
+        let mut settings = Settings::read(&config)?;
+        if scope == ConfigScope::Git {
+            settings.read_env(&config::process_env)?;
+        }
         Ok(Self {
             git_dir: git_dir.to_owned(),
             common_dir,
             hash: format.hash,
             scope,
-            settings: Arc::new(Settings::read(&config)?),
+            settings: Arc::new(settings),
             staged_for: None,
             staged: None,
         })
@@ -98,19 +102,34 @@ impl Repository {
 
     /// Pin one consistent view of refs and objects.
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
-        let refs = Refs::read(&self.git_dir, &self.common_dir, self.hash, &mut Stamps::off())?;
+        if self.scope == ConfigScope::RepositoryOnly {
+            return Ok(self.snapshot_again(None)?.into_snapshot());
+        }
+        let refs = Refs::open(&self.git_dir, &self.common_dir, self.hash)?;
         let head = ref_files::read_head(&self.git_dir, &refs, self.hash)?;
-        let objects = self.object_store()?;
+        refs.check()?;
+        let shallow = self.shallow()?;
+        let objects = self.object_store(self.companions(&shallow))?;
         Ok(Snapshot {
             state: new_state(),
             refs: Arc::new(refs),
             head,
             objects: Arc::new(objects),
             settings: self.settings.clone(),
-            shallow: Arc::new(self.shallow()?),
+            shallow: Arc::new(shallow),
             hash: self.hash,
             work_tree: self.has_work_tree(),
         })
+    }
+
+    /// Which companion files of packs may be used, `shallow` being where history is cut off.
+    pub(super) fn companions(&self, shallow: &[ObjectId]) -> Companions {
+        let is_whole = shallow.is_empty() && !self.common_dir.join("info/grafts").exists();
+        Companions {
+            commit_graph: is_whole && self.settings.commit_graph,
+            bitmaps: is_whole && self.settings.use_bitmaps,
+            multi_pack_index: self.settings.multi_pack_index,
+        }
     }
 
     /// As git guesses where `core.bare` is not set: a folder called `.git` lies within a work tree.
