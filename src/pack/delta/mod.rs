@@ -10,5 +10,5 @@ mod apply;
 mod encode;
 mod search;
 
-pub use apply::{apply_delta, delta_sizes};
+pub use apply::{Delta, DeltaOp, apply_delta, delta_sizes};
 pub use search::BlockIndex;

@@ -28,7 +28,7 @@ pub(super) struct Agreed<'a> {
 pub(super) fn send_pack(conversation: &mut Conversation<'_>, agreed: Agreed<'_>) -> Result<(), Error> {
     let request = agreed.request;
     let (snapshot, refs, cancel) = (conversation.snapshot, conversation.refs, conversation.cancel);
-    let progress = Progress::new();
+    let (progress, keepalive_ms) = (Progress::new(), conversation.keepalive_ms());
     let mut bands = match request.bands {
         Bands::Large => SideBand::large(&mut *conversation.out),
         Bands::Small => SideBand::small(&mut *conversation.out),
@@ -37,7 +37,7 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, agreed: Agreed<'_>)
     conversation.voice = if bands.has_bands() { Voice::Bands } else { Voice::Line };
     let quiet = request.no_progress;
     let shared = conversation.options.shared.as_deref();
-    let plan = attend(&mut bands, &progress, quiet, conversation.options.keepalive_ms, cancel, || match shared {
+    let plan = attend(&mut bands, &progress, quiet, keepalive_ms, cancel, || match shared {
         Some(shared) => shared_plan(shared, snapshot, refs, agreed, &progress, cancel),
         None => plan(snapshot, refs, agreed, &progress, cancel).map(Arc::new),
     })?;
