@@ -1,6 +1,6 @@
 //! The seam between packs and whatever keeps them: what any store of objects answers.
 
-use super::{Error, Kind, PackFile};
+use super::{Bitmaps, CommitGraph, Error, Kind, PackFile};
 use gix_hash::{ObjectId, oid};
 use std::sync::Arc;
 
@@ -37,4 +37,15 @@ pub trait Objects: Sync {
 
     /// Inflate a loose object into `out`; `Ok(None)` when it is not here.
     fn read_loose(&self, id: &oid, out: &mut Vec<u8>) -> Result<Option<Kind>, Error>;
+
+    /// What bitmapped commits reach, where somebody has stored it; opened when first asked for. The places that it names
+    /// are those that [`Objects::locate`] gives.
+    fn bitmaps(&self) -> Option<&Bitmaps> {
+        None
+    }
+
+    /// Links and dates of commits, where somebody has stored them; opened when first asked for.
+    fn commit_graph(&self) -> Option<&CommitGraph> {
+        None
+    }
 }
