@@ -6,6 +6,7 @@
 //! | `commit`, `tree` | bytes into a commit's links, a tree's entries |
 //! | `commits` | ids into a table of commits; wants and haves into painted history |
 //! | `cover` | a tree, and one that is covered already, into the objects between them |
+//! | `bitmaps` | wanted commits into all that they reach, where git's bitmaps tell it |
 //! | `scan` | most of a repository's root trees into all that they reach, cheaper than tree by tree |
 //! | `want_have` | wants and haves into an [`crate::pack::ObjectSet`] |
 //! | `negotiate` | haves into acknowledgements |
@@ -13,6 +14,7 @@
 //! | `reach` | ids and tips into "reachable or not"; fast-forward |
 //! | `connectivity` | the new tips of a push into "whole or not" |
 
+mod bitmaps;
 mod commit;
 mod commits;
 mod connectivity;
@@ -31,7 +33,7 @@ pub use connectivity::check_connected;
 pub use error::Error;
 pub use negotiate::{Common, Negotiation};
 pub use peel::peel;
-pub use reach::{ReachedCommits, find_unreachable, is_ancestor};
+pub use reach::{ReachableObjects, ReachedCommits, find_unreachable, is_ancestor};
 pub use shallow::{Boundaries, Boundary, Deepening, INFINITE_DEPTH, find_boundary};
 pub use visible::{VisibleHead, VisibleRef, VisibleRefs};
 pub use want_have::{Enumeration, FetchSides, find_objects, find_objects_by};

@@ -5,7 +5,7 @@ use super::commits::{Commits, Number};
 use super::peel::peel;
 use super::want_have::{FetchSides, find_objects};
 use crate::base::{Cancel, FastSet, Progress};
-use crate::pack::{Decoder, Kind, Objects};
+use crate::pack::{Decoder, Kind, Location, ObjectSet, Objects};
 use gix_hash::ObjectId;
 use std::collections::BinaryHeap;
 
@@ -48,14 +48,35 @@ pub fn find_unreachable(
         unreachable.extend(table.paint(&wants, &haves, &phase, cancel)?.into_iter().map(|number| table.id(number)));
     }
     if !others.is_empty() {
-        let wants: Vec<ObjectId> = tips.iter().copied().collect();
-        let phase = Progress::new().begin("Counting objects", 0);
-        let set =
-            find_objects(objects, &FetchSides { wants: &wants, haves: &[], shallow, aggressive: false, tags: &[] }, &phase, cancel)?.set;
-        unreachable.extend(others.iter().filter(|(_, location)| !set.contains(location)).map(|(id, _)| *id));
+        let reached = ReachableObjects::find(objects, shallow, &mut tips.iter().copied(), cancel)?;
+        unreachable.extend(others.iter().filter(|(_, location)| !reached.contains(location)).map(|(id, _)| *id));
     }
     open.retain(|id| unreachable.contains(id));
     Ok(open)
+}
+
+/// Everything that some tips reach: found at once, good for any number of questions about one view of the objects.
+#[derive(Debug)]
+pub struct ReachableObjects(ObjectSet);
+
+impl ReachableObjects {
+    /// What `tips` reach: as dear as the enumeration for a clone of them, a bit of memory for each packed object.
+    pub fn find(
+        objects: &dyn Objects,
+        shallow: &[ObjectId],
+        tips: &mut dyn Iterator<Item = ObjectId>,
+        cancel: &Cancel,
+    ) -> Result<Self, Error> {
+        let wants: Vec<ObjectId> = tips.collect();
+        let phase = Progress::new().begin("Counting objects", 0);
+        let sides = FetchSides { wants: &wants, haves: &[], shallow, aggressive: false, tags: &[] };
+        Ok(Self(find_objects(objects, &sides, &phase, cancel)?.set))
+    }
+
+    /// Whether the object at `location` of the same view is among them.
+    pub fn contains(&self, location: &Location) -> bool {
+        self.0.contains(location)
+    }
 }
 
 /// What some tips reach, found out as far as it is asked for: each commit is looked at once, however many questions come.
