@@ -137,7 +137,7 @@ fn bitmaps_and_tree_differences_give_one_set() {
             let by_bitmaps = enumerate(Enumeration::BySize, &*objects, &wants, &[]).expect("whole");
             let by_trees = enumerate(Enumeration::TreeDifferences, &*objects, &wants, &[]).expect("whole");
             assert_eq!(by_bitmaps, by_trees, "{context}");
-            let reached = ReachableObjects::find(&*objects, &[], &mut wants.iter().copied(), &Cancel::new()).expect("whole");
+            let reached = ReachableObjects::find(&*objects, &[], &wants, &Cancel::new()).expect("whole");
             for id in commits.iter().chain(&others) {
                 let location = objects.locate(id).expect("readable").expect("here");
                 assert_eq!(reached.contains(&location), by_trees.0.contains(id), "{id} {context}");

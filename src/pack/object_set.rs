@@ -78,9 +78,20 @@ impl ObjectSet {
         self.len
     }
 
+    /// Memory taken, about.
+    pub fn held_bytes(&self) -> usize {
+        let packed: usize = self.packs.iter().map(|bits| bits.len() / 8).sum();
+        packed + self.loose.len() * 3 * size_of::<ObjectId>()
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Which entries of `pack` are in the set; `None`: it is not touched.
+    pub fn of_pack(&self, pack: u32) -> Option<&Bits> {
+        self.packs.get(pack as usize).filter(|bits| !bits.is_empty())
     }
 
     /// The packs that are touched: their numbers, and which entries.

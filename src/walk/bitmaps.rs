@@ -108,7 +108,7 @@ impl<'a> Reached<'a> {
             let file = &self.objects.packs()[segment.pack as usize];
             let (first, end) = (segment.bits.start as usize, segment.bits.end as usize);
             if segment.is_whole && self.bits.next_clear(first) >= end {
-                set.insert_packed(segment.pack, Bits::from_words(vec![!0; end.div_ceil(64)], end - first));
+                set.insert_packed(segment.pack, Bits::full(end - first));
                 continue;
             }
             let mut entries = Bits::new(file.len() as usize);

@@ -48,34 +48,32 @@ pub fn find_unreachable(
         unreachable.extend(table.paint(&wants, &haves, &phase, cancel)?.into_iter().map(|number| table.id(number)));
     }
     if !others.is_empty() {
-        let reached = ReachableObjects::find(objects, shallow, &mut tips.iter().copied(), cancel)?;
-        unreachable.extend(others.iter().filter(|(_, location)| !reached.contains(location)).map(|(id, _)| *id));
+        let tips: Vec<ObjectId> = tips.iter().copied().collect();
+        let set = ReachableObjects::find(objects, shallow, &tips, cancel)?;
+        unreachable.extend(others.iter().filter(|(_, location)| !set.contains(location)).map(|(id, _)| *id));
     }
     open.retain(|id| unreachable.contains(id));
     Ok(open)
 }
 
-/// Everything that some tips reach: found at once, good for any number of questions about one view of the objects.
-#[derive(Debug)]
+/// Everything that some tips reach: found once, asked often.
 pub struct ReachableObjects(ObjectSet);
 
 impl ReachableObjects {
-    /// What `tips` reach: as dear as the enumeration for a clone of them, a bit of memory for each packed object.
-    pub fn find(
-        objects: &dyn Objects,
-        shallow: &[ObjectId],
-        tips: &mut dyn Iterator<Item = ObjectId>,
-        cancel: &Cancel,
-    ) -> Result<Self, Error> {
-        let wants: Vec<ObjectId> = tips.collect();
+    /// Walk all that `tips` reach in `objects`.
+    pub fn find(objects: &dyn Objects, shallow: &[ObjectId], tips: &[ObjectId], cancel: &Cancel) -> Result<Self, Error> {
         let phase = Progress::new().begin("Counting objects", 0);
-        let sides = FetchSides { wants: &wants, haves: &[], shallow, aggressive: false, tags: &[] };
-        Ok(Self(find_objects(objects, &sides, &phase, cancel)?.set))
+        Ok(Self(find_objects(objects, &FetchSides { wants: tips, haves: &[], shallow, aggressive: false, tags: &[] }, &phase, cancel)?.set))
     }
 
-    /// Whether the object at `location` of the same view is among them.
+    /// Whether the object at `location` of the same objects is among them.
     pub fn contains(&self, location: &Location) -> bool {
         self.0.contains(location)
+    }
+
+    /// Memory taken, about.
+    pub fn held_bytes(&self) -> usize {
+        self.0.held_bytes()
     }
 }
 

@@ -1,7 +1,7 @@
 //! A base and a delta into an object.
 //!
 //! Source: gitformat-pack, "Deltified representation": two sizes, then instructions that copy a range
-//! of the base or insert literal bytes. Delta search will live beside this file.
+//! of the base or insert literal bytes.
 
 /// Read one little-endian base-128 size; `None` when `delta` ends within it or it overflows.
 fn read_size(delta: &[u8], at: &mut usize) -> Option<u64> {
