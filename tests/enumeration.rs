@@ -97,7 +97,7 @@ fn the_scan_and_tree_differences_give_one_set() {
 /// Layouts with bitmaps by number: of one pack; of a multi-pack index; each with nothing, a pack, loose objects after it.
 fn lay_out_with_bitmaps(sandbox: &Sandbox, hash: &str, seed: u64, layout: u64) -> std::path::PathBuf {
     let (path, mut story) = sandbox.history("repository", hash, seed, 60);
-    if layout % 2 == 0 {
+    if layout.is_multiple_of(2) {
         sandbox.git(&path, ["repack", "-adbfq"]);
     } else {
         sandbox.git(&path, ["repack", "-dq"]);
