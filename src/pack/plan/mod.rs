@@ -16,7 +16,7 @@ mod reuse;
 mod search;
 
 use super::{Error, Found, Location, ObjectSet, Objects};
-use crate::base::Cancel;
+use crate::base::{Cancel, FastSet, Progress};
 use gix_hash::ObjectId;
 use reuse::{Reuse, positions};
 pub use search::DeltaSearch;
@@ -31,6 +31,8 @@ pub struct PackOptions {
     pub thin: bool,
     /// Where deltas are searched.
     pub search: DeltaSearch,
+    /// Shows the search, where there is one.
+    pub progress: Progress,
 }
 
 /// One piece of the pack to be.
@@ -89,7 +91,7 @@ impl PackPlan {
         let count = u32::try_from(count).map_err(|_| Error::Limit { what: "objects in one pack", limit: u64::from(u32::MAX) })?;
         let mut plan = Self { objects: count, ofs_delta: options.ofs_delta, ..Self::default() };
         let reuse = Reuse::new(objects, found, options.thin);
-        plan.leads = search::find_leads(&reuse, &options.search, cancel)?;
+        plan.leads = search::find_leads(&reuse, &options.search, &options.progress, cancel)?;
         plan.deltas = plan.leads.iter().filter(|lead| matches!(lead.form, LeadForm::Delta { .. })).count() as u32;
         let mut led = ObjectSet::new();
         for lead in &plan.leads {
@@ -115,6 +117,15 @@ impl PackPlan {
     /// How many of them go out as they are stored.
     pub fn copied(&self) -> u32 {
         self.copied
+    }
+
+    /// From how many packs.
+    pub fn packs_copied(&self) -> usize {
+        let packs = self.steps.iter().filter_map(|step| match step {
+            Step::Copy { pack, .. } => Some(*pack),
+            Step::Whole { .. } | Step::Loose(_) => None,
+        });
+        packs.collect::<FastSet<_>>().len()
     }
 
     /// Memory taken, about: everything that grows with the number of objects or with their bytes counts.

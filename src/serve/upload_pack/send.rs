@@ -41,9 +41,6 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, agreed: Agreed<'_>)
         Some(shared) => shared_plan(shared, snapshot, refs, agreed, &progress, cancel),
         None => plan(snapshot, refs, agreed, &progress, cancel).map(Arc::new),
     })?;
-    if !quiet {
-        bands.say(Band::Progress, format!("Total {} (delta {}), reused {}\n", plan.objects(), plan.deltas(), plan.copied()).as_bytes())?;
-    }
     if !bands.has_bands() {
         conversation.voice = Voice::Nothing;
     }
@@ -51,6 +48,9 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, agreed: Agreed<'_>)
     let written = Progress::new().begin("Writing objects", u64::from(plan.objects()));
     let bytes = write_pack(&**snapshot.objects(), &plan, &mut bands, &written, cancel)?;
     let in_bands = bands.has_bands();
+    if !quiet {
+        bands.say(Band::Progress, total(&plan).as_bytes())?;
+    }
     bands.flush()?;
     bands.finish()?;
     if in_bands {
@@ -60,6 +60,20 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, agreed: Agreed<'_>)
     conversation.statistics.objects += u64::from(plan.objects());
     conversation.statistics.pack_bytes += bytes;
     Ok(())
+}
+
+/// git's last words about a pack. What goes out as stored is copied by runs, in which deltas are not counted: git says
+/// `pack-reused` of that.
+fn total(plan: &PackPlan) -> String {
+    let (objects, deltas, copied, packs) = (plan.objects(), plan.deltas(), plan.copied(), plan.packs_copied());
+    format!("Total {objects} (delta {deltas}), reused 0 (delta 0), pack-reused {copied} (from {packs})\n")
+}
+
+/// What goes out is known: so many objects.
+fn counted(progress: &Progress, objects: u64) {
+    let phase = progress.begin("Counting objects", objects);
+    phase.set(objects);
+    phase.finish();
 }
 
 /// The plan that somebody else has made or is making from the same state, view and request; else one for all who
@@ -81,6 +95,7 @@ fn shared_plan(
         let phase = progress.begin("Enumerating objects", 0);
         phase.set(u64::from(plan.objects()));
         phase.finish();
+        counted(progress, u64::from(plan.objects()));
     }
     Ok(plan)
 }
@@ -127,11 +142,12 @@ fn plan(snapshot: &Snapshot, refs: &VisibleRefs, agreed: Agreed<'_>, progress: &
         let found = find_objects(objects, &sides, &phase, cancel)?;
         phase.set(found.set.len() as u64);
         phase.finish();
+        counted(progress, found.set.len() as u64);
         found
     };
     let _span = tracing::debug_span!(span::PLAN, objects = found.set.len()).entered();
     let search = snapshot.settings().delta_search.clone();
-    let options = PackOptions { ofs_delta: request.ofs_delta, thin: request.thin_pack, search };
+    let options = PackOptions { ofs_delta: request.ofs_delta, thin: request.thin_pack, search, progress: progress.clone() };
     Ok(PackPlan::new(objects, &found, &options, cancel)?)
 }
 
