@@ -224,6 +224,15 @@ impl Objects for ObjectStore {
         }
         Ok(None)
     }
+
+    fn loose_header(&self, id: &oid) -> Result<Option<(Kind, u64)>, Error> {
+        for dir in &self.dirs {
+            if let Some(found) = loose::read_header(&loose::path(dir, id))? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
 }
 
 #[cfg(test)]
@@ -289,11 +298,13 @@ mod tests {
             let id = blob(dir.path(), text);
             assert_eq!(open(dir.path()).read_loose(&id, &mut out).unwrap(), Some(Kind::Blob));
             assert!(out == text.as_bytes(), "{} bytes", text.len());
+            assert_eq!(open(dir.path()).loose_header(&id).unwrap(), Some((Kind::Blob, text.len() as u64)));
         }
         let tree = git_with_input(dir.path(), &["mktree"], "");
         let tree = ObjectId::from_hex(tree.trim().as_bytes()).unwrap();
         assert_eq!(open(dir.path()).read_loose(&tree, &mut out).unwrap(), Some(Kind::Tree));
         assert_eq!(open(dir.path()).read_loose(&Sha1.null(), &mut out).unwrap(), None);
+        assert_eq!(open(dir.path()).loose_header(&Sha1.null()).unwrap(), None);
     }
 
     #[test]

@@ -33,6 +33,11 @@ impl<'a> TreeEntry<'a> {
         }
     }
 
+    /// Bytes of the whole entry.
+    pub fn len(&self) -> usize {
+        self.raw.len()
+    }
+
     pub fn id(&self) -> ObjectId {
         ObjectId::from_bytes_or_panic(&self.raw[self.id_at..])
     }
@@ -51,6 +56,11 @@ impl<'a> TreeEntry<'a> {
         let end = |name: &[u8], tree: bool| name.get(common).copied().unwrap_or(if tree { b'/' } else { 0 });
         ours[..common].cmp(&theirs[..common]).then_with(|| end(ours, self.is_tree()).cmp(&end(theirs, other.is_tree())))
     }
+}
+
+/// The entry at the start of `bytes`; `None` when there is no whole one.
+pub(super) fn first_entry(bytes: &[u8], id_len: usize) -> Option<TreeEntry<'_>> {
+    TreeEntry::read(bytes, id_len)
 }
 
 /// Call `each` for every entry of `tree`; `None` when it is malformed.

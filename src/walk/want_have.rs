@@ -8,6 +8,8 @@ use super::Error;
 use super::commit::parse_tag;
 use super::commits::{Commits, Number};
 use super::cover::Cover;
+use super::filter::ObjectFilter;
+use super::filtered::add_by_place;
 use crate::base::{Cancel, FastSet, Phase};
 use crate::pack::{DeltaHints, Found, Kind, Location, Objects};
 use gix_hash::ObjectId;
@@ -23,36 +25,56 @@ pub struct FetchSides<'a> {
     pub shallow: &'a [ObjectId],
     /// Tag objects and what they lead to: each goes along when that goes out (`include-tag`).
     pub tags: &'a [(ObjectId, ObjectId)],
+    /// What the client does without, if anything.
+    pub filter: Option<&'a ObjectFilter>,
 }
 
 /// Find the objects to send. `phase` counts objects as they are found.
 pub fn find_objects(objects: &dyn Objects, sides: &FetchSides<'_>, phase: &Phase, cancel: &Cancel) -> Result<Found, Error> {
     let mut commits = Commits::new(objects, sides.shallow);
-    let mut cover = Cover::new(objects, phase, cancel);
+    let mut cover = Cover::new(objects, sides.filter, phase, cancel);
     if !sides.haves.is_empty() {
         cover.hints = Some(DeltaHints::default());
     }
     let had = sort_by_kind(&mut commits, sides.haves)?;
     for location in &had.tags {
-        cover.theirs.insert(objects, location);
+        cover.exclude(location);
     }
     let wanted = sort_by_kind(&mut commits, sides.wants)?;
     let new = commits.paint(&wanted.commits, &had.commits, phase, cancel)?;
+    cover.given = wanted.others.iter().map(|(id, _)| *id).collect();
     exclude_boundary(&mut commits, &mut cover, &new)?;
     for (id, kind) in &had.others {
         match kind {
             Kind::Tree => cover.exclude_tree(*id)?,
-            _ => drop(objects.locate(id)?.map(|location| cover.theirs.insert(objects, &location))),
+            _ => drop(objects.locate(id)?.map(|location| cover.exclude(&location))),
         }
     }
     for location in &wanted.tags {
         cover.add(location);
     }
-    cover_commits(&mut commits, &mut cover, &new)?;
-    for (id, kind) in &wanted.others {
-        match kind {
-            Kind::Tree => cover.add_tree(*id, None)?,
-            _ => drop(cover.add(&objects.locate(id)?.ok_or_else(|| Error::missing(*id))?)),
+    if !cover.given.is_empty() {
+        // In git these trees count as met before any of them is looked into.
+        for number in &new {
+            cover.given.remove(&commits.tree(*number));
+        }
+    }
+    if let Some(ObjectFilter::Places(places)) = sides.filter {
+        add_by_place(&mut commits, &mut cover, places, &wanted.others, &new)?;
+    } else {
+        for (id, kind) in &wanted.others {
+            match kind {
+                Kind::Tree => cover.add_given_tree(*id)?,
+                _ => cover.add_given_blob(*id)?,
+            }
+        }
+        cover_commits(&mut commits, &mut cover, &new)?;
+    }
+    if !cover.kinds.commits {
+        for number in wanted.commits {
+            if !commits.is_had(number) {
+                cover.add(&commits.locate(number)?);
+            }
         }
     }
     include_tags(objects, &mut commits, &mut cover, sides.tags)?;
@@ -101,7 +123,7 @@ fn exclude_boundary(commits: &mut Commits<'_>, cover: &mut Cover<'_>, new: &[Num
             let parent = commits.parents(number)[at];
             if commits.is_had(parent) && seen.insert(parent) {
                 let location = commits.locate(parent)?;
-                cover.theirs.insert(cover.objects, &location);
+                cover.exclude(&location);
                 cover.exclude_tree(commits.tree(parent))?;
             }
         }
@@ -113,8 +135,10 @@ fn exclude_boundary(commits: &mut Commits<'_>, cover: &mut Cover<'_>, new: &[Num
 pub(super) fn cover_commits(commits: &mut Commits<'_>, cover: &mut Cover<'_>, new: &[Number]) -> Result<(), Error> {
     let mut covered = FastSet::default();
     for &number in new.iter().rev() {
-        let location = commits.locate(number)?;
-        cover.add(&location);
+        if cover.kinds.commits {
+            let location = commits.locate(number)?;
+            cover.add(&location);
+        }
         let first = commits.parents(number).first().copied();
         let base = first.filter(|parent| commits.is_had(*parent) || covered.contains(parent)).map(|parent| commits.tree(parent));
         cover.add_tree(commits.tree(number), base)?;

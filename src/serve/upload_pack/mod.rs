@@ -5,6 +5,7 @@
 
 mod ls_refs;
 mod may_want;
+mod object_filter;
 mod send;
 mod v0;
 mod v2;

@@ -1,7 +1,8 @@
 //! A request and the common objects into a pack on its way to the client.
 
+use super::object_filter::Eyes;
 use super::{Conversation, Error, Voice};
-use crate::base::{Cancel, Progress, span};
+use crate::base::{Progress, span};
 use crate::pack::{Found, PackPlan, write_pack};
 use crate::serve::attend::attend;
 use crate::store::Snapshot;
@@ -22,9 +23,8 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, request: &FetchRequ
     };
     conversation.voice = if bands.has_bands() { Voice::Bands } else { Voice::Line };
     let quiet = request.no_progress;
-    let plan = attend(&mut bands, &progress, quiet, conversation.options.keepalive_ms, cancel, || {
-        plan(snapshot, refs, request, haves, &progress, cancel)
-    })?;
+    let eyes = Eyes { snapshot, refs, wants: conversation.options.wants, cancel };
+    let plan = attend(&mut bands, &progress, quiet, conversation.options.keepalive_ms, cancel, || plan(&eyes, request, haves, &progress))?;
     if !quiet {
         bands.say(Band::Progress, format!("Total {}, reused {}\n", plan.objects(), plan.copied()).as_bytes())?;
     }
@@ -46,20 +46,15 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, request: &FetchRequ
     Ok(())
 }
 
-fn plan(
-    snapshot: &Snapshot,
-    refs: &VisibleRefs,
-    request: &FetchRequest,
-    haves: &[ObjectId],
-    progress: &Progress,
-    cancel: &Cancel,
-) -> Result<PackPlan, Error> {
+fn plan(eyes: &Eyes<'_>, request: &FetchRequest, haves: &[ObjectId], progress: &Progress) -> Result<PackPlan, Error> {
+    let (snapshot, refs, cancel) = (eyes.snapshot, eyes.refs, eyes.cancel);
+    let filter = request.filter.as_ref().map(|filter| eyes.object_filter(filter)).transpose()?;
     let objects = &**snapshot.objects();
     let tags = if request.include_tag { annotated_tags(snapshot, refs)? } else { vec![] };
     let found: Found = {
         let _span = tracing::debug_span!(span::WANT_HAVE, wants = request.wants.len(), haves = haves.len()).entered();
         let phase = progress.begin("Enumerating objects", 0);
-        let sides = FetchSides { wants: &request.wants, haves, shallow: snapshot.shallow(), tags: &tags };
+        let sides = FetchSides { wants: &request.wants, haves, shallow: snapshot.shallow(), tags: &tags, filter: filter.as_ref() };
         let found = find_objects(objects, &sides, &phase, cancel)?;
         phase.set(found.set.len() as u64);
         phase.finish();
