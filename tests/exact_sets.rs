@@ -12,7 +12,6 @@ use packmule::pack::{Kind, Location, Objects, PackPlan, write_pack};
 use packmule::store::{ConfigScope, Repository, Snapshot};
 use packmule::walk::{FetchSides, check_connected, find_objects, find_unreachable, is_ancestor};
 use std::collections::BTreeSet;
-use std::path::Path;
 
 fn ids_of_pack(sandbox: &Sandbox, hash: &str, pack: &[u8]) -> BTreeSet<ObjectId> {
     let target = sandbox.bare(format!("unpacked-{}", pack.len()), hash);

@@ -36,3 +36,7 @@ pub const RESOLVE_BYTES_HELD_MAX: u64 = 256 << 20;
 pub const INFLATED_BYTES_FREE: u64 = 16 << 30;
 /// Bytes more that a received pack may inflate to for each of its own: histories of folders with ten thousand names reach some hundreds.
 pub const INFLATED_BYTES_PER_PACK_BYTE_MAX: u64 = 4_096;
+/// Bytes of views, answers, sets and plans that a server keeps between requests.
+pub const SHARED_BYTES_MAX: usize = 128 << 20;
+/// Things that requests share and that are kept when none needs them.
+pub const SHARED_ENTRIES_MAX: usize = 4_096;

@@ -4,6 +4,7 @@
 
 use super::failure::Failure;
 use crate::access::HashKind;
+use crate::base::limits::SHARED_BYTES_MAX;
 use crate::pack::index::IngestLimits;
 use crate::transport::SshLimits;
 use serde::{Deserialize, Serialize};
@@ -21,13 +22,22 @@ pub struct Config {
     pub log: String,
     /// The SSH front end.
     pub ssh: SshConfig,
+    /// What fetches share.
+    pub shared: SharedConfig,
     /// Bounds of one push.
     pub push: PushConfig,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { root: ".".into(), hash: Hash::Sha1, log: "info".to_owned(), ssh: SshConfig::default(), push: PushConfig::default() }
+        Self {
+            root: ".".into(),
+            hash: Hash::Sha1,
+            log: "info".to_owned(),
+            ssh: SshConfig::default(),
+            shared: SharedConfig::default(),
+            push: PushConfig::default(),
+        }
     }
 }
 
@@ -75,6 +85,20 @@ impl Default for SshConfig {
             admin_keys: Vec::new(),
             limits: SshLimits::default(),
         }
+    }
+}
+
+/// What fetches share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SharedConfig {
+    /// Bytes kept when no request needs them.
+    pub bytes_max: usize,
+}
+
+impl Default for SharedConfig {
+    fn default() -> Self {
+        Self { bytes_max: SHARED_BYTES_MAX }
     }
 }
 

@@ -89,6 +89,7 @@ async fn serve(
         .host_key(host_key)
         .limits(config.ssh.limits.clone())
         .ingest((&config.push).into())
+        .shared_bytes_max(config.shared.bytes_max)
         .bind(&config.ssh.listen)
         .await
         .map_err(|error| Failure::server(&error, &config.root))?;

@@ -1,7 +1,7 @@
 //! A set of small numbers: one bit for each position of a pack.
 
 /// A fixed number of bits, all clear at first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Bits {
     words: Vec<u64>,
     len: usize,

@@ -116,13 +116,14 @@ impl<'a> Decoder<'a> {
 
     /// The type of the object at `location`, without inflating more than a loose object's header allows.
     pub fn kind(&mut self, location: &Location) -> Result<Kind, Error> {
-        let Location::Packed { pack, entry } = location else {
-            if let Location::Loose(id) = location
-                && let Some((kind, _)) = self.objects.loose_header(id)?
-            {
-                return Ok(kind);
+        let (pack, entry) = match location {
+            Location::Packed { pack, entry } => (pack, entry),
+            Location::Loose(id) => {
+                return match self.objects.loose_header(id)? {
+                    Some((kind, _)) => Ok(kind),
+                    None => Ok(self.get(location)?.0),
+                };
             }
-            return Ok(self.get(location)?.0);
         };
         let file = self.pack(*pack);
         let mut offset = file.offset(*entry)?;

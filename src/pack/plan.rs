@@ -60,6 +60,11 @@ impl PackPlan {
         self.objects
     }
 
+    /// Memory taken, about: everything that grows with the number of objects or with their bytes counts.
+    pub fn held_bytes(&self) -> usize {
+        size_of::<Self>() + self.steps.capacity() * size_of::<Step>()
+    }
+
     /// How many of them go out as they are stored.
     pub fn copied(&self) -> u32 {
         self.copied

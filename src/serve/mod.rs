@@ -8,6 +8,7 @@ mod error;
 mod gate;
 mod receive_pack;
 mod session;
+mod shared;
 mod upload_pack;
 mod visible;
 
@@ -15,4 +16,5 @@ pub use error::Error;
 pub use gate::{EditKind, Gate, OpenGate, Proposal, ProposedEdit, Verdict, Visibility};
 pub use receive_pack::{PushStatistics, receive_pack};
 pub use session::{Options, Protocol, Service, Wants};
+pub use shared::{SharedState, SharedStatistics};
 pub use upload_pack::{FetchStatistics, upload_pack};

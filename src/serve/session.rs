@@ -1,7 +1,9 @@
 //! What a request is before its first packet: service, protocol version, who decides what may be wanted.
 
+use super::SharedState;
 use crate::base::limits;
 use crate::pack::index::IngestLimits;
+use std::sync::Arc;
 
 /// Which of the two services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,8 @@ pub struct Options {
     pub repository_name: Option<String>,
     /// The name that stands in reflogs: `Name <mail>`.
     pub identity: bstr::BString,
+    /// What the requests of one server share; `None`: this request stands alone.
+    pub shared: Option<Arc<SharedState>>,
 }
 
 impl Default for Options {
@@ -79,6 +83,7 @@ impl Default for Options {
             session_id: None,
             repository_name: None,
             identity: "packmule <packmule@localhost>".into(),
+            shared: None,
         }
     }
 }

@@ -18,6 +18,7 @@
 //! | `loose` | the file of a loose object into its data |
 //! | `objects` | object directories into [`ObjectStore`] |
 //! | `snapshot` | all of these into [`Snapshot`] |
+//! | `stamp`, `held` | how files look from outside into a snapshot that is kept from one request to the next |
 //! | `repositories` | names beneath a root into repositories |
 //! | `staging` | a repository that is only being made into one in its place, or into nothing |
 //! | `owner` | locks and quarantines that a dead process left into nothing |
@@ -33,6 +34,7 @@ mod config;
 mod discover;
 mod error;
 mod format;
+mod held;
 mod loose;
 mod loose_ref;
 #[allow(unsafe_code)]
@@ -52,11 +54,13 @@ mod repository;
 mod settings;
 mod snapshot;
 mod staging;
+mod stamp;
 #[cfg(test)]
 mod testing;
 
 pub use discover::{Discover, discover, discover_any_owner};
 pub use error::Error;
+pub use held::HeldSnapshot;
 pub use map::Mapped;
 pub use objects::ObjectStore;
 pub use owner::sweep;

@@ -110,6 +110,7 @@ impl Push {
         if let Some(name) = &ingested.name {
             let pack = open_pack(&folder, name, self.repository.hash_kind())?;
             self.view.objects = Arc::new(self.view.objects.with_pack(Arc::new(pack)));
+            self.view.state = super::held::new_state();
             self.packs.push(name.clone());
         }
         Ok(ingested)

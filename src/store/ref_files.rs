@@ -4,6 +4,7 @@
 //! header's traits), gitglossary ("symref"). Plain reads only: these files are small or replaced while we look.
 //! Loose files win over `packed-refs` and are read first, so that a ref that is packed meanwhile is seen in one of the two.
 
+use super::stamp::Stamps;
 use super::{Error, Head, Refs, Target};
 use crate::base::limits;
 use bstr::{BString, ByteSlice};
@@ -94,16 +95,21 @@ fn read_loose_file(path: &Path, link: bool) -> Result<LooseFile, Error> {
 }
 
 /// All loose refs, not sorted.
-pub(super) fn read_all_loose(git_dir: &Path, common_dir: &Path, hash: gix_hash::Kind) -> Result<Vec<(BString, OwnedTarget)>, Error> {
+pub(super) fn read_all_loose(
+    git_dir: &Path,
+    common_dir: &Path,
+    hash: gix_hash::Kind,
+    stamps: &mut Stamps,
+) -> Result<Vec<(BString, OwnedTarget)>, Error> {
     let mut found = Vec::new();
-    let mut walk = LooseWalk { base: common_dir, hash, found: &mut found, wanted: |_| true };
+    let mut walk = LooseWalk { base: common_dir, hash, found: &mut found, wanted: |_| true, stamps };
     if git_dir == common_dir {
         walk.all_beneath("refs/")?;
         return Ok(found);
     }
     walk.wanted = |name| !is_per_worktree(name);
     walk.all_beneath("refs/")?;
-    let mut own = LooseWalk { base: git_dir, hash, found: &mut found, wanted: is_per_worktree };
+    let mut own = LooseWalk { base: git_dir, hash, found: &mut found, wanted: is_per_worktree, stamps };
     for prefix in PER_WORKTREE {
         own.all_beneath(prefix)?;
     }
@@ -115,6 +121,8 @@ struct LooseWalk<'a> {
     hash: gix_hash::Kind,
     found: &'a mut Vec<(BString, OwnedTarget)>,
     wanted: fn(&[u8]) -> bool,
+    /// What was looked at.
+    stamps: &'a mut Stamps,
 }
 
 impl LooseWalk<'_> {
@@ -131,6 +139,7 @@ impl LooseWalk<'_> {
     fn folder(&mut self, prefix: BString, links: usize, folders: &mut Vec<(BString, usize)>) -> Result<(), Error> {
         let path = self.base.join(OsStr::from_bytes(&prefix));
         let failed = || Error::io(format!("list {}", path.display()));
+        self.stamps.note(&path);
         let entries = match std::fs::read_dir(&path) {
             Ok(entries) => entries,
             Err(err) if matches!(err.kind(), NotFound | NotADirectory) => return Ok(()),
@@ -148,6 +157,9 @@ impl LooseWalk<'_> {
                 continue;
             }
             let kind = entry.file_type().map_err(failed())?;
+            if kind.is_symlink() {
+                self.stamps.give_up(); // it may come to lead elsewhere while all that it leads to stays
+            }
             let link_to_folder = kind.is_symlink() && std::fs::metadata(entry.path()).is_ok_and(|meta| meta.is_dir());
             if kind.is_dir() || link_to_folder && links < FOLDER_LINKS_MAX {
                 name.push(b'/');
@@ -164,6 +176,7 @@ impl LooseWalk<'_> {
             tracing::warn!(%name, "ignoring a ref with a broken name");
             return Ok(());
         }
+        self.stamps.note(path);
         match read_loose_file(path, link)? {
             LooseFile::Value(OwnedTarget::Object(id)) if id.is_null() || id.kind() != self.hash => {
                 tracing::warn!(%name, "ignoring a broken ref")
@@ -177,8 +190,9 @@ impl LooseWalk<'_> {
 }
 
 /// The bytes of `packed-refs`; `None` when there is no such file.
-pub(super) fn read_packed(common_dir: &Path) -> Result<Option<Vec<u8>>, Error> {
+pub(super) fn read_packed(common_dir: &Path, stamps: &mut Stamps) -> Result<Option<Vec<u8>>, Error> {
     let path = common_dir.join("packed-refs");
+    stamps.note(&path);
     match std::fs::read(&path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(err) if err.kind() == NotFound => Ok(None),

@@ -5,6 +5,7 @@
 //! read by `ref_files`. Limit: names and ids of one repository stay below 4 GiB each.
 
 use super::ref_files::OwnedTarget;
+use super::stamp::Stamps;
 use super::{Error, ref_files};
 use crate::base::limits;
 use bstr::{BStr, BString, ByteSlice};
@@ -46,7 +47,7 @@ pub struct RefEntry<'a> {
 }
 
 /// What HEAD holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Head {
     /// A commit itself.
     Detached(ObjectId),
@@ -59,7 +60,7 @@ pub enum Head {
 /// All refs of a repository at one moment, sorted by name. HEAD stands beside them, not among them.
 ///
 /// Broken refs (empty files, bad names, loops) are left out with a warning in the log, as git does.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 pub struct Refs {
     /// Names of refs and targets of symbolic ones, one after another.
     names: Vec<u8>,
@@ -71,7 +72,7 @@ pub struct Refs {
 }
 
 /// One ref: where its name and its ids lie.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Entry {
     name: u32,
     name_bytes: u16,
@@ -92,7 +93,7 @@ enum Form {
 }
 
 /// A symbolic ref's target, and the entry that it finally leads to.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Symbolic {
     name: u32,
     name_bytes: u16,
@@ -107,9 +108,9 @@ impl std::fmt::Debug for Refs {
 
 impl Refs {
     /// Read all refs: loose files first, then `packed-refs`.
-    pub(super) fn read(git_dir: &Path, common_dir: &Path, hash: gix_hash::Kind) -> Result<Self, Error> {
-        let loose = ref_files::read_all_loose(git_dir, common_dir, hash)?;
-        let packed = ref_files::read_packed(common_dir)?;
+    pub(super) fn read(git_dir: &Path, common_dir: &Path, hash: gix_hash::Kind, stamps: &mut Stamps) -> Result<Self, Error> {
+        let loose = ref_files::read_all_loose(git_dir, common_dir, hash, stamps)?;
+        let packed = ref_files::read_packed(common_dir, stamps)?;
         Self::build(loose, packed.as_deref().unwrap_or_default(), hash)
     }
 
@@ -256,6 +257,11 @@ impl Refs {
 
     fn position(&self, name: &[u8]) -> Result<usize, usize> {
         self.entries.binary_search_by(|entry| self.name(entry).cmp(name))
+    }
+
+    /// Memory taken, about.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.names.capacity() + self.ids.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
 
     /// How many refs there are, symbolic ones included.

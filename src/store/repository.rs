@@ -2,8 +2,10 @@
 
 use super::config;
 use super::discover::{check_owner, common_dir, is_git_dir};
+use super::held::new_state;
 use super::staging::Staged;
-use super::{Error, ObjectStore, Push, Refs, Settings, Snapshot, ref_files};
+use super::stamp::Stamps;
+use super::{Error, Push, Refs, Settings, Snapshot, ref_files};
 use bstr::ByteSlice;
 use gix_hash::ObjectId;
 use std::path::{Path, PathBuf};
@@ -96,13 +98,11 @@ impl Repository {
 
     /// Pin one consistent view of refs and objects.
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
-        let refs = Refs::read(&self.git_dir, &self.common_dir, self.hash)?;
+        let refs = Refs::read(&self.git_dir, &self.common_dir, self.hash, &mut Stamps::off())?;
         let head = ref_files::read_head(&self.git_dir, &refs, self.hash)?;
-        let objects = match self.scope {
-            ConfigScope::Git => ObjectStore::open_with_env(&self.objects_dir(), self.hash, &config::process_env)?,
-            ConfigScope::RepositoryOnly => ObjectStore::open(&self.objects_dir(), self.hash)?,
-        };
+        let objects = self.object_store()?;
         Ok(Snapshot {
+            state: new_state(),
             refs: Arc::new(refs),
             head,
             objects: Arc::new(objects),
@@ -114,11 +114,11 @@ impl Repository {
     }
 
     /// As git guesses where `core.bare` is not set: a folder called `.git` lies within a work tree.
-    fn has_work_tree(&self) -> bool {
+    pub(super) fn has_work_tree(&self) -> bool {
         self.git_dir != self.common_dir || !self.settings.bare.unwrap_or_else(|| self.git_dir.file_name() != Some(".git".as_ref()))
     }
 
-    fn shallow(&self) -> Result<Vec<ObjectId>, Error> {
+    pub(super) fn shallow(&self) -> Result<Vec<ObjectId>, Error> {
         let path = self.common_dir.join("shallow");
         let text = match std::fs::read(&path) {
             Ok(text) => text,

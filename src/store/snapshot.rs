@@ -9,6 +9,7 @@ use std::sync::Arc;
 /// Refs are read before packs are opened, so that every object a ref names is in view.
 #[derive(Clone)]
 pub struct Snapshot {
+    pub(super) state: u64,
     pub(super) refs: Arc<Refs>,
     pub(super) head: Head,
     pub(super) objects: Arc<ObjectStore>,
@@ -19,6 +20,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// A number for what this view shows, good as a key: two views with the same number show the same, those of two
+    /// repositories never have the same.
+    pub fn state(&self) -> u64 {
+        self.state
+    }
+
     /// All refs but HEAD.
     pub fn refs(&self) -> &Arc<Refs> {
         &self.refs

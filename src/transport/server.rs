@@ -7,7 +7,9 @@ use super::logins::{LoginPlace, Logins};
 use super::ssh::{self, Configs, Phase, Shared};
 use super::{Error, HostKey, SshLimits};
 use crate::access::{CALLBACK_TIMEOUT_MS, Driver, ErasedDriver, erase};
+use crate::base::limits::SHARED_BYTES_MAX;
 use crate::pack::index::IngestLimits;
+use crate::serve::{SharedState, SharedStatistics};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +21,8 @@ use tokio::task::JoinSet;
 
 /// Longest pause after an error of `accept`, in milliseconds.
 const ACCEPT_PAUSE_MS_MAX: u64 = 1_000;
+/// Time between two looks at what is kept, in seconds.
+const TIDY_S: u64 = 30;
 
 /// Everything that a server needs before it can listen.
 pub struct Builder {
@@ -26,6 +30,7 @@ pub struct Builder {
     host_keys: Vec<HostKey>,
     limits: SshLimits,
     ingest: IngestLimits,
+    shared_bytes_max: usize,
 }
 
 impl Builder {
@@ -57,6 +62,13 @@ impl Builder {
         self
     }
 
+    /// Bytes of views, answers, sets and plans that are kept when no request needs them (see [`SharedState`]).
+    #[must_use]
+    pub fn shared_bytes_max(mut self, bytes: usize) -> Self {
+        self.shared_bytes_max = bytes;
+        self
+    }
+
     /// Listen on `address` (`host:port`; port 0 takes any free one).
     ///
     /// # Errors
@@ -76,6 +88,7 @@ impl Builder {
             commands: Arc::new(Semaphore::new(self.limits.commands_max.min(Semaphore::MAX_PERMITS))),
             limits: self.limits,
             ingest: self.ingest,
+            state: Arc::new(SharedState::new(self.shared_bytes_max)),
             callback_timeout: Duration::from_millis(CALLBACK_TIMEOUT_MS),
             phase: receiver,
             connections: AtomicU64::new(0),
@@ -117,7 +130,13 @@ impl Stop {
 impl Server {
     /// A server of which nothing is known yet.
     pub fn builder() -> Builder {
-        Builder { driver: None, host_keys: Vec::new(), limits: SshLimits::default(), ingest: crate::serve::Options::default().ingest }
+        Builder {
+            driver: None,
+            host_keys: Vec::new(),
+            limits: SshLimits::default(),
+            ingest: crate::serve::Options::default().ingest,
+            shared_bytes_max: SHARED_BYTES_MAX,
+        }
     }
 
     /// The address that clients reach, with the port that the system chose.
@@ -133,6 +152,7 @@ impl Server {
     /// Serve until `shutdown` comes back or [`Stop`] is used; returns when all transfers under way have ended.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let mut connections = JoinSet::new();
+        let tidying = tokio::spawn(tidy(self.shared.state.clone()));
         {
             let accepting = accept(&self.listener, &self.shared, &mut connections);
             let mut phase = self.shared.phase.clone();
@@ -142,6 +162,7 @@ impl Server {
                 _ = phase.wait_for(|phase| *phase != Phase::Running) => {}
             }
         }
+        tidying.abort();
         self.stop.gracefully();
         // Closed before waiting: who comes now hears at once that nobody listens.
         drop(self.listener);
@@ -154,6 +175,25 @@ impl Server {
         }
         // Connections see the same word and shut their sockets.
         while connections.join_next().await.is_some() {}
+    }
+}
+
+/// Let go of what nobody asks for any more and is no longer true, again and again.
+async fn tidy(state: Arc<SharedState>) {
+    let mut turn = tokio::time::interval(Duration::from_secs(TIDY_S));
+    turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut before = SharedStatistics::default();
+    loop {
+        turn.tick().await;
+        let tidied = state.clone();
+        // A panic there is logged by the runtime's hook; the next turn comes all the same.
+        let _ = tokio::task::spawn_blocking(move || tidied.let_go_of_the_past()).await;
+        let now = state.statistics();
+        if now != before {
+            let SharedStatistics { bytes, entries, repositories, found, waited, made, dropped } = now;
+            tracing::debug!(bytes, entries, repositories, found, waited, made, dropped, "shared");
+            before = now;
+        }
     }
 }
 

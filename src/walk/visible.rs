@@ -5,6 +5,7 @@ use crate::pack::{Bits, Decoder};
 use crate::store::{Head, Peeled, RefEntry, Refs, Snapshot, Target};
 use bstr::{BStr, ByteSlice};
 use gix_hash::ObjectId;
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,6 +15,15 @@ pub struct VisibleRefs {
     refs: Arc<Refs>,
     only: Option<Bits>,
     head: Head,
+}
+
+/// Which refs are seen, HEAD among them: two views of one [`Snapshot::state`] that hash alike see the same.
+impl Hash for VisibleRefs {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { refs: _, only, head } = self;
+        only.hash(state);
+        head.hash(state);
+    }
 }
 
 /// One visible ref that leads to an object.

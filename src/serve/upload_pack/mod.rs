@@ -40,9 +40,13 @@ pub fn upload_pack(
     cancel: &Cancel,
 ) -> Result<FetchStatistics, Error> {
     let out: &mut dyn Write = &mut output;
-    let snapshot = match repository.snapshot() {
+    let snapshot = match &options.shared {
+        Some(shared) => shared.snapshot(repository),
+        None => repository.snapshot().map_err(Error::from),
+    };
+    let snapshot = match snapshot {
         Ok(snapshot) => snapshot,
-        Err(err) => return Err(tell(out, err.into(), Voice::Line)),
+        Err(err) => return Err(tell(out, err, Voice::Line)),
     };
     let refs = visible_refs(&snapshot, gate, &snapshot.settings().upload_hide_refs);
     let mut conversation = Conversation {

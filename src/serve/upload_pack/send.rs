@@ -4,13 +4,16 @@ use super::object_filter::Eyes;
 use super::{Conversation, Error, Voice};
 use crate::base::{Progress, span};
 use crate::pack::{Found, PackPlan, write_pack};
+use crate::serve::SharedState;
 use crate::serve::attend::attend;
+use crate::serve::shared::{Made, Shareable};
 use crate::store::Snapshot;
 use crate::walk::{FetchSides, VisibleRefs, find_objects};
-use crate::wire::{Band, Bands, FetchRequest, SideBand, write_flush};
+use crate::wire::{AckMode, Band, Bands, FetchRequest, SideBand, write_flush};
 use bstr::BStr;
 use gix_hash::ObjectId;
 use std::io::Write;
+use std::sync::Arc;
 
 /// Find, plan and stream the pack; in bands it ends with a flush packet.
 pub(super) fn send_pack(conversation: &mut Conversation<'_>, request: &FetchRequest, haves: &[ObjectId]) -> Result<(), Error> {
@@ -24,7 +27,11 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, request: &FetchRequ
     conversation.voice = if bands.has_bands() { Voice::Bands } else { Voice::Line };
     let quiet = request.no_progress;
     let eyes = Eyes { snapshot, refs, wants: conversation.options.wants, cancel };
-    let plan = attend(&mut bands, &progress, quiet, conversation.options.keepalive_ms, cancel, || plan(&eyes, request, haves, &progress))?;
+    let shared = conversation.options.shared.as_deref();
+    let plan = attend(&mut bands, &progress, quiet, conversation.options.keepalive_ms, cancel, || match shared {
+        Some(shared) => shared_plan(shared, &eyes, request, haves, &progress),
+        None => plan(&eyes, request, haves, &progress).map(Arc::new),
+    })?;
     if !quiet {
         bands.say(Band::Progress, format!("Total {}, reused {}\n", plan.objects(), plan.copied()).as_bytes())?;
     }
@@ -44,6 +51,55 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, request: &FetchRequ
     conversation.statistics.objects += u64::from(plan.objects());
     conversation.statistics.pack_bytes += bytes;
     Ok(())
+}
+
+/// The plan that somebody else has made or is making from the same state, view and request; else one for all who
+/// come meanwhile.
+fn shared_plan(
+    shared: &SharedState,
+    eyes: &Eyes<'_>,
+    request: &FetchRequest,
+    haves: &[ObjectId],
+    progress: &Progress,
+) -> Result<Arc<PackPlan>, Error> {
+    let mut common = haves.to_vec();
+    common.sort_unstable();
+    let from = Made::new("plan", eyes.snapshot).from(eyes.refs).from(what_counts(request)).from(common);
+    let (plan, found) = shared.get_or_make(from, eyes.cancel, || plan(eyes, request, haves, progress))?;
+    if found {
+        let phase = progress.begin("Enumerating objects", 0);
+        phase.set(u64::from(plan.objects()));
+        phase.finish();
+    }
+    Ok(plan)
+}
+
+/// `request` without that on which the pack does not depend: what is said in another order, how it is talked about,
+/// and by whom. The haves count as far as they are common.
+fn what_counts(request: &FetchRequest) -> FetchRequest {
+    let mut counts = FetchRequest {
+        haves: vec![],
+        done: false,
+        wait_for_done: false,
+        ack_mode: AckMode::default(),
+        no_done: false,
+        bands: Bands::default(),
+        sideband_all: false,
+        no_progress: false,
+        agent: None,
+        session_id: None,
+        ..request.clone()
+    };
+    counts.wants.sort_unstable();
+    counts.want_refs.sort_unstable();
+    counts.shallow.sort_unstable();
+    counts
+}
+
+impl Shareable for PackPlan {
+    fn held_bytes(&self) -> usize {
+        self.held_bytes()
+    }
 }
 
 fn plan(eyes: &Eyes<'_>, request: &FetchRequest, haves: &[ObjectId], progress: &Progress) -> Result<PackPlan, Error> {

@@ -9,6 +9,7 @@ use super::handler::Handler;
 use super::identification;
 use crate::access::{ErasedDriver, printable};
 use crate::pack::index::IngestLimits;
+use crate::serve::SharedState;
 use russh::Disconnect;
 use russh::server::{Handle, RunningSession};
 use std::net::SocketAddr;
@@ -34,6 +35,8 @@ pub(in crate::transport) struct Shared {
     pub(in crate::transport) driver: Arc<dyn ErasedDriver>,
     pub(in crate::transport) limits: SshLimits,
     pub(in crate::transport) ingest: IngestLimits,
+    /// What fetches share.
+    pub(in crate::transport) state: Arc<SharedState>,
     pub(in crate::transport) callback_timeout: Duration,
     pub(in crate::transport) configs: Configs,
     pub(in crate::transport) commands: Arc<Semaphore>,

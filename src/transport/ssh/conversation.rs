@@ -209,6 +209,7 @@ impl Conversation {
             protocol: Protocol::from_env(self.git_protocol.as_deref().unwrap_or_default()),
             wants: Wants::ReachableFromVisible,
             ingest: self.shared.ingest,
+            shared: Some(self.shared.state.clone()),
             session_id: Some(format!("packmule-{}-{}", std::process::id(), self.request)),
             identity: identity(self.login.user.as_str()).into(),
             repository_name: command.path.name().ok().map(|name| name.as_str().to_owned()),

@@ -1,0 +1,225 @@
+//! A snapshot kept from one request to the next: looked over before it is used again, and read anew only where something has changed.
+//!
+//! What is looked at, in the order in which it is read: every folder and file beneath `refs`, `packed-refs`, `HEAD`,
+//! `shallow`, the settings, and of each object directory the folder of packs, the alternates and what lies in `info`.
+//! A push of ours and whatever stock git does beside show alike, at once; see [`super::stamp`].
+
+use super::stamp::Stamps;
+use super::{Error, ObjectStore, Refs, Repository, Snapshot, alternates, config, ref_files};
+use crate::pack::Objects as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a pack that is held open counts for beside its memory: its maps are bounded by the system.
+const PACK_BYTES: usize = 16 << 10;
+
+/// A number that no other state of any repository in this process has.
+pub(super) fn new_state() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A snapshot and what tells whether it is still true.
+pub struct HeldSnapshot {
+    snapshot: Snapshot,
+    refs: Stamps,
+    objects: Stamps,
+}
+
+impl HeldSnapshot {
+    /// The view.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Memory taken, about; packs count for more than that, so that a bound on it bounds their number.
+    pub fn held_bytes(&self) -> usize {
+        let packs = self.snapshot.objects.packs().len();
+        self.snapshot.refs.held_bytes() + self.refs.held_bytes() + self.objects.held_bytes() + packs * PACK_BYTES
+    }
+
+    /// Whether nothing of it has changed on disk, as far as its files tell.
+    pub fn is_current(&self) -> bool {
+        self.refs.hold() && self.objects.hold()
+    }
+}
+
+impl Repository {
+    /// As [`Repository::snapshot`], reusing of `before`, an earlier snapshot of this repository, all that has not
+    /// changed. Where nothing has, [`Snapshot::state`] is the same.
+    pub fn snapshot_again(&self, before: Option<&HeldSnapshot>) -> Result<HeldSnapshot, Error> {
+        let (refs, refs_stamps) = self.refs_again(before)?;
+        let head = ref_files::read_head(&self.git_dir, &refs, self.hash)?;
+        let shallow = self.shallow()?;
+        let (objects, objects_stamps) = match before.filter(|before| before.objects.hold()) {
+            Some(before) => (before.snapshot.objects.clone(), before.objects.clone()),
+            None => self.open_objects()?,
+        };
+        let mut snapshot = Snapshot {
+            state: 0,
+            refs,
+            head,
+            objects,
+            settings: self.settings.clone(),
+            shallow: Arc::new(shallow),
+            hash: self.hash,
+            work_tree: self.has_work_tree(),
+        };
+        snapshot.state = match before.filter(|before| before.snapshot.is_same(&snapshot)) {
+            Some(before) => before.snapshot.state,
+            None => new_state(),
+        };
+        Ok(HeldSnapshot { snapshot, refs: refs_stamps, objects: objects_stamps })
+    }
+
+    fn refs_again(&self, before: Option<&HeldSnapshot>) -> Result<(Arc<Refs>, Stamps), Error> {
+        if let Some(before) = before.filter(|before| before.refs.hold()) {
+            return Ok((before.snapshot.refs.clone(), before.refs.clone()));
+        }
+        let mut stamps = Stamps::new();
+        let refs = Refs::read(&self.git_dir, &self.common_dir, self.hash, &mut stamps)?;
+        // The same refs in files that were written anew, or too lately to be sure, are the same state.
+        let same = before.filter(|before| *before.snapshot.refs == refs).map(|before| before.snapshot.refs.clone());
+        Ok((same.unwrap_or_else(|| Arc::new(refs)), stamps))
+    }
+
+    fn open_objects(&self) -> Result<(Arc<ObjectStore>, Stamps), Error> {
+        let mut stamps = Stamps::new();
+        let dirs = alternates::object_dirs(&self.objects_dir(), self.alternates_env());
+        for dir in &dirs {
+            for name in ["pack", "info", "info/alternates", "info/commit-graphs"] {
+                stamps.note(&dir.join(name));
+            }
+        }
+        let objects = self.object_store()?;
+        if objects.alternates() != &dirs[1..] {
+            stamps.give_up(); // the list changed meanwhile: these stamps say nothing of what was opened
+        }
+        Ok((Arc::new(objects), stamps))
+    }
+
+    pub(super) fn object_store(&self) -> Result<ObjectStore, Error> {
+        match self.scope {
+            super::ConfigScope::Git => ObjectStore::open_with_env(&self.objects_dir(), self.hash, &config::process_env),
+            super::ConfigScope::RepositoryOnly => ObjectStore::open(&self.objects_dir(), self.hash),
+        }
+    }
+
+    fn alternates_env(&self) -> Option<config::Env<'static>> {
+        (self.scope == super::ConfigScope::Git).then_some(&config::process_env)
+    }
+}
+
+impl Snapshot {
+    /// Whether `other` shows the same: what is shared between them need not be compared.
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.refs, &other.refs)
+            && Arc::ptr_eq(&self.objects, &other.objects)
+            && self.head == other.head
+            && self.shallow == other.shallow
+            && self.settings == other.settings
+            && (self.hash, self.work_tree) == (other.hash, other.work_tree)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{git, git_with_input, init};
+    use super::*;
+    use crate::store::ConfigScope;
+    use std::path::{Path, PathBuf};
+
+    /// Let the ref `name` lead to a commit that says `message`.
+    fn commit(path: &Path, name: &str, message: &str) {
+        let tree = git_with_input(path, &["mktree"], "");
+        let id = git(path, &["commit-tree", "-m", message, tree.trim()]);
+        git(path, &["update-ref", name, id.trim()]);
+    }
+
+    fn settle() {
+        std::thread::sleep(std::time::Duration::from_millis(60));
+    }
+
+    fn repository(path: &Path) -> Repository {
+        Repository::open(path, ConfigScope::RepositoryOnly).unwrap()
+    }
+
+    #[test]
+    fn a_view_stays_the_same_until_something_changes_and_shows_the_change_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path: PathBuf = dir.path().join("r.git");
+        init(&path, &["--bare"]);
+        for name in ["refs/heads/main", "refs/heads/a/b", "refs/tags/t"] {
+            commit(&path, name, name);
+        }
+        git(&path, &["pack-refs", "--all"]);
+        git(&path, &["repack", "-adq"]);
+        init(&dir.path().join("lender.git"), &["--bare"]);
+        let lender = dir.path().join("lender.git/objects");
+        let main = git(&path, &["rev-parse", "main"]);
+        let changes: [(&str, &dyn Fn()); 11] = [
+            ("a new ref", &|| commit(&path, "refs/heads/new", "1")),
+            ("a ref moves", &|| commit(&path, "refs/heads/new", "2")),
+            ("a ref in a new folder", &|| commit(&path, "refs/x/y/z", "3")),
+            ("a ref's file is written in place", &|| std::fs::write(path.join("refs/heads/new"), &main).unwrap()),
+            ("a ref goes", &|| drop(git(&path, &["update-ref", "-d", "refs/heads/new"]))),
+            ("a packed ref goes", &|| drop(git(&path, &["update-ref", "-d", "refs/tags/t"]))),
+            ("HEAD moves", &|| drop(git(&path, &["symbolic-ref", "HEAD", "refs/heads/a/b"]))),
+            ("a pack comes", &|| drop(git(&path, &["repack", "-dq"]))),
+            ("it borrows", &|| std::fs::write(path.join("objects/info/alternates"), format!("{}\n", lender.display())).unwrap()),
+            ("it becomes shallow", &|| std::fs::write(path.join("shallow"), &main).unwrap()),
+            ("a setting", &|| drop(git(&path, &["config", "transfer.hideRefs", "refs/x"]))),
+        ];
+        for (what, change) in changes {
+            settle();
+            let before = repository(&path).snapshot_again(None).unwrap();
+            let again = repository(&path).snapshot_again(Some(&before)).unwrap();
+            assert_eq!(before.snapshot().state(), again.snapshot().state(), "before: {what}");
+            assert!(Arc::ptr_eq(before.snapshot().objects(), again.snapshot().objects()), "packs stay open: {what}");
+            change();
+            let now = repository(&path).snapshot_again(Some(&again)).unwrap();
+            assert_ne!(now.snapshot().state(), again.snapshot().state(), "{what}");
+            let fresh = repository(&path).snapshot().unwrap();
+            let listed = |snapshot: &Snapshot| snapshot.refs().iter().map(|entry| format!("{entry:?}")).collect::<Vec<_>>();
+            assert_eq!(listed(now.snapshot()), listed(&fresh), "{what}");
+            assert_eq!((now.snapshot().head(), now.snapshot().shallow()), (fresh.head(), fresh.shallow()), "{what}");
+            assert_eq!(now.snapshot().objects().alternates(), fresh.objects().alternates(), "{what}");
+        }
+    }
+
+    #[test]
+    fn every_one_of_many_changes_in_quick_succession_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        init(dir.path(), &["--bare"]);
+        commit(dir.path(), "refs/heads/main", "1");
+        let file = dir.path().join("refs/heads/main");
+        let mut held = repository(dir.path()).snapshot_again(None).unwrap();
+        for number in 1..400u32 {
+            let id = format!("{number:040x}");
+            if number % 2 == 0 {
+                std::fs::write(&file, &id).unwrap();
+            } else {
+                std::fs::write(dir.path().join("new"), &id).unwrap();
+                std::fs::rename(dir.path().join("new"), &file).unwrap();
+            }
+            held = repository(dir.path()).snapshot_again(Some(&held)).unwrap();
+            let seen = held.snapshot().refs().find("refs/heads/main".into()).unwrap().id.unwrap();
+            assert_eq!(seen.to_string(), id);
+        }
+    }
+
+    #[test]
+    fn files_written_anew_with_the_same_refs_are_the_same_state() {
+        let dir = tempfile::tempdir().unwrap();
+        init(dir.path(), &["--bare"]);
+        commit(dir.path(), "refs/heads/main", "1");
+        git(dir.path(), &["repack", "-adq"]);
+        settle();
+        let before = repository(dir.path()).snapshot_again(None).unwrap();
+        let value = std::fs::read(dir.path().join("refs/heads/main")).unwrap();
+        std::fs::write(dir.path().join("refs/heads/main"), value).unwrap();
+        let after = repository(dir.path()).snapshot_again(Some(&before)).unwrap();
+        assert!(!before.is_current());
+        assert_eq!(before.snapshot().state(), after.snapshot().state());
+    }
+}
