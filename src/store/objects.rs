@@ -49,6 +49,14 @@ impl ObjectStore {
         Ok(Self::open_dirs(alternates::object_dirs(objects_dir, Some(env)), hash))
     }
 
+    /// Whether objects may be missing because a remote promised them: packs that came under a filter lie here
+    /// (gitrepository-layout: `.promisor`).
+    pub fn is_promised_some(&self) -> bool {
+        let promises = |name: &std::ffi::OsStr| name.as_encoded_bytes().ends_with(b".promisor");
+        let files = self.dirs.iter().filter_map(|dir| std::fs::read_dir(dir.join("pack")).ok()).flatten();
+        files.flatten().any(|file| promises(&file.file_name()))
+    }
+
     fn open_dirs(dirs: Vec<PathBuf>, hash: gix_hash::Kind) -> Self {
         let mut listed = Vec::new();
         let mut packs = Vec::new();

@@ -13,6 +13,7 @@ mod v2;
 use super::visible::visible_refs;
 use super::{Error, Gate, Options, Protocol};
 use crate::base::Cancel;
+use crate::pack;
 use crate::store::{Repository, Snapshot};
 use crate::walk::VisibleRefs;
 use crate::wire::{Band, Deepen, FetchRequest, PktReader, SideBand, write_error};
@@ -65,7 +66,7 @@ pub fn upload_pack(
     };
     match outcome.and_then(|()| Ok(conversation.out.flush()?)) {
         Ok(()) => Ok(conversation.statistics),
-        Err(err) => Err(tell(conversation.out, err, conversation.voice)),
+        Err(err) => Err(tell(conversation.out, name_promise(err, &snapshot), conversation.voice)),
     }
 }
 
@@ -106,6 +107,18 @@ fn check_offered(request: &FetchRequest) -> Result<(), Error> {
         (Deepen::Commits { .. } | Deepen::History { .. }, _) => "deepen",
     };
     Err(Error::Protocol(format!("this server does not offer '{refused}'; clone or fetch without it")))
+}
+
+/// In a partial clone an object that is missing is no damage: it can be had where the clone came from. Nothing is fetched here
+/// while somebody fetches from here; nor does git (`GIT_NO_LAZY_FETCH` in `upload-pack.c`).
+fn name_promise(err: Error, snapshot: &Snapshot) -> Error {
+    match err {
+        Error::Pack(pack::Error::Missing(id)) if snapshot.objects().is_promised_some() => Error::Refused(format!(
+            "this repository is a partial clone and lacks object {id}; clone with a filter, clone from where it came from, \
+             or have its administrator run 'git fetch --refetch --no-filter' in it"
+        )),
+        err => err,
+    }
 }
 
 fn tell(mut out: &mut dyn Write, err: Error, voice: Voice) -> Error {
