@@ -112,7 +112,7 @@ fn hold(hash: &str, layout: Layout, seeds: std::ops::Range<u64>) {
             let (wants, haves) = world.request(&mut random);
             let spec = some_filter(&mut random);
             let filter = object_filter(&snapshot, &spec);
-            let sides = FetchSides { wants: &wants, haves: &haves, shallow: &[], tags: &[], filter: Some(&filter) };
+            let sides = FetchSides { wants: &wants, haves: &haves, shallow: &[], aggressive: false, tags: &[], filter: Some(&filter) };
             let phase = Progress::new().begin("Enumerating objects", 0);
             let found = find_objects(&**snapshot.objects(), &sides, &phase, &Cancel::new()).expect("a whole repository");
             let sent = ids_of(&**snapshot.objects(), &found.set);

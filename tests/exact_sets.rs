@@ -27,8 +27,8 @@ fn ids_of_pack(sandbox: &Sandbox, hash: &str, pack: &[u8]) -> BTreeSet<ObjectId>
 fn packed(snapshot: &Snapshot, wants: &[ObjectId], haves: &[ObjectId], ofs_delta: bool) -> Vec<u8> {
     let (objects, cancel) = (&**snapshot.objects(), Cancel::new());
     let phase = Progress::new().begin("Counting objects", 0);
-    let found = find_objects(objects, &FetchSides { wants, haves, shallow: &[], tags: &[], filter: None }, &phase, &cancel)
-        .expect("a whole repository");
+    let sides = FetchSides { wants, haves, shallow: &[], aggressive: false, tags: &[], filter: None };
+    let found = find_objects(objects, &sides, &phase, &cancel).expect("a whole repository");
     let plan = PackPlan::new(objects, &found, &cancel).expect("a sound repository");
     let mut pack = vec![];
     write_pack(objects, &plan, ofs_delta, &mut pack, &phase, &cancel).expect("memory");

@@ -1,6 +1,6 @@
 //! Conversations packet by packet: `tests/transcripts/*.txt`, each held with packmule and with stock git.
 //!
-//! A file begins with `key: value` lines (`service`, `protocol`, `hash`, `options`, `config`, `exit`), then one packet a line:
+//! A file begins with `key: value` lines (`service`, `protocol`, `hash`, `options`, `config`, `shallow`, `exit`), then one packet a line:
 //!
 //! | line | meaning |
 //! |---|---|
@@ -14,7 +14,7 @@
 //! | `<pack n` | a pack of `n` objects on side-band 1, progress aside; `<rawpack n` without side-band |
 //! | `= ref value` | afterwards the ref has this value (`-`: there is none) |
 //!
-//! `exit` is `fail` or `any` where it is not success. `{name}` is the object that `git rev-parse name` finds, `{missing}` one that nobody has, `{zero}` the null id; `\0`, `\n` and
+//! `shallow` names commits whose parents the server forgets. `exit` is `fail` or `any` where it is not success. `{name}` is the object that `git rev-parse name` finds, `{missing}` one that nobody has, `{zero}` the null id; `\0`, `\n` and
 //! `\xNN` are bytes. A line that begins with `us` or `git` counts for that server only: these are the intended differences.
 
 mod common;
@@ -258,6 +258,10 @@ fn hold(path: &Path, who: Who, templates: &[Sandbox; 2]) {
         sandbox.git(&server, ["config", key, value]);
     }
     let talk = Conversation { sandbox: &sandbox, transcript: &transcript, client, server };
+    if !transcript.setting("shallow").is_empty() {
+        let lines: Vec<String> = transcript.setting("shallow").split_whitespace().map(|name| talk.oid(name) + "\n").collect();
+        std::fs::write(talk.server.join("shallow"), lines.concat()).expect("a writable repository");
+    }
     let protocol = transcript.setting("protocol").parse().expect("protocol: 0, 1 or 2");
     let options: Vec<&str> = transcript.setting("options").split_whitespace().collect();
     let mut command = who.command(&sandbox, protocol, transcript.setting("service"), &options, &talk.server);

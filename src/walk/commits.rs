@@ -130,6 +130,18 @@ impl<'a> Commits<'a> {
     /// May be called once per table. A have whose history is not whole here counts as far as it goes: what a client
     /// has need not be whole on this side.
     pub fn paint(&mut self, wants: &[Number], haves: &[Number], phase: &Phase, cancel: &Cancel) -> Result<Vec<Number>, Error> {
+        self.paint_since(wants, haves, 0, phase, cancel)
+    }
+
+    /// Likewise, where commits older than `since` (seconds since 1970) count as had with all that they reach.
+    pub fn paint_since(
+        &mut self,
+        wants: &[Number],
+        haves: &[Number],
+        since: u64,
+        phase: &Phase,
+        cancel: &Cancel,
+    ) -> Result<Vec<Number>, Error> {
         let mut queue = Queue::default();
         for (numbers, flag) in [(wants, WANTED), (haves, HAD)] {
             for &number in numbers {
@@ -145,9 +157,13 @@ impl<'a> Commits<'a> {
                 cancel.check()?;
             }
             self.nodes[number as usize].flags &= !WAITING;
-            let had = self.is_had(number);
+            let mut had = self.is_had(number);
+            queue.wanted -= usize::from(!had);
+            if date < since {
+                self.nodes[number as usize].flags |= HAD;
+                had = true;
+            }
             if !had {
-                queue.wanted -= 1;
                 found.push(number);
                 oldest_found = oldest_found.min(date);
                 phase.add(1);

@@ -103,6 +103,9 @@ impl<'a> Cover<'a> {
 
     /// What the client has: `tree` and all that it reaches. Objects that are not here are passed over.
     pub fn exclude_tree(&mut self, tree: ObjectId) -> Result<(), Error> {
+        if self.kinds.is_shallowest() && self.given.is_empty() {
+            return Ok(());
+        }
         let with_blobs = self.kinds.blobs_below_bytes > 0 || !self.given.is_empty();
         let (mut stack, mut blobs) = (vec![(tree, 0)], vec![]);
         while let Some((id, depth)) = stack.pop() {

@@ -11,6 +11,7 @@
 //! | `want_have` | wants and haves into an [`crate::pack::ObjectSet`] |
 //! | `negotiate` | haves into acknowledgements |
 //! | `revision` | a name such as `main:file` into an object |
+//! | `shallow` | both sides' boundaries and how far history shall go into the boundary of a fetch |
 //! | `reach` | ids and tips into "reachable or not"; fast-forward |
 //! | `connectivity` | the new tips of a push into "whole or not" |
 
@@ -25,6 +26,7 @@ mod negotiate;
 mod peel;
 mod reach;
 mod revision;
+mod shallow;
 mod sparse;
 mod tree;
 mod visible;
@@ -37,6 +39,7 @@ pub use negotiate::{Common, Negotiation};
 pub use peel::peel;
 pub use reach::{ReachedCommits, find_unreachable, is_ancestor};
 pub use revision::{Named, find_named};
+pub use shallow::{Boundaries, Boundary, Deepening, INFINITE_DEPTH, find_boundary};
 pub use sparse::Patterns;
 pub use visible::{VisibleHead, VisibleRef, VisibleRefs};
 pub use want_have::{FetchSides, find_objects};

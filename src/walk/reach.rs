@@ -50,7 +50,8 @@ pub fn find_unreachable(
     if !others.is_empty() {
         let wants: Vec<ObjectId> = tips.iter().copied().collect();
         let phase = Progress::new().begin("Counting objects", 0);
-        let set = find_objects(objects, &FetchSides { wants: &wants, haves: &[], shallow, tags: &[], filter: None }, &phase, cancel)?.set;
+        let sides = FetchSides { wants: &wants, haves: &[], shallow, aggressive: false, tags: &[], filter: None };
+        let set = find_objects(objects, &sides, &phase, cancel)?.set;
         unreachable.extend(others.iter().filter(|(_, location)| !set.contains(location)).map(|(id, _)| *id));
     }
     open.retain(|id| unreachable.contains(id));

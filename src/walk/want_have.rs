@@ -21,8 +21,11 @@ pub struct FetchSides<'a> {
     pub wants: &'a [ObjectId],
     /// Objects that the client has and that are here.
     pub haves: &'a [ObjectId],
-    /// Commits whose parents are not here, sorted.
+    /// Commits whose parents do not count, sorted: both sides' boundaries.
     pub shallow: &'a [ObjectId],
+    /// The trees of all haves count as had, not only of those next to what is new: where history has been cut, a have
+    /// may be near although no parent leads there (`--objects-edge-aggressive`).
+    pub aggressive: bool,
     /// Tag objects and what they lead to: each goes along when that goes out (`include-tag`).
     pub tags: &'a [(ObjectId, ObjectId)],
     /// What the client does without, if anything.
@@ -44,6 +47,9 @@ pub fn find_objects(objects: &dyn Objects, sides: &FetchSides<'_>, phase: &Phase
     let new = commits.paint(&wanted.commits, &had.commits, phase, cancel)?;
     cover.given = wanted.others.iter().map(|(id, _)| *id).collect();
     exclude_boundary(&mut commits, &mut cover, &new)?;
+    for number in had.commits.iter().filter(|_| sides.aggressive) {
+        cover.exclude_tree(commits.tree(*number))?;
+    }
     for (id, kind) in &had.others {
         match kind {
             Kind::Tree => cover.exclude_tree(*id)?,

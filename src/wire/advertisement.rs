@@ -42,6 +42,11 @@ impl<'a, W: Write> Advertisement<'a, W> {
         }
     }
 
+    /// The first line, when no ref has made it.
+    fn begin(&mut self, hash: gix_hash::Kind) -> Result<()> {
+        if self.first { self.write_line(hash.null(), b"capabilities", b"^{}") } else { Ok(()) }
+    }
+
     fn write_line(&mut self, id: ObjectId, name: &[u8], suffix: &[u8]) -> Result<()> {
         self.line.clear();
         write!(self.line, "{id} ")?;
@@ -55,11 +60,15 @@ impl<'a, W: Write> Advertisement<'a, W> {
         write_data(&mut self.out, &self.line)
     }
 
+    /// Say behind the refs that this commit has no parents here.
+    pub fn add_shallow(&mut self, id: ObjectId) -> Result<()> {
+        self.begin(id.kind())?;
+        write_data(&mut self.out, format!("shallow {id}\n").as_bytes())
+    }
+
     /// End it; `hash` gives the null id for a repository without refs.
     pub fn finish(mut self, hash: gix_hash::Kind) -> Result<W> {
-        if self.first {
-            self.write_line(hash.null(), b"capabilities", b"^{}")?;
-        }
+        self.begin(hash)?;
         write_flush(&mut self.out)?;
         self.out.flush()?;
         Ok(self.out)

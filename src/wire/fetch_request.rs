@@ -42,7 +42,7 @@ pub enum Deepen {
     #[default]
     No,
     /// `deepen`: this many commits from the wants; with `deepen-relative` from the client's present boundary.
-    /// More than `i32::MAX` is everything, as git's `--unshallow` says it.
+    /// `i32::MAX` and more is everything: so git's `--unshallow` says it.
     Commits {
         /// At least 1.
         depth: u32,

@@ -65,7 +65,8 @@ impl<'a> Remote<'a> {
     pub fn url(&self, name: &str) -> String {
         match self.how {
             How::Ssh(server) => server.url(name),
-            How::Stdio | How::Stock => self.path(name).to_string_lossy().into_owned(),
+            // A bare path would be cloned by copying files, with nobody asked.
+            How::Stdio | How::Stock => format!("file://{}", self.path(name).display()),
         }
     }
 

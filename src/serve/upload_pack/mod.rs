@@ -7,6 +7,7 @@ mod ls_refs;
 mod may_want;
 mod object_filter;
 mod send;
+mod shallow;
 mod v0;
 mod v2;
 
@@ -16,7 +17,7 @@ use crate::base::Cancel;
 use crate::pack;
 use crate::store::{Repository, Snapshot};
 use crate::walk::VisibleRefs;
-use crate::wire::{Band, Deepen, FetchRequest, PktReader, SideBand, write_error};
+use crate::wire::{Band, PktReader, SideBand, write_error};
 use std::io::{Read, Write};
 
 /// What one request did.
@@ -97,16 +98,6 @@ impl Conversation<'_> {
     fn hash(&self) -> gix_hash::Kind {
         self.snapshot.hash_kind()
     }
-}
-
-/// What is understood on the wire and not served yet.
-fn check_offered(request: &FetchRequest) -> Result<(), Error> {
-    let refused = match (&request.deepen, request.shallow.is_empty()) {
-        (Deepen::No, true) => return Ok(()),
-        (Deepen::No, false) => "shallow",
-        (Deepen::Commits { .. } | Deepen::History { .. }, _) => "deepen",
-    };
-    Err(Error::Protocol(format!("this server does not offer '{refused}'; clone or fetch without it")))
 }
 
 /// In a partial clone an object that is missing is no damage: it can be had where the clone came from. Nothing is fetched here

@@ -8,15 +8,26 @@ use crate::serve::SharedState;
 use crate::serve::attend::attend;
 use crate::serve::shared::{Made, Shareable};
 use crate::store::Snapshot;
-use crate::walk::{FetchSides, VisibleRefs, find_objects};
-use crate::wire::{AckMode, Band, Bands, FetchRequest, SideBand, write_flush};
+use crate::walk::{Boundary, FetchSides, VisibleRefs, find_objects};
+use crate::wire::{AckMode, Band, Bands, Deepen, FetchRequest, SideBand, write_flush};
 use bstr::BStr;
 use gix_hash::ObjectId;
 use std::io::Write;
 use std::sync::Arc;
 
+/// All that a pack depends on but for the repository and what is visible of it.
+#[derive(Clone, Copy)]
+pub(super) struct Agreed<'a> {
+    pub request: &'a FetchRequest,
+    /// Where history ends.
+    pub boundary: &'a Boundary,
+    /// Common objects.
+    pub haves: &'a [ObjectId],
+}
+
 /// Find, plan and stream the pack; in bands it ends with a flush packet.
-pub(super) fn send_pack(conversation: &mut Conversation<'_>, request: &FetchRequest, haves: &[ObjectId]) -> Result<(), Error> {
+pub(super) fn send_pack(conversation: &mut Conversation<'_>, agreed: Agreed<'_>) -> Result<(), Error> {
+    let request = agreed.request;
     let (snapshot, refs, cancel) = (conversation.snapshot, conversation.refs, conversation.cancel);
     let progress = Progress::new();
     let mut bands = match request.bands {
@@ -29,8 +40,8 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, request: &FetchRequ
     let eyes = Eyes { snapshot, refs, wants: conversation.options.wants, cancel };
     let shared = conversation.options.shared.as_deref();
     let plan = attend(&mut bands, &progress, quiet, conversation.options.keepalive_ms, cancel, || match shared {
-        Some(shared) => shared_plan(shared, &eyes, request, haves, &progress),
-        None => plan(&eyes, request, haves, &progress).map(Arc::new),
+        Some(shared) => shared_plan(shared, &eyes, agreed, &progress),
+        None => plan(&eyes, agreed, &progress).map(Arc::new),
     })?;
     if !quiet {
         bands.say(Band::Progress, format!("Total {}, reused {}\n", plan.objects(), plan.copied()).as_bytes())?;
@@ -55,17 +66,12 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, request: &FetchRequ
 
 /// The plan that somebody else has made or is making from the same state, view and request; else one for all who
 /// come meanwhile.
-fn shared_plan(
-    shared: &SharedState,
-    eyes: &Eyes<'_>,
-    request: &FetchRequest,
-    haves: &[ObjectId],
-    progress: &Progress,
-) -> Result<Arc<PackPlan>, Error> {
+fn shared_plan(shared: &SharedState, eyes: &Eyes<'_>, agreed: Agreed<'_>, progress: &Progress) -> Result<Arc<PackPlan>, Error> {
+    let Agreed { request, boundary, haves } = agreed;
     let mut common = haves.to_vec();
     common.sort_unstable();
-    let from = Made::new("plan", eyes.snapshot).from(eyes.refs).from(what_counts(request)).from(common);
-    let (plan, found) = shared.get_or_make(from, eyes.cancel, || plan(eyes, request, haves, progress))?;
+    let from = Made::new("plan", eyes.snapshot).from(eyes.refs).from(what_counts(request)).from(boundary).from(common);
+    let (plan, found) = shared.get_or_make(from, eyes.cancel, || plan(eyes, agreed, progress))?;
     if found {
         let phase = progress.begin("Enumerating objects", 0);
         phase.set(u64::from(plan.objects()));
@@ -75,10 +81,12 @@ fn shared_plan(
 }
 
 /// `request` without that on which the pack does not depend: what is said in another order, how it is talked about,
-/// and by whom. The haves count as far as they are common.
+/// and by whom. The haves count as far as they are common, and the client's boundary by what came of it.
 fn what_counts(request: &FetchRequest) -> FetchRequest {
     let mut counts = FetchRequest {
         haves: vec![],
+        shallow: vec![],
+        deepen: Deepen::No,
         done: false,
         wait_for_done: false,
         ack_mode: AckMode::default(),
@@ -92,7 +100,6 @@ fn what_counts(request: &FetchRequest) -> FetchRequest {
     };
     counts.wants.sort_unstable();
     counts.want_refs.sort_unstable();
-    counts.shallow.sort_unstable();
     counts
 }
 
@@ -102,7 +109,8 @@ impl Shareable for PackPlan {
     }
 }
 
-fn plan(eyes: &Eyes<'_>, request: &FetchRequest, haves: &[ObjectId], progress: &Progress) -> Result<PackPlan, Error> {
+fn plan(eyes: &Eyes<'_>, agreed: Agreed<'_>, progress: &Progress) -> Result<PackPlan, Error> {
+    let Agreed { request, boundary, haves } = agreed;
     let (snapshot, refs, cancel) = (eyes.snapshot, eyes.refs, eyes.cancel);
     let filter = request.filter.as_ref().map(|filter| eyes.object_filter(filter)).transpose()?;
     let objects = &**snapshot.objects();
@@ -110,7 +118,10 @@ fn plan(eyes: &Eyes<'_>, request: &FetchRequest, haves: &[ObjectId], progress: &
     let found: Found = {
         let _span = tracing::debug_span!(span::WANT_HAVE, wants = request.wants.len(), haves = haves.len()).entered();
         let phase = progress.begin("Enumerating objects", 0);
-        let sides = FetchSides { wants: &request.wants, haves, shallow: snapshot.shallow(), tags: &tags, filter: filter.as_ref() };
+        let (wants, haves) = ([&request.wants[..], &boundary.uncovered].concat(), [haves, &boundary.unshallow].concat());
+        let aggressive = !boundary.cut.is_empty();
+        let filter = filter.as_ref();
+        let sides = FetchSides { wants: &wants, haves: &haves, shallow: &boundary.cut, aggressive, tags: &tags, filter };
         let found = find_objects(objects, &sides, &phase, cancel)?;
         phase.set(found.set.len() as u64);
         phase.finish();

@@ -4,24 +4,29 @@
 //! `upload-pack.c`: `get_common_commits`.
 
 use super::may_want::{MayTell, check_wants};
-use super::send::send_pack;
-use super::{Conversation, Error, check_offered};
+use super::send::{Agreed, send_pack};
+use super::shallow::OwnBoundary;
+use super::{Conversation, Error, shallow};
 use crate::serve::{Options, Protocol, Wants};
 use crate::store::Settings;
-use crate::walk::{Common, Negotiation, VisibleHead, VisibleRefs};
+use crate::walk::{Boundary, Common, Negotiation, VisibleHead, VisibleRefs};
 use crate::wire::{
-    AckMode, AdvertisedRef, Advertisement, FetchFeatures, FetchRequest, NegotiationLine, agent, read_fetch_v0, read_negotiation_line,
-    write_text,
+    AckMode, AdvertisedRef, Advertisement, Deepen, FetchFeatures, FetchRequest, NegotiationLine, agent, read_fetch_v0,
+    read_negotiation_line, write_flush, write_text,
 };
 use gix_hash::ObjectId;
 
 /// What is advertised, in git's order, and when. Each is served by `read_fetch_v0` and what follows it.
 type Advertise = fn(&Options, &Settings) -> bool;
-const CAPABILITIES: [(&str, Advertise); 10] = [
+const CAPABILITIES: [(&str, Advertise); 14] = [
     ("multi_ack", |_, _| true),
     ("side-band", |_, _| true),
     ("side-band-64k", |_, _| true),
     ("ofs-delta", |_, _| true),
+    ("shallow", |_, _| true),
+    ("deepen-since", |_, _| true),
+    ("deepen-not", |_, _| true),
+    ("deepen-relative", |_, _| true),
     ("no-progress", |_, _| true),
     ("include-tag", |_, _| true),
     ("multi_ack_detailed", |_, _| true),
@@ -44,10 +49,15 @@ pub(super) fn serve(conversation: &mut Conversation<'_>) -> Result<(), Error> {
     }
     let hash = conversation.hash();
     let Some(request) = read_fetch_v0(&mut conversation.reader, hash, FetchFeatures::default())? else { return Ok(()) };
-    check_offered(&request)?;
     let mut may_tell = check_wants(conversation, &request.wants)?;
-    match negotiate(conversation, &request, &mut may_tell)? {
-        Some(haves) => send_pack(conversation, &request, &haves),
+    let boundary = shallow::find(conversation, &request, OwnBoundary::Advertised, &mut may_tell)?;
+    if request.deepen != Deepen::No {
+        shallow::write_changes(&mut *conversation.out, &boundary)?;
+        write_flush(&mut conversation.out)?;
+        conversation.out.flush()?;
+    }
+    match negotiate(conversation, &request, &boundary, &mut may_tell)? {
+        Some(haves) => send_pack(conversation, Agreed { request: &request, boundary: &boundary, haves: &haves }),
         None => Ok(()),
     }
 }
@@ -70,6 +80,7 @@ fn advertise(conversation: &mut Conversation<'_>) -> Result<(), Error> {
         write_text(&mut conversation.out, "version 1")?;
     }
     let words = capabilities(conversation);
+    let own = shallow::visible_own(conversation)?;
     let hash = conversation.hash();
     let refs: &VisibleRefs = conversation.refs;
     let mut decoder = crate::pack::Decoder::new(&**conversation.snapshot.objects(), 1 << 20);
@@ -81,6 +92,9 @@ fn advertise(conversation: &mut Conversation<'_>) -> Result<(), Error> {
         let peeled = entry.peeled(&mut decoder)?;
         lines.add(AdvertisedRef { name: entry.name, id: entry.id, peeled })?;
     }
+    for id in own {
+        lines.add_shallow(id)?;
+    }
     lines.finish(hash)?;
     Ok(())
 }
@@ -89,11 +103,14 @@ fn advertise(conversation: &mut Conversation<'_>) -> Result<(), Error> {
 fn negotiate(
     conversation: &mut Conversation<'_>,
     request: &FetchRequest,
+    boundary: &Boundary,
     may_tell: &mut MayTell<'_>,
 ) -> Result<Option<Vec<ObjectId>>, Error> {
     let snapshot = conversation.snapshot;
     let hash = conversation.hash();
-    let mut known = Negotiation::new(&**snapshot.objects(), snapshot.shallow(), &request.wants)?;
+    // What is uncovered is wanted as well: a client that deepens its history is asked on until it has said all.
+    let wants = [&request.wants[..], &boundary.uncovered].concat();
+    let mut known = Negotiation::new(&**snapshot.objects(), &boundary.cut, &wants)?;
     let multi = request.ack_mode != AckMode::Single;
     let detailed = request.ack_mode == AckMode::Detailed;
     let (mut got_common, mut got_other, mut sent_ready) = (false, false, false);

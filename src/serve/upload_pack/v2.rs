@@ -3,8 +3,9 @@
 //! Source: gitprotocol-v2. A request's head names its command; capabilities that are not in the table do not exist.
 
 use super::may_want::check_wants;
-use super::send::send_pack;
-use super::{Conversation, Error, check_offered, ls_refs};
+use super::send::{Agreed, send_pack};
+use super::shallow::OwnBoundary;
+use super::{Conversation, Error, ls_refs, shallow};
 use crate::store::Unborn;
 use crate::walk::Negotiation;
 use crate::wire::{CommandHead, FetchFeatures, FetchRequest, agent, read_command, read_fetch_v2, write_delim, write_flush, write_text};
@@ -23,7 +24,7 @@ const BARE: fn(&Conversation<'_>) -> Option<String> = |_| Some(String::new());
 const CAPABILITIES: [Capability; 6] = [
     Capability { name: "agent", advertise: |_| Some(agent().to_owned()), serve: None },
     Capability { name: "ls-refs", advertise: advertise_ls_refs, serve: Some(ls_refs::serve) },
-    Capability { name: "fetch", advertise: |_| Some("wait-for-done".to_owned()), serve: Some(fetch) },
+    Capability { name: "fetch", advertise: |_| Some("shallow wait-for-done".to_owned()), serve: Some(fetch) },
     Capability { name: "server-option", advertise: BARE, serve: None },
     Capability { name: "object-format", advertise: |conversation| Some(conversation.hash().to_string()), serve: None },
     Capability { name: "session-id", advertise: advertise_session_id, serve: None },
@@ -92,7 +93,6 @@ fn fetch(conversation: &mut Conversation<'_>, head: &CommandHead) -> Result<(), 
         true => read_fetch_v2(&mut conversation.reader, hash, FetchFeatures::default())?,
         false => FetchRequest::default(),
     };
-    check_offered(&request)?;
     if request.wants.is_empty() && !request.wait_for_done {
         // As in git: the client has thought better of it.
         return Ok(());
@@ -117,6 +117,12 @@ fn fetch(conversation: &mut Conversation<'_>, head: &CommandHead) -> Result<(), 
         write_text(&mut conversation.out, "ready")?;
         write_delim(&mut conversation.out)?;
     }
+    let boundary = shallow::find(conversation, &request, OwnBoundary::Told, &mut may_tell)?;
+    if shallow::has_news(&request, &boundary) {
+        write_text(&mut conversation.out, "shallow-info")?;
+        shallow::write_changes(&mut *conversation.out, &boundary)?;
+        write_delim(&mut conversation.out)?;
+    }
     write_text(&mut conversation.out, "packfile")?;
-    send_pack(conversation, &request, known.common())
+    send_pack(conversation, Agreed { request: &request, boundary: &boundary, haves: known.common() })
 }
