@@ -6,7 +6,7 @@ mod common;
 use common::exact::{Layout, gits_set, ids, repository};
 use common::fixture::Random;
 use common::pkt::{Pkt, Who, data, take};
-use common::{Case, Sandbox, report, run, run_with_input};
+use common::{Case, Sandbox, report, run_with_input};
 use gix_hash::ObjectId;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,21 +16,8 @@ use std::path::Path;
 struct Request {
     wants: Vec<ObjectId>,
     haves: Vec<ObjectId>,
-    filter: Option<&'static str>,
     flags: Vec<&'static str>,
 }
-
-const FILTERS: [&str; 9] = [
-    "blob:none",
-    "blob:limit=900",
-    "tree:0",
-    "tree:1",
-    "tree:2",
-    "object:type=tag",
-    "object:type=tree",
-    "combine:tree:2+blob:limit=2k",
-    "sparse:oid=main:patterns",
-];
 
 impl Request {
     fn some(random: &mut Random, commits: &[ObjectId], others: &[ObjectId]) -> Self {
@@ -41,8 +28,7 @@ impl Request {
         let other = if wanted == 0 { 1 + random.below(2) } else { random.below(2) };
         let wants = [pick(random, commits, wanted), pick(random, others, other)].concat();
         let flags = ["thin-pack", "ofs-delta", "include-tag"].into_iter().filter(|_| random.one_in(2)).collect();
-        let filter = random.one_in(2).then(|| FILTERS[random.below(FILTERS.len())]);
-        Self { wants, haves: pick(random, commits, had), filter, flags }
+        Self { wants, haves: pick(random, commits, had), flags }
     }
 
     fn bytes(&self, case: Case) -> Vec<u8> {
@@ -55,19 +41,16 @@ impl Request {
             let mut say = |line: String| bytes.extend(data(line + "\n"));
             self.flags.iter().for_each(|flag| say((*flag).to_owned()));
             self.wants.iter().for_each(|id| say(format!("want {id}")));
-            self.filter.iter().for_each(|filter| say(format!("filter {filter}")));
             self.haves.iter().for_each(|id| say(format!("have {id}")));
             say("done".to_owned());
             bytes.extend(b"00000000");
             return bytes;
         }
         let flags = self.flags.join(" ");
-        let filter = self.filter.map_or("", |_| " filter");
-        let mut features = format!(" side-band-64k multi_ack_detailed object-format={} {flags}{filter}", case.hash);
+        let mut features = format!(" side-band-64k multi_ack_detailed object-format={} {flags}", case.hash);
         for id in &self.wants {
             say(format!("want {id}{}", std::mem::take(&mut features)));
         }
-        self.filter.iter().for_each(|filter| say(format!("filter {filter}")));
         bytes.extend(b"0000");
         let mut say = |line: String| bytes.extend(data(line + "\n"));
         self.haves.iter().for_each(|id| say(format!("have {id}")));
@@ -130,9 +113,7 @@ fn hold(case: Case, layout: Layout, seed: u64) {
     stream.extend_from_slice(patterns);
     stream.extend_from_slice(b"\ndone\n");
     sandbox.import(&path, &stream);
-    for key in ["uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"] {
-        sandbox.git(&path, ["config", key, "true"]);
-    }
+    sandbox.git(&path, ["config", "uploadpack.allowAnySHA1InWant", "true"]);
     let commits = ids(&sandbox, &path, &["rev-list", "--all"]);
     let tags = ids(&sandbox, &path, &["for-each-ref", "--format=%(objectname)", "refs/tags"]);
     let beneath = ids(&sandbox, &path, &["rev-list", "--objects", "--no-object-names", "--filter=blob:limit=3000", "main~3..main"]);
@@ -161,53 +142,4 @@ fn one_pack_is_served_as_git_serves_it() {
 fn packs_and_loose_objects_are_served_as_git_serves_them() {
     hold(Case { hash: "sha1", protocol: 0 }, Layout::PacksAndLoose, 3);
     hold(Case { hash: "sha256", protocol: 2 }, Layout::PacksAndLoose, 4);
-}
-
-/// A partial clone, further fetches into it, and objects fetched when they are missed.
-#[test]
-fn a_partial_clone_is_whole_but_for_what_is_promised() {
-    common::few_cases(|case| {
-        let sandbox = Sandbox::new();
-        let remote = common::remote::Remote::stdio(&sandbox, case);
-        let (path, mut story) = remote.history("big", 5, 40);
-        for key in ["uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"] {
-            sandbox.git(&path, ["config", key, "true"]);
-        }
-        for filter in ["blob:none", "blob:limit=1k", "tree:1", "tree:3", "object:type=commit"] {
-            let clone = remote.clone("big", &format!("clone-{filter}"), &["--bare", "--filter", filter]);
-            sandbox.import(&path, &story.grow(5));
-            remote.fetch(&clone, &["origin", "+refs/*:refs/*"]);
-            sandbox.git(&clone, ["fsck", "--strict", "--no-dangling"]);
-            let everything = ids(&sandbox, &path, &["rev-list", "--objects", "--no-object-names", "--all"]);
-            let here = sandbox.git(&clone, ["cat-file", "--batch-all-objects", "--batch-check=%(objectname)"]);
-            let here: BTreeSet<&str> = here.lines().collect();
-            let lacks: Vec<String> = everything.iter().map(ToString::to_string).filter(|id| !here.contains(id.as_str())).collect();
-            assert!(!lacks.is_empty(), "{filter} left nothing out");
-            sandbox.git(&clone, ["config", "remote.origin.uploadpack", &format!("{} upload-pack", common::PACKMULE)]);
-            let mut cat = sandbox.git_command(&clone, ["cat-file", "-t", &lacks[0]]);
-            let output = run(&mut cat);
-            assert!(output.status.success(), "{filter}: {}", report(&cat, &output));
-        }
-    });
-}
-
-/// A partial clone serves what it has, and says what it lacks.
-#[test]
-fn a_partial_clone_as_the_server_fetches_nothing_and_names_what_is_missing() {
-    common::few_cases(|case| {
-        let sandbox = Sandbox::new();
-        let remote = common::remote::Remote::stdio(&sandbox, case);
-        let (path, _) = remote.history("whole", 6, 20);
-        sandbox.git(&path, ["config", "uploadpack.allowFilter", "true"]);
-        let partial = remote.clone("whole", "served/partial.git", &["--bare", "--filter=blob:none"]);
-        sandbox.git(&partial, ["config", "uploadpack.allowFilter", "true"]);
-        // A remote that nobody can reach: whoever tries is found out.
-        sandbox.git(&partial, ["config", "remote.origin.url", "/nowhere"]);
-        let again = remote.clone("partial", "again.git", &["--bare", "--filter=blob:none"]);
-        sandbox.git(&again, ["fsck", "--strict", "--no-dangling"]);
-        let (_, said) = remote.git_fails(&sandbox.path(""), "clone", ["-q", "--bare", &remote.url("partial"), "not.git"]);
-        let blobs = ids(&sandbox, &path, &["rev-list", "--objects", "--no-object-names", "--filter=object:type=blob", "--all"]);
-        let named = blobs.iter().any(|id| said.contains(&format!("is a partial clone and lacks object {id}")));
-        assert!(named, "{said}");
-    });
 }

@@ -94,6 +94,21 @@ fn objects_are_fetched_by_id() {
 }
 
 #[test]
+fn a_shallow_clone_is_deepened_and_made_whole() {
+    each_remote(scenario::shallow_clone_grows);
+}
+
+#[test]
+fn history_is_cut_by_time_and_by_name() {
+    each_remote(scenario::shallow_by_time_and_name);
+}
+
+#[test]
+fn a_server_that_is_shallow_itself_is_cloned() {
+    each_remote(scenario::shallow_server);
+}
+
+#[test]
 fn ls_remote_says_what_git_says() {
     each_remote(|remote| {
         let (server, _) = remote.history("listed", 10, 40);

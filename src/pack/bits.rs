@@ -52,6 +52,43 @@ impl Bits {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
+    /// The bits in words of 64, lower bits first; those past [`Bits::len`] are clear.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// As [`Bits::words`]; whoever writes keeps what is past the end clear.
+    pub(super) fn words_mut(&mut self) -> &mut [u64] {
+        &mut self.words
+    }
+
+    /// Whether nothing is set past the end.
+    pub(super) fn ends_clear(&self) -> bool {
+        self.len.is_multiple_of(64) || self.words.last().is_none_or(|word| word >> (self.len % 64) == 0)
+    }
+
+    /// Set every bit that is set in `other`, which is as long.
+    pub fn or(&mut self, other: &Bits) {
+        self.combine(other, |word, other| word | other);
+    }
+
+    /// Clear every bit that is clear in `other`, which is as long.
+    pub fn and(&mut self, other: &Bits) {
+        self.combine(other, |word, other| word & other);
+    }
+
+    /// Clear every bit that is set in `other`, which is as long.
+    pub fn and_not(&mut self, other: &Bits) {
+        self.combine(other, |word, other| word & !other);
+    }
+
+    fn combine(&mut self, other: &Bits, operation: impl Fn(u64, u64) -> u64) {
+        assert_eq!(self.len, other.len, "sets of one kind");
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            *word = operation(*word, *other);
+        }
+    }
+
     /// The first set bit at or after `at`.
     pub fn next_set(&self, at: usize) -> Option<usize> {
         self.scan(at, |word| word)
@@ -102,6 +139,25 @@ mod tests {
             prop_assert_eq!(bits.next_set(from), numbers.range(from..).next().copied());
             let clear = (from..500).find(|n| !numbers.contains(n)).unwrap_or(500);
             prop_assert_eq!(bits.next_clear(from), clear);
+        }
+
+        #[test]
+        fn operations_on_words_are_those_on_sets(a in prop::collection::btree_set(0usize..300, 0..80), b in prop::collection::btree_set(0usize..300, 0..80)) {
+            let bits = |numbers: &std::collections::BTreeSet<usize>| {
+                let mut bits = Bits::new(300);
+                for n in numbers {
+                    bits.insert(*n);
+                }
+                bits
+            };
+            let both = |operation: fn(&mut Bits, &Bits)| {
+                let mut result = bits(&a);
+                operation(&mut result, &bits(&b));
+                result
+            };
+            prop_assert_eq!(both(Bits::or), bits(&a.union(&b).copied().collect()));
+            prop_assert_eq!(both(Bits::and), bits(&a.intersection(&b).copied().collect()));
+            prop_assert_eq!(both(Bits::and_not), bits(&a.difference(&b).copied().collect()));
         }
     }
 }

@@ -5,6 +5,10 @@
 //! | `entry` | the header of one stored entry into a value and back |
 //! | `delta` | a base and a delta into an object |
 //! | `zlib` | deflated bytes into plain ones and back; the one file that names a zlib crate |
+//! | `chunks` | the table of contents of a companion file into ranges; sorted ids into lookup |
+//! | `midx` | a multi-pack index into lookup by id over many packs: [`MultiPackIndex`] |
+//! | `ewah`, `bitmap` | a bitmap file into what its commits reach: [`Bitmaps`] |
+//! | `commit_graph` | commit-graph files into links and dates of commits: [`CommitGraph`] |
 //! | `file` | an index and a pack as bytes into [`PackFile`]: lookup by id, entries by position |
 //! | `objects` | the seam: [`Objects`], what any store of objects answers |
 //! | `decode` | locations into whole objects, with a bounded cache: [`Decoder`] |
@@ -12,27 +16,35 @@
 //! | `plan`, `stream` | a set into a [`PackPlan`], and that into pack bytes |
 //! | `index` | a stream of pack bytes into a checked pack with its `.idx` and `.rev` |
 
+mod bitmap;
 mod bits;
+mod chunks;
+mod commit_graph;
 mod decode;
 mod delta;
 pub(crate) mod entry;
 mod error;
+mod ewah;
 mod file;
 mod found;
 pub mod index;
+mod midx;
 mod object_set;
 mod objects;
 mod plan;
 mod stream;
 mod zlib;
 
+pub use bitmap::{BitmapOwner, BitmapReader, Bitmaps, Segment};
 pub use bits::Bits;
+pub use commit_graph::{CommitGraph, GraphCommit};
 pub use decode::{Decoder, Object};
 pub use delta::{apply_delta, delta_sizes};
 pub use entry::{Base, EntryHeader, write_entry_header, write_ofs_distance};
 pub use error::Error;
-pub use file::{LocalBytes, PackBytes, PackFile};
+pub use file::{LocalBytes, PackBytes, PackFile, PackSource};
 pub use found::{DeltaHint, DeltaHints, Found, name_hash};
+pub use midx::MultiPackIndex;
 pub use object_set::ObjectSet;
 pub use objects::{Location, Objects};
 pub use plan::PackPlan;

@@ -1,6 +1,6 @@
 //! The seam between packs and whatever keeps them: what any store of objects answers.
 
-use super::{Error, Kind, PackFile};
+use super::{Bitmaps, CommitGraph, Error, Kind, PackFile};
 use gix_hash::{ObjectId, oid};
 use std::sync::Arc;
 
@@ -42,5 +42,16 @@ pub trait Objects: Sync {
     fn loose_header(&self, id: &oid) -> Result<Option<(Kind, u64)>, Error> {
         let mut data = vec![];
         Ok(self.read_loose(id, &mut data)?.map(|kind| (kind, data.len() as u64)))
+    }
+
+    /// What bitmapped commits reach, where somebody has stored it; opened when first asked for. The places that it names
+    /// are those that [`Objects::locate`] gives.
+    fn bitmaps(&self) -> Option<&Bitmaps> {
+        None
+    }
+
+    /// Links and dates of commits, where somebody has stored them; opened when first asked for.
+    fn commit_graph(&self) -> Option<&CommitGraph> {
+        None
     }
 }

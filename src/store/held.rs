@@ -4,6 +4,7 @@
 //! `shallow`, the settings, and of each object directory the folder of packs, the alternates and what lies in `info`.
 //! A push of ours and whatever stock git does beside show alike, at once; see [`super::stamp`].
 
+use super::companions::Companions;
 use super::stamp::Stamps;
 use super::{Error, ObjectStore, Refs, Repository, Snapshot, alternates, config, ref_files};
 use crate::pack::Objects as _;
@@ -51,9 +52,11 @@ impl Repository {
         let (refs, refs_stamps) = self.refs_again(before)?;
         let head = ref_files::read_head(&self.git_dir, &refs, self.hash)?;
         let shallow = self.shallow()?;
-        let (objects, objects_stamps) = match before.filter(|before| before.objects.hold()) {
+        let companions = self.companions(&shallow);
+        let same = |before: &&HeldSnapshot| before.snapshot.objects.companions() == companions && before.objects.hold();
+        let (objects, objects_stamps) = match before.filter(same) {
             Some(before) => (before.snapshot.objects.clone(), before.objects.clone()),
-            None => self.open_objects()?,
+            None => self.open_objects(companions)?,
         };
         let mut snapshot = Snapshot {
             state: 0,
@@ -83,7 +86,7 @@ impl Repository {
         Ok((same.unwrap_or_else(|| Arc::new(refs)), stamps))
     }
 
-    fn open_objects(&self) -> Result<(Arc<ObjectStore>, Stamps), Error> {
+    fn open_objects(&self, companions: Companions) -> Result<(Arc<ObjectStore>, Stamps), Error> {
         let mut stamps = Stamps::new();
         let dirs = alternates::object_dirs(&self.objects_dir(), self.alternates_env());
         for dir in &dirs {
@@ -91,17 +94,17 @@ impl Repository {
                 stamps.note(&dir.join(name));
             }
         }
-        let objects = self.object_store()?;
+        let objects = self.object_store(companions)?;
         if objects.alternates() != &dirs[1..] {
             stamps.give_up(); // the list changed meanwhile: these stamps say nothing of what was opened
         }
         Ok((Arc::new(objects), stamps))
     }
 
-    pub(super) fn object_store(&self) -> Result<ObjectStore, Error> {
+    pub(super) fn object_store(&self, companions: Companions) -> Result<ObjectStore, Error> {
         match self.scope {
-            super::ConfigScope::Git => ObjectStore::open_with_env(&self.objects_dir(), self.hash, &config::process_env),
-            super::ConfigScope::RepositoryOnly => ObjectStore::open(&self.objects_dir(), self.hash),
+            super::ConfigScope::Git => ObjectStore::open_with_env(&self.objects_dir(), self.hash, companions, &config::process_env),
+            super::ConfigScope::RepositoryOnly => ObjectStore::open(&self.objects_dir(), self.hash, companions),
         }
     }
 

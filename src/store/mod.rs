@@ -16,6 +16,8 @@
 //! | `refs` | those into [`Refs`] |
 //! | `alternates` | what a repository borrows from into a list of object directories |
 //! | `loose` | the file of a loose object into its data |
+//! | `pack_dir` | a folder of packs into names, multi-pack indexes and packs that are opened when needed |
+//! | `companions` | bitmap and commit-graph files into what they say |
 //! | `objects` | object directories into [`ObjectStore`] |
 //! | `snapshot` | all of these into [`Snapshot`] |
 //! | `stamp`, `held` | how files look from outside into a snapshot that is kept from one request to the next |
@@ -30,6 +32,7 @@
 //! | `push` | the last three into [`Push`] |
 
 mod alternates;
+mod companions;
 mod config;
 mod discover;
 mod error;
@@ -41,6 +44,7 @@ mod loose_ref;
 mod map;
 mod objects;
 mod owner;
+mod pack_dir;
 mod packed_refs;
 mod push;
 mod quarantine;

@@ -1,18 +1,21 @@
 //! Object directories and their alternates into one view that implements [`Objects`].
 //!
-//! Source: gitrepository-layout, "objects". Packs are looked in before loose objects, our own before those of
-//! alternates, big ones before small ones, always in the same order. A pack that cannot be opened is left out with
-//! a warning.
-//! Stock `git gc` may run beside: packs that it removes stay readable (they are mapped), and when an object is
-//! found nowhere and the folder of packs has changed, the packs that came are added behind the others.
+//! Source: gitrepository-layout, "objects". Packs are looked in before loose objects, always in the same order: the
+//! pack whose bitmap is used, multi-pack indexes, packs that none of them names, our own before those of alternates, big
+//! ones before small ones. A pack is opened when it is first needed; one that cannot be opened is left out with a warning.
+//! Stock `git gc` may run beside: packs that it removes stay readable once they are open (they are mapped), and when an
+//! object is found nowhere and the folder of packs has changed, the packs that came are added behind the others.
 //! What was located keeps its place for as long as the view lives: a loose object that is packed meanwhile stays
 //! loose by name, although it is then read from its pack.
 
+use super::companions::{BitmapFile, Companions, IndexedPacks, open_commit_graph};
 use super::config::Env;
-use super::{Mapped, alternates, loose};
+use super::pack_dir::{Numbers, PackDir, PackFiles};
+use super::{alternates, loose};
 use crate::base::FastSet;
-use crate::pack::{Error, Kind, LocalBytes, Location, Objects, PackFile};
+use crate::pack::{Bitmaps, CommitGraph, Error, Kind, Location, Objects, PackFile};
 use gix_hash::{ObjectId, oid};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -26,71 +29,127 @@ const CLOCK_STEP: Duration = Duration::from_millis(20);
 
 /// Packs and loose objects of one repository and its alternates, with the quarantine of a push on top where there is one.
 pub struct ObjectStore {
-    hash: gix_hash::Kind,
-    /// Our own, then those of alternates.
-    dirs: Vec<PathBuf>,
+    listed: Arc<Listed>,
     /// Each holds all packs of the one before it, in their order, and then new ones; so that slices stay valid.
     generations: [OnceLock<Vec<Arc<PackFile>>>; GENERATIONS_MAX],
     newest: AtomicUsize,
     /// Per folder, when it was changed last before it was listed; `None` when that does not tell enough.
-    listed: Mutex<Vec<Option<SystemTime>>>,
+    changed: Mutex<Vec<Option<SystemTime>>>,
     /// What was located as loose, in case that it turns up in a pack of a later generation.
     loose: Mutex<FastSet<ObjectId>>,
 }
 
+/// What the folders held when the view was opened.
+struct Listed {
+    hash: gix_hash::Kind,
+    /// Our own, then those of alternates.
+    dirs: Vec<PathBuf>,
+    /// How many packs there were.
+    packs: u32,
+    /// Multi-pack indexes in the order in which they are asked.
+    indexes: Vec<IndexedPacks>,
+    /// Packs that none of them names.
+    unindexed: Vec<u32>,
+    /// The bitmap that is used: its pack, or else its multi-pack index, which is the first one, is asked first.
+    bitmap: Option<BitmapFile>,
+    bitmaps: OnceLock<Option<Bitmaps>>,
+    companions: Companions,
+    graph: OnceLock<Option<CommitGraph>>,
+}
+
 impl ObjectStore {
     /// The view of `objects_dir` and its alternates.
-    pub(super) fn open(objects_dir: &Path, hash: gix_hash::Kind) -> Result<Self, super::Error> {
-        Ok(Self::open_dirs(alternates::object_dirs(objects_dir, None), hash))
+    pub(super) fn open(objects_dir: &Path, hash: gix_hash::Kind, companions: Companions) -> Result<Self, super::Error> {
+        Ok(Self::open_dirs(alternates::object_dirs(objects_dir, None), hash, companions))
     }
 
     /// As [`ObjectStore::open`], with the alternates that the environment names.
-    pub(super) fn open_with_env(objects_dir: &Path, hash: gix_hash::Kind, env: Env<'_>) -> Result<Self, super::Error> {
-        Ok(Self::open_dirs(alternates::object_dirs(objects_dir, Some(env)), hash))
+    pub(super) fn open_with_env(
+        objects_dir: &Path,
+        hash: gix_hash::Kind,
+        companions: Companions,
+        env: Env<'_>,
+    ) -> Result<Self, super::Error> {
+        Ok(Self::open_dirs(alternates::object_dirs(objects_dir, Some(env)), hash, companions))
     }
 
     /// Whether objects may be missing because a remote promised them: packs that came under a filter lie here
     /// (gitrepository-layout: `.promisor`).
     pub fn is_promised_some(&self) -> bool {
         let promises = |name: &std::ffi::OsStr| name.as_encoded_bytes().ends_with(b".promisor");
-        let files = self.dirs.iter().filter_map(|dir| std::fs::read_dir(dir.join("pack")).ok()).flatten();
+        let files = self.listed.dirs.iter().filter_map(|dir| std::fs::read_dir(dir.join("pack")).ok()).flatten();
         files.flatten().any(|file| promises(&file.file_name()))
     }
 
-    fn open_dirs(dirs: Vec<PathBuf>, hash: gix_hash::Kind) -> Self {
-        let mut listed = Vec::new();
-        let mut packs = Vec::new();
-        for dir in &dirs {
-            let pack_dir = dir.join("pack");
-            listed.push(changed(&pack_dir));
-            open_new(&pack_dir, &mut packs, hash);
+    fn open_dirs(dirs: Vec<PathBuf>, hash: gix_hash::Kind, companions: Companions) -> Self {
+        let (mut changes, mut packs) = (vec![], vec![]);
+        let mut listed = Listed {
+            hash,
+            dirs,
+            packs: 0,
+            indexes: vec![],
+            unindexed: vec![],
+            bitmap: None,
+            bitmaps: OnceLock::new(),
+            companions,
+            graph: OnceLock::new(),
+        };
+        let mut numbers = Numbers::new();
+        for dir in listed.dirs.clone() {
+            let path = dir.join("pack");
+            changes.push(changed(&path));
+            listed.take_in(&path, &mut numbers, &mut packs);
         }
-        Self::from_parts(hash, dirs, packs, listed)
+        listed.packs = packs.len() as u32;
+        Self::from_parts(Arc::new(listed), packs, changes)
     }
 
-    fn from_parts(hash: gix_hash::Kind, dirs: Vec<PathBuf>, packs: Vec<Arc<PackFile>>, listed: Vec<Option<SystemTime>>) -> Self {
+    fn from_parts(listed: Arc<Listed>, packs: Vec<Arc<PackFile>>, changes: Vec<Option<SystemTime>>) -> Self {
         let mut generations = [const { OnceLock::new() }; GENERATIONS_MAX];
         generations[0] = OnceLock::from(packs);
-        let (newest, listed, loose) = (AtomicUsize::new(0), Mutex::new(listed), Mutex::default());
-        Self { hash, dirs, generations, newest, listed, loose }
+        let (newest, changed, loose) = (AtomicUsize::new(0), Mutex::new(changes), Mutex::default());
+        Self { listed, generations, newest, changed, loose }
     }
 
     /// The same view with `pack` behind the others, whose numbers stay.
     pub(super) fn with_pack(&self, pack: Arc<PackFile>) -> Self {
         let mut packs = self.packs().to_vec();
         packs.push(pack);
-        let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Self::from_parts(self.hash, self.dirs.clone(), packs, listed)
+        let changes = self.changed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self::from_parts(self.listed.clone(), packs, changes)
     }
 
     /// The object folders that this repository borrows from.
     pub fn alternates(&self) -> &[PathBuf] {
-        &self.dirs[1..]
+        &self.listed.dirs[1..]
+    }
+
+    /// Which companion files may be used.
+    pub(super) fn companions(&self) -> Companions {
+        self.listed.companions
     }
 
     fn locate_packed(&self, id: &oid) -> Option<Location> {
         // Always in this order: an object that lies in several packs must have one place, or it would go out twice.
-        self.packs().iter().enumerate().find_map(|(pack, file)| Some(Location::Packed { pack: pack as u32, entry: file.find(id)? }))
+        let packs = self.packs();
+        let find = |pack: u32| Some(Location::Packed { pack, entry: packs[pack as usize].find(id)? });
+        if let Some(BitmapFile::Pack { pack, .. }) = self.listed.bitmap
+            && let Some(found) = find(pack)
+        {
+            return Some(found);
+        }
+        let mut is_indexed = false;
+        for IndexedPacks { index, numbers } in &self.listed.indexes {
+            let Some(rank) = index.find(id) else { continue };
+            is_indexed = true;
+            if let Some(found) = numbers.get(index.pack(rank) as usize).copied().flatten().and_then(find) {
+                return Some(found);
+            }
+        }
+        let found = self.listed.unindexed.iter().copied().find_map(find);
+        // A pack that an index names may be gone, and another one that it names have the object too.
+        let found = found.or_else(|| if is_indexed { (0..self.listed.packs).find_map(find) } else { None });
+        found.or_else(|| (self.listed.packs..packs.len() as u32).find_map(find))
     }
 
     /// Whether `location` has been there since the view was opened.
@@ -114,31 +173,76 @@ impl ObjectStore {
     }
 
     fn has_loose(&self, id: &oid) -> bool {
-        self.dirs.iter().any(|dir| loose::path(dir, id).symlink_metadata().is_ok())
+        self.listed.dirs.iter().any(|dir| loose::path(dir, id).symlink_metadata().is_ok())
     }
 
     /// Take in packs that came since the folders were listed; whether there are any.
     fn take_in_new_packs(&self) -> bool {
-        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changes = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
         let newest = self.newest.load(Ordering::Acquire);
         if newest + 1 == GENERATIONS_MAX {
             return false;
         }
-        let mut packs = None;
-        for (dir, listed) in self.dirs.iter().zip(listed.iter_mut()) {
-            let pack_dir = dir.join("pack");
-            let now = changed(&pack_dir);
+        let mut packs: Option<Vec<Arc<PackFile>>> = None;
+        for (dir, listed) in self.listed.dirs.iter().zip(changes.iter_mut()) {
+            let path = dir.join("pack");
+            let now = changed(&path);
             if now.is_some() && now == *listed {
                 continue;
             }
             *listed = now;
-            open_new(&pack_dir, packs.get_or_insert_with(|| self.packs().to_vec()), self.hash);
+            let packs = packs.get_or_insert_with(|| self.packs().to_vec());
+            // One that was removed before it was opened, and is there again, counts as new.
+            let known: HashSet<&str> = packs.iter().filter(|pack| !pack.is_left_out()).map(|pack| pack.name()).collect();
+            let new = PackDir::list(&path).names_by_size(&|name| !known.contains(name));
+            let new: Vec<_> = new.iter().map(|name| Arc::new(open_pack(&path, name, self.listed.hash))).collect();
+            packs.extend(new.into_iter().filter(|pack| pack.is_usable()));
         }
         let Some(packs) = packs.filter(|packs| packs.len() > self.packs().len()) else { return false };
         // The lock is held, so nobody else fills this place.
         let filled = self.generations[newest + 1].set(packs).is_ok();
         self.newest.store(newest + usize::from(filled), Ordering::Release);
         filled
+    }
+}
+
+impl Listed {
+    /// Add what lies in the folder of packs at `path`.
+    fn take_in(&mut self, path: &Path, numbers: &mut Numbers, packs: &mut Vec<Arc<PackFile>>) {
+        let (dir, hash, companions) = (PackDir::list(path), self.hash, self.companions);
+        let indexes = if companions.multi_pack_index { dir.multi_pack_indexes(hash) } else { vec![] };
+        let is_single = indexes.len() == 1;
+        let mut add = |name: &str| {
+            *numbers.entry(name.to_owned()).or_insert_with(|| {
+                packs.push(Arc::new(open_pack(path, name, hash)));
+                packs.len() as u32 - 1
+            })
+        };
+        let there = dir.names();
+        for index in indexes {
+            let number = |name: &String| there.contains(name.as_str()).then(|| add(name));
+            let numbers = index.pack_names().iter().map(number).collect();
+            // A bitmap over a chain of indexes is not read.
+            let bitmap = dir.multi_pack_bitmap(&index).filter(|_| companions.bitmaps && is_single);
+            let indexed = IndexedPacks { index, numbers };
+            match bitmap {
+                Some((path, order)) if !matches!(self.bitmap, Some(BitmapFile::MultiPack { .. })) => {
+                    self.bitmap = Some(BitmapFile::MultiPack { path, order });
+                    self.indexes.insert(0, indexed);
+                }
+                _ => self.indexes.push(indexed),
+            }
+        }
+        for name in dir.names_by_size(&|name| !numbers.contains_key(name)) {
+            packs.push(Arc::new(open_pack(path, &name, hash)));
+            let number = packs.len() as u32 - 1;
+            self.unindexed.push(number);
+            numbers.insert(name, number);
+        }
+        if self.bitmap.is_none() && companions.bitmaps {
+            let with_bitmap = packs.iter().enumerate().find_map(|(pack, file)| Some((pack as u32, dir.bitmap(file.name())?)));
+            self.bitmap = with_bitmap.map(|(pack, path)| BitmapFile::Pack { path, pack });
+        }
     }
 }
 
@@ -149,44 +253,14 @@ fn changed(dir: &Path) -> Option<SystemTime> {
     SystemTime::now().duration_since(changed).is_ok_and(|age| age > CLOCK_STEP).then_some(changed)
 }
 
-/// Open the packs in `dir` that are not among `packs` and add them, biggest first: fewest are asked in vain.
-fn open_new(dir: &Path, packs: &mut Vec<Arc<PackFile>>, hash: gix_hash::Kind) {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let Some(name) = name.to_str().and_then(|name| name.strip_suffix(".idx")).filter(|name| name.starts_with("pack-")) else {
-            continue;
-        };
-        if packs.iter().any(|pack| pack.name() == name) {
-            continue;
-        }
-        // git writes the index last: without a pack beside it, it is being removed.
-        if !dir.join(format!("{name}.pack")).exists() {
-            continue;
-        }
-        match open_pack(dir, name, hash) {
-            Ok(pack) => found.push(Arc::new(pack)),
-            Err(Error::Io(err)) if err.kind() == std::io::ErrorKind::NotFound => {
-                tracing::debug!(pack = name, "a pack was removed meanwhile")
-            }
-            Err(err) => tracing::warn!(pack = %dir.join(name).display(), error = %err, "ignoring a pack that cannot be opened"),
-        }
-    }
-    found.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.name().cmp(b.name())));
-    packs.extend(found);
-}
-
-/// Open the pack called `name` (`pack-…` without ending) in the folder `dir`.
-pub(super) fn open_pack(dir: &Path, name: &str, hash: gix_hash::Kind) -> Result<PackFile, Error> {
-    let index = Mapped::open(&dir.join(format!("{name}.idx")))?;
-    let data = Mapped::open(&dir.join(format!("{name}.pack")))?;
-    let rev = Mapped::open(&dir.join(format!("{name}.rev"))).ok();
-    PackFile::open(name.to_owned(), index, Box::new(LocalBytes(data)), rev, hash)
+/// The pack called `name` (`pack-…` without ending) in the folder `dir`, to be opened when it is first needed.
+fn open_pack(dir: &Path, name: &str, hash: gix_hash::Kind) -> PackFile {
+    PackFile::later(name.to_owned(), Box::new(PackFiles::new(dir, name)), hash)
 }
 
 impl Objects for ObjectStore {
     fn hash_kind(&self) -> gix_hash::Kind {
-        self.hash
+        self.listed.hash
     }
 
     fn packs(&self) -> &[Arc<PackFile>] {
@@ -225,7 +299,7 @@ impl Objects for ObjectStore {
     }
 
     fn read_loose(&self, id: &oid, out: &mut Vec<u8>) -> Result<Option<Kind>, Error> {
-        for dir in &self.dirs {
+        for dir in &self.listed.dirs {
             if let Some(kind) = loose::read(&loose::path(dir, id), out)? {
                 return Ok(Some(kind));
             }
@@ -234,12 +308,25 @@ impl Objects for ObjectStore {
     }
 
     fn loose_header(&self, id: &oid) -> Result<Option<(Kind, u64)>, Error> {
-        for dir in &self.dirs {
+        for dir in &self.listed.dirs {
             if let Some(found) = loose::read_header(&loose::path(dir, id))? {
                 return Ok(Some(found));
             }
         }
         Ok(None)
+    }
+
+    fn bitmaps(&self) -> Option<&Bitmaps> {
+        let listed = &self.listed;
+        let packs = &self.packs()[..listed.packs as usize];
+        let open = || listed.bitmap.as_ref()?.open(listed.indexes.first(), packs, listed.hash);
+        listed.bitmaps.get_or_init(open).as_ref()
+    }
+
+    fn commit_graph(&self) -> Option<&CommitGraph> {
+        let listed = &self.listed;
+        let open = || if listed.companions.commit_graph { open_commit_graph(&listed.dirs, listed.hash) } else { None };
+        listed.graph.get_or_init(open).as_ref()
     }
 }
 
@@ -251,7 +338,7 @@ mod tests {
     use gix_hash::Kind::Sha1;
 
     fn open(git_dir: &Path) -> ObjectStore {
-        ObjectStore::open(&git_dir.join("objects"), Sha1).unwrap()
+        ObjectStore::open(&git_dir.join("objects"), Sha1, Companions::ALL).unwrap()
     }
 
     fn blob(git_dir: &Path, text: &str) -> ObjectId {
@@ -290,7 +377,7 @@ mod tests {
             }
         }
         assert_eq!(objects.locate(&Sha1.null()).unwrap(), None);
-        let from_env = ObjectStore::open_with_env(&at("c.git/objects"), Sha1, &|name| {
+        let from_env = ObjectStore::open_with_env(&at("c.git/objects"), Sha1, Companions::ALL, &|name| {
             (name == "GIT_ALTERNATE_OBJECT_DIRECTORIES").then(|| at("b.git/objects").into())
         });
         assert_eq!(from_env.unwrap().alternates(), [at("b.git/objects"), at("a.git/objects")].map(|path| path.canonicalize().unwrap()));
@@ -400,10 +487,13 @@ mod tests {
         std::fs::write(pack_dir.join("pack-1.pack"), "no pack").unwrap();
         std::fs::write(pack_dir.join("pack-2.idx"), "").unwrap();
         let objects = open(dir.path());
-        assert_eq!(objects.packs().len(), 1);
-        let found = objects.with_pack(objects.packs()[0].clone());
-        assert_eq!(found.packs().len(), 2);
-        assert_eq!(found.locate(&good).unwrap(), objects.locate(&good).unwrap());
+        let place = objects.locate(&good).unwrap().unwrap();
+        let Location::Packed { pack, .. } = place else { panic!("{place:?}") };
+        let found = objects.with_pack(objects.packs()[pack as usize].clone());
+        assert_eq!(found.packs().len(), objects.packs().len() + 1);
+        assert_eq!(found.locate(&good).unwrap(), Some(place));
         assert_eq!(found.locate(&lost).unwrap(), Some(Location::Loose(lost)));
+        let left_out: Vec<&str> = objects.packs().iter().filter(|pack| pack.is_left_out()).map(|pack| pack.name()).collect();
+        assert_eq!(left_out, ["pack-1"]);
     }
 }

@@ -1,5 +1,6 @@
 //! A repository on disk whose format is understood: the handle from which snapshots and pushes begin.
 
+use super::companions::Companions;
 use super::config;
 use super::discover::{check_owner, common_dir, is_git_dir};
 use super::held::new_state;
@@ -100,17 +101,28 @@ impl Repository {
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
         let refs = Refs::read(&self.git_dir, &self.common_dir, self.hash, &mut Stamps::off())?;
         let head = ref_files::read_head(&self.git_dir, &refs, self.hash)?;
-        let objects = self.object_store()?;
+        let shallow = self.shallow()?;
+        let objects = self.object_store(self.companions(&shallow))?;
         Ok(Snapshot {
             state: new_state(),
             refs: Arc::new(refs),
             head,
             objects: Arc::new(objects),
             settings: self.settings.clone(),
-            shallow: Arc::new(self.shallow()?),
+            shallow: Arc::new(shallow),
             hash: self.hash,
             work_tree: self.has_work_tree(),
         })
+    }
+
+    /// Which companion files of packs may be used, `shallow` being where history is cut off.
+    pub(super) fn companions(&self, shallow: &[ObjectId]) -> Companions {
+        let is_whole = shallow.is_empty() && !self.common_dir.join("info/grafts").exists();
+        Companions {
+            commit_graph: is_whole && self.settings.commit_graph,
+            bitmaps: is_whole && self.settings.use_bitmaps,
+            multi_pack_index: self.settings.multi_pack_index,
+        }
     }
 
     /// As git guesses where `core.bare` is not set: a folder called `.git` lies within a work tree.

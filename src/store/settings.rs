@@ -1,6 +1,7 @@
 //! git's configuration into the values that this house honours.
 //!
-//! Source: git-config, "receive.*", "transfer.*", "uploadpack.*", "lsrefs.unborn", "core.logAllRefUpdates".
+//! Source: git-config, "receive.*", "transfer.*", "uploadpack.*", "lsrefs.unborn", "core.logAllRefUpdates",
+//! "core.commitGraph", "core.multiPackIndex", "pack.useBitmaps".
 //! The last value of a key counts, wherever it stands. A value that cannot be understood is an error that
 //! names key and file, as in git.
 
@@ -40,6 +41,12 @@ pub struct Settings {
     pub bare: Option<bool>,
     /// `core.logAllRefUpdates`.
     pub log_refs: LogRefs,
+    /// `core.commitGraph`: whether commit-graph files are read.
+    pub commit_graph: bool,
+    /// `core.multiPackIndex`: whether multi-pack indexes, and bitmaps over them, are read.
+    pub multi_pack_index: bool,
+    /// `pack.useBitmaps`: whether bitmaps are read.
+    pub use_bitmaps: bool,
     /// `receive.denyDeletes`.
     pub deny_deletes: bool,
     /// `receive.denyNonFastForwards`.
@@ -94,6 +101,9 @@ impl Default for Settings {
         Self {
             bare: None,
             log_refs: LogRefs::Existing,
+            commit_graph: true,
+            multi_pack_index: true,
+            use_bitmaps: true,
             deny_deletes: false,
             deny_non_fast_forwards: false,
             deny_current_branch: DenyCurrent::Refuse,
@@ -128,6 +138,9 @@ impl Settings {
         Ok(Self {
             bare,
             log_refs: keys.log_refs(bare)?,
+            commit_graph: keys.boolean("core", "commitGraph")?.unwrap_or(default.commit_graph),
+            multi_pack_index: keys.boolean("core", "multiPackIndex")?.unwrap_or(default.multi_pack_index),
+            use_bitmaps: keys.boolean("pack", "useBitmaps")?.unwrap_or(default.use_bitmaps),
             deny_deletes: keys.boolean("receive", "denyDeletes")?.unwrap_or(default.deny_deletes),
             deny_non_fast_forwards: keys.boolean("receive", "denyNonFastForwards")?.unwrap_or(default.deny_non_fast_forwards),
             deny_current_branch: keys.deny("denyCurrentBranch")?.unwrap_or(default.deny_current_branch),

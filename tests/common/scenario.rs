@@ -325,3 +325,93 @@ fn same_closure(sandbox: &Sandbox, one: &Path, other: &Path, tip: &str) {
     let closure = |repository: &Path| sandbox.git(repository, ["rev-list", "--objects", tip]);
     assert_eq!(closure(one), closure(other));
 }
+
+/// A clone one commit deep is deepened, made whole, and goes on like any other.
+pub fn shallow_clone_grows(remote: &Remote<'_>) {
+    let sandbox = remote.sandbox;
+    let (server, mut story) = remote.history("long", 30, 60);
+    let clone = remote.clone("long", "short", &["--depth=1", "--no-single-branch"]);
+    let commits = |repository: &Path| sandbox.git(repository, ["rev-list", "--count", "--all"]).parse::<usize>().expect("a number");
+    let is_shallow = || sandbox.git(&clone, ["rev-parse", "--is-shallow-repository"]) == "true";
+    let whole = |repository: &Path| {
+        assert_eq!(check::complaints(sandbox, repository), Vec::<String>::new());
+        sandbox.git(repository, ["rev-list", "--objects", "--quiet", "--all"]);
+    };
+    assert!(is_shallow());
+    whole(&clone);
+    let mut count = commits(&clone);
+    for deepen in ["--deepen=1", "--deepen=3", "--depth=12"] {
+        remote.fetch(&clone, &[deepen, "origin"]);
+        whole(&clone);
+        assert!(commits(&clone) > count, "{deepen}: {count} commits before, {} now", commits(&clone));
+        count = commits(&clone);
+    }
+    // An ordinary fetch into what is still shallow.
+    sandbox.import(&server, &story.grow(10));
+    remote.fetch(&clone, &["origin"]);
+    whole(&clone);
+    assert!(is_shallow() && commits(&clone) > count);
+    assert_eq!(sandbox.git(&clone, ["rev-parse", "origin/main"]), sandbox.git(&server, ["rev-parse", "main"]));
+    remote.fetch(&clone, &["--unshallow", "origin"]);
+    assert!(!is_shallow());
+    whole(&clone);
+    assert_eq!(commits(&clone), commits(&server));
+}
+
+/// History cut by time, and at a tag; and what is no name and what leaves nothing.
+pub fn shallow_by_time_and_name(remote: &Remote<'_>) {
+    let sandbox = remote.sandbox;
+    let server = remote.bare("dated");
+    let seed = sandbox.work_tree("dated-seed", remote.case.hash);
+    for n in 1..=6 {
+        std::fs::write(seed.join("file"), format!("{n}\n")).expect("a writable work tree");
+        let mut commit = sandbox.git_command(&seed, ["commit", "-q", "-a", "-m", &n.to_string()]);
+        sandbox.git(&seed, ["add", "file"]);
+        let output = super::run(commit.env("GIT_COMMITTER_DATE", format!("{} +0000", 1_700_000_000 + n * 1000)));
+        assert!(output.status.success(), "{}", super::report(&commit, &output));
+        sandbox.git(&seed, ["tag", "-a", "-m", "tag", &format!("v{n}")]);
+    }
+    sandbox.git(&seed, ["push", "-q", &server.to_string_lossy(), "main", "--tags"]);
+    let subjects = |clone: &Path| sandbox.git(clone, ["log", "--format=%s", "origin/main"]).replace('\n', " ");
+    let since = remote.clone("dated", "since", &["--shallow-since=1700003500 +0000"]);
+    assert_eq!(subjects(&since), "6 5 4");
+    let without = remote.clone("dated", "without", &["--shallow-exclude=v2"]);
+    assert_eq!(subjects(&without), "6 5 4 3");
+    remote.fetch(&without, &["--shallow-exclude=v1", "origin"]);
+    assert_eq!(subjects(&without), "6 5 4 3 2");
+    remote.fetch(&since, &["--shallow-since=1700001500 +0000", "origin"]);
+    assert_eq!(subjects(&since), "6 5 4 3 2");
+    for clone in [&since, &without] {
+        assert_eq!(check::complaints(sandbox, clone), Vec::<String>::new());
+    }
+    let said = remote.git_fails(&without, "fetch", ["--shallow-exclude=nothing", "origin"]).1;
+    assert!(said.contains("deepen-not is not a ref: deepen-not nothing"), "{said}");
+    let said = remote.git_fails(&without, "fetch", ["--shallow-since=2000000000 +0000", "origin"]).1;
+    assert!(said.contains("no commits selected for shallow requests"), "{said}");
+    assert_eq!(subjects(&without), "6 5 4 3 2");
+}
+
+/// A server that is a shallow clone itself: clones of it end where it ends, and its boundary moves when it is deepened.
+pub fn shallow_server(remote: &Remote<'_>) {
+    let sandbox = remote.sandbox;
+    remote.history("origin", 31, 60);
+    let server = remote.path("cut");
+    let places = [remote.stock().url("origin"), server.to_string_lossy().into_owned()];
+    let options = ["-q", "--mirror", "--depth=4"].map(str::to_owned);
+    remote.stock().git(&sandbox.path(""), "clone", options.into_iter().chain(places));
+    let boundary = |repository: &Path| std::fs::read_to_string(repository.join("shallow")).expect("a boundary");
+    let mirror = remote.clone("cut", "cut-mirror", &["--mirror"]);
+    same_objects(sandbox, &server, &mirror);
+    assert_eq!(boundary(&server), boundary(&mirror));
+    let client = sandbox.bare("cut-client", remote.case.hash);
+    let fetch = |more: &str| vec!["-q".to_owned(), more.to_owned(), remote.url("cut"), "refs/heads/*:refs/heads/*".to_owned()];
+    remote.git(&client, "fetch", fetch("--no-update-shallow"));
+    assert!(!client.join("shallow").exists(), "refused by the client, ref by ref");
+    remote.git(&client, "fetch", fetch("--update-shallow"));
+    assert_eq!(check::complaints(sandbox, &client), Vec::<String>::new());
+    let one = remote.clone("cut", "cut-one", &["--depth=1"]);
+    assert_eq!(sandbox.git(&one, ["rev-list", "--count", "HEAD"]), "1");
+    remote.fetch(&one, &["--depth=2147483647", "origin"]);
+    assert_eq!(sandbox.git(&one, ["rev-list", "HEAD"]), sandbox.git(&server, ["rev-list", "HEAD"]));
+    assert_eq!(check::complaints(sandbox, &one), Vec::<String>::new());
+}

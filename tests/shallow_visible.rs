@@ -1,0 +1,134 @@
+//! Where history ends tells nothing of what a client may not see: hidden commits and names get the answer of unknown ones.
+
+mod common;
+
+use common::Sandbox;
+use common::pkt::data;
+use packmule::base::Cancel;
+use packmule::pack::Bits;
+use packmule::serve::{Gate, OpenGate, Options, Proposal, Protocol, Verdict, Visibility, Wants, upload_pack};
+use packmule::store::{ConfigScope, Refs, Repository};
+use std::path::PathBuf;
+
+/// Shows only `main`.
+struct OnlyMain;
+
+impl Gate for OnlyMain {
+    fn visible(&self, refs: &Refs) -> Visibility {
+        let mut seen = Bits::new(refs.len());
+        for (at, _) in refs.iter().enumerate().filter(|(_, entry)| entry.name == "refs/heads/main") {
+            seen.insert(at);
+        }
+        Visibility::Only(seen)
+    }
+
+    fn judge(&self, proposal: &Proposal<'_>) -> Vec<Verdict> {
+        vec![Verdict::Allow; proposal.edits.len()]
+    }
+}
+
+/// `main` and `secret`, which part ways at `main~1`; four commits and two.
+struct Place {
+    sandbox: Sandbox,
+    server: PathBuf,
+}
+
+impl Place {
+    fn new() -> Self {
+        let sandbox = Sandbox::new();
+        let seed = sandbox.work_tree("seed", "sha1");
+        sandbox.commit_file(&seed, "a", "1\n");
+        sandbox.commit_file(&seed, "a", "2\n");
+        sandbox.git(&seed, ["checkout", "-q", "-b", "secret"]);
+        sandbox.commit_file(&seed, "s", "1\n");
+        sandbox.commit_file(&seed, "s", "2\n");
+        sandbox.git(&seed, ["tag", "hidden"]);
+        sandbox.git(&seed, ["checkout", "-q", "main"]);
+        sandbox.commit_file(&seed, "a", "3\n");
+        let server = sandbox.bare("server.git", "sha1");
+        sandbox.git(&seed, ["push", "-q", &server.to_string_lossy(), "main", "secret", "hidden"]);
+        Self { sandbox, server }
+    }
+
+    fn oid(&self, name: &str) -> String {
+        self.sandbox.git(&self.server, ["rev-parse", "--verify", name])
+    }
+
+    /// What comes back for these lines, or the refusal.
+    fn ask(&self, gate: &dyn Gate, protocol: Protocol, lines: &[String]) -> Result<String, String> {
+        let mut input = vec![];
+        if protocol == Protocol::V2 {
+            input.extend([data("command=fetch\n"), b"0001".to_vec()].concat());
+        }
+        input.extend(lines.iter().flat_map(|line| data(format!("{line}\n"))));
+        input.extend(b"0000");
+        if protocol == Protocol::V0 {
+            input.extend(data("done\n"));
+        }
+        let options = Options { protocol, wants: Wants::ReachableFromVisible, ..Options::default() };
+        let repository = Repository::open(&self.server, ConfigScope::RepositoryOnly).expect("a repository");
+        let mut output = vec![];
+        let served = upload_pack(&repository, gate, &options, &input[..], &mut output, &Cancel::new());
+        let said = String::from_utf8_lossy(&output).into_owned();
+        served.map(|_| said).map_err(|err| err.for_peer().unwrap_or_else(|| err.to_string()))
+    }
+}
+
+fn lines(protocol: Protocol, want: &str, more: &[&str]) -> Vec<String> {
+    let capabilities = if protocol == Protocol::V0 { " multi_ack_detailed side-band-64k" } else { "" };
+    let mut lines = vec![format!("want {want}{capabilities}")];
+    lines.extend(more.iter().map(|line| (*line).to_owned()));
+    lines.extend((protocol == Protocol::V2).then(|| "done".to_owned()));
+    lines
+}
+
+#[test]
+fn a_hidden_shallow_commit_is_answered_like_one_that_nobody_has() {
+    let place = Place::new();
+    let main = place.oid("main");
+    let (hidden, visible) = (format!("shallow {}", place.oid("secret~1")), format!("shallow {}", place.oid("main~1")));
+    let unknown = format!("shallow {}", "1".repeat(40));
+    for protocol in [Protocol::V0, Protocol::V2] {
+        for deepen in ["deepen 2147483647", "deepen 4"] {
+            let ask =
+                |gate: &dyn Gate, shallow: &str| place.ask(gate, protocol, &lines(protocol, &main, &[shallow, deepen])).expect("served");
+            assert_eq!(ask(&OnlyMain, &hidden), ask(&OnlyMain, &unknown), "{protocol:?} {deepen}");
+            assert!(ask(&OnlyMain, &visible).contains("unshallow"), "{protocol:?} {deepen}");
+        }
+        let everything = lines(protocol, &main, &[&hidden, "deepen 2147483647"]);
+        assert!(place.ask(&OpenGate, protocol, &everything).expect("served").contains("unshallow"), "it is here for those who may see it");
+    }
+}
+
+#[test]
+fn a_hidden_name_is_no_ref() {
+    let place = Place::new();
+    let main = place.oid("main");
+    for protocol in [Protocol::V0, Protocol::V2] {
+        let ask = |gate: &dyn Gate, name: &str| place.ask(gate, protocol, &lines(protocol, &main, &[&format!("deepen-not {name}")]));
+        for name in ["secret", "refs/heads/secret", "heads/secret", "hidden", "tags/hidden"] {
+            let (told, of_nothing) = (ask(&OnlyMain, name).expect_err(name), ask(&OnlyMain, "nothing").expect_err("no such ref"));
+            assert_eq!(told.replace(name, "nothing"), of_nothing);
+            assert!(ask(&OpenGate, name).expect(name).contains(&format!("shallow {main}")), "{name}");
+        }
+        // What a visible name says is not made ambiguous by a hidden one.
+        place.sandbox.git(&place.server, ["update-ref", "refs/tags/main", "secret"]);
+        assert!(ask(&OnlyMain, "main").expect_err("nothing is left").contains("no commits selected"));
+        assert!(ask(&OpenGate, "main").expect_err("two meanings").contains("ambiguous deepen-not: deepen-not main"));
+        place.sandbox.git(&place.server, ["update-ref", "-d", "refs/tags/main"]);
+    }
+}
+
+#[test]
+fn the_repositorys_own_boundary_is_told_as_far_as_it_is_visible() {
+    let place = Place::new();
+    let (open, hidden) = (place.oid("main~1"), place.oid("secret"));
+    std::fs::write(place.server.join("shallow"), format!("{open}\n{hidden}\n")).expect("a writable repository");
+    let main = place.oid("main");
+    let ask = |gate: &dyn Gate, protocol| place.ask(gate, protocol, &lines(protocol, &main, &[])).expect("served");
+    for protocol in [Protocol::V0, Protocol::V2] {
+        let told = ask(&OnlyMain, protocol);
+        assert!(told.contains(&format!("shallow {open}")) && !told.contains(&hidden), "{protocol:?}: {told}");
+    }
+    assert!(ask(&OpenGate, Protocol::V0).contains(&format!("shallow {hidden}")));
+}
