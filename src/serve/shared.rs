@@ -196,6 +196,11 @@ impl SharedState {
         }
     }
 
+    /// Whether something of so many bytes can be kept beside others, among them what it is made from.
+    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
+        bytes <= self.bytes_max / 3
+    }
+
     /// What was made from `from`, or what `make` makes of it now, once for all that ask at the same time. The second
     /// value tells that `make` was not needed.
     pub(super) fn get_or_make<T: Shareable>(

@@ -5,14 +5,19 @@
 //! A push of ours and whatever stock git does beside show alike, at once; see [`super::stamp`].
 
 use super::companions::Companions;
+use super::packed_refs::PackedRefs;
+use super::ref_files::OwnedTarget;
 use super::stamp::Stamps;
 use super::{Error, ObjectStore, Refs, Repository, Snapshot, alternates, config, ref_files};
 use crate::pack::Objects as _;
+use bstr::BString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a pack that is held open counts for beside its memory: its maps are bounded by the system.
 const PACK_BYTES: usize = 16 << 10;
+
+type LooseRefs = Vec<(BString, OwnedTarget)>;
 
 /// A number that no other state of any repository in this process has.
 pub(super) fn new_state() -> u64 {
@@ -23,7 +28,8 @@ pub(super) fn new_state() -> u64 {
 /// A snapshot and what tells whether it is still true.
 pub struct HeldSnapshot {
     snapshot: Snapshot,
-    refs: Stamps,
+    loose: Stamps,
+    packed: Stamps,
     objects: Stamps,
 }
 
@@ -36,12 +42,17 @@ impl HeldSnapshot {
     /// Memory taken, about; packs count for more than that, so that a bound on it bounds their number.
     pub fn held_bytes(&self) -> usize {
         let packs = self.snapshot.objects.packs().len();
-        self.snapshot.refs.held_bytes() + self.refs.held_bytes() + self.objects.held_bytes() + packs * PACK_BYTES
+        self.snapshot.refs.held_bytes() + self.loose.held_bytes() + self.objects.held_bytes() + packs * PACK_BYTES
     }
 
     /// Whether nothing of it has changed on disk, as far as its files tell.
     pub fn is_current(&self) -> bool {
-        self.refs.hold() && self.objects.hold()
+        self.loose.hold() && self.packed.hold() && self.objects.hold()
+    }
+
+    /// The view alone.
+    pub(super) fn into_snapshot(self) -> Snapshot {
+        self.snapshot
     }
 }
 
@@ -49,7 +60,19 @@ impl Repository {
     /// As [`Repository::snapshot`], reusing of `before`, an earlier snapshot of this repository, all that has not
     /// changed. Where nothing has, [`Snapshot::state`] is the same.
     pub fn snapshot_again(&self, before: Option<&HeldSnapshot>) -> Result<HeldSnapshot, Error> {
-        let (refs, refs_stamps) = self.refs_again(before)?;
+        // Loose refs before packed ones, and all refs before objects: what is packed or comes meanwhile is seen.
+        let (loose, loose_stamps) = self.loose_again(before)?;
+        let (packed, packed_stamps) = self.packed_again(before)?;
+        let refs = match (loose, before) {
+            (None, Some(before)) if Arc::ptr_eq(before.snapshot.refs.packed(), &packed) => before.snapshot.refs.clone(),
+            (None, _) => return self.snapshot_again(None), // loose refs are kept within the view only
+            (Some(loose), _) => {
+                let refs = Refs::new(loose, packed, self.hash);
+                // The same refs in files that were written anew, or too lately to be sure, are the same state.
+                let same = before.filter(|before| *before.snapshot.refs == refs).map(|before| before.snapshot.refs.clone());
+                same.unwrap_or_else(|| Arc::new(refs))
+            }
+        };
         let head = ref_files::read_head(&self.git_dir, &refs, self.hash)?;
         let shallow = self.shallow()?;
         let companions = self.companions(&shallow);
@@ -72,18 +95,28 @@ impl Repository {
             Some(before) => before.snapshot.state,
             None => new_state(),
         };
-        Ok(HeldSnapshot { snapshot, refs: refs_stamps, objects: objects_stamps })
+        Ok(HeldSnapshot { snapshot, loose: loose_stamps, packed: packed_stamps, objects: objects_stamps })
     }
 
-    fn refs_again(&self, before: Option<&HeldSnapshot>) -> Result<(Arc<Refs>, Stamps), Error> {
-        if let Some(before) = before.filter(|before| before.refs.hold()) {
-            return Ok((before.snapshot.refs.clone(), before.refs.clone()));
+    /// `None`: as before.
+    fn loose_again(&self, before: Option<&HeldSnapshot>) -> Result<(Option<LooseRefs>, Stamps), Error> {
+        if let Some(before) = before.filter(|before| before.loose.hold()) {
+            return Ok((None, before.loose.clone()));
         }
         let mut stamps = Stamps::new();
-        let refs = Refs::read(&self.git_dir, &self.common_dir, self.hash, &mut stamps)?;
-        // The same refs in files that were written anew, or too lately to be sure, are the same state.
-        let same = before.filter(|before| *before.snapshot.refs == refs).map(|before| before.snapshot.refs.clone());
-        Ok((same.unwrap_or_else(|| Arc::new(refs)), stamps))
+        let loose = ref_files::read_all_loose(&self.git_dir, &self.common_dir, self.hash, &mut stamps)?;
+        Ok((Some(loose), stamps))
+    }
+
+    fn packed_again(&self, before: Option<&HeldSnapshot>) -> Result<(Arc<PackedRefs>, Stamps), Error> {
+        if let Some(before) = before.filter(|before| before.packed.hold()) {
+            return Ok((before.snapshot.refs.packed().clone(), before.packed.clone()));
+        }
+        let mut stamps = Stamps::new();
+        stamps.note(&self.common_dir.join("packed-refs"));
+        let packed = PackedRefs::read(&self.common_dir, self.hash)?;
+        packed.check()?;
+        Ok((Arc::new(packed), stamps))
     }
 
     fn open_objects(&self, companions: Companions) -> Result<(Arc<ObjectStore>, Stamps), Error> {

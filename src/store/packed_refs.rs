@@ -4,7 +4,7 @@
 //! `<id> <name>`, followed by `^<id>` where the ref is an annotated tag. With the trait `sorted` records are in
 //! order of names and are found by bisection; without it they are put in order first.
 
-use super::Error;
+use super::{Error, Mapped};
 use bstr::{BStr, BString, ByteSlice as _};
 use bytes::Bytes;
 use gix_hash::ObjectId;
@@ -12,22 +12,44 @@ use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
+/// What the first line promises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Traits {
+    /// Every tag in `refs/tags` is peeled.
+    pub(super) peeled: bool,
+    /// Everything is peeled.
+    pub(super) fully_peeled: bool,
+    /// Records are in order of names.
+    sorted: bool,
+}
+
 /// The packed refs at one moment.
 #[derive(Debug)]
 pub(super) struct PackedRefs {
     bytes: Bytes,
     records_at: usize,
     hex_len: usize,
+    traits: Traits,
 }
 
 /// One record: where it begins, and its parts.
-struct Record<'a> {
-    id: &'a [u8],
-    name: &'a BStr,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record<'a> {
+    /// In hexadecimal, not looked at yet.
+    pub(super) id: &'a [u8],
+    pub(super) name: &'a BStr,
     /// The record with its peel line.
     whole: &'a [u8],
     /// Where the next record begins.
-    end: usize,
+    pub(super) end: usize,
+}
+
+impl<'a> Record<'a> {
+    /// What the peel line says, in hexadecimal, if there is one.
+    pub(super) fn peeled(&self) -> Option<&'a [u8]> {
+        let rest = &self.whole[self.id.len() + 1 + self.name.len() + 1..];
+        rest.strip_prefix(b"^").and_then(|rest| rest.strip_suffix(b"\n"))
+    }
 }
 
 impl PackedRefs {
@@ -42,14 +64,69 @@ impl PackedRefs {
         Self::parse(bytes, hash)
     }
 
-    fn parse(bytes: Bytes, hash: gix_hash::Kind) -> Result<Self, Error> {
+    /// As [`PackedRefs::read`], mapped: for a process that looks at a part of them and ends. git and we put a new file in
+    /// place of this one; somebody who cuts it short in place would end a process that maps it.
+    pub(super) fn map(dir: &Path, hash: gix_hash::Kind) -> Result<Self, Error> {
+        let path = dir.join("packed-refs");
+        match Mapped::open(&path) {
+            Ok(bytes) => Self::parse(bytes, hash),
+            Err(err) if err.kind() == ErrorKind::NotFound => Self::parse(Bytes::new(), hash),
+            Err(err) => Err(Error::io(format!("mapping {}", path.display()))(err)),
+        }
+    }
+
+    /// The packed refs that these bytes hold.
+    pub(super) fn parse(bytes: Bytes, hash: gix_hash::Kind) -> Result<Self, Error> {
         let header = match bytes.first() {
             Some(b'#') => &bytes[..bytes.find_byte(b'\n').map_or(bytes.len(), |end| end + 1)],
             _ => &[],
         };
-        let sorted = header.split_str(" ").any(|word| word.trim() == b"sorted");
-        let packed = Self { records_at: header.len(), hex_len: hash.len_in_hex(), bytes };
-        if sorted { Ok(packed) } else { packed.put_in_order() }
+        let words = header.strip_prefix(b"# pack-refs with:").unwrap_or_default();
+        let mut traits = Traits::default();
+        for word in words.fields() {
+            traits.peeled |= word == b"peeled";
+            traits.fully_peeled |= word == b"fully-peeled";
+            traits.sorted |= word == b"sorted";
+        }
+        let packed = Self { records_at: header.len(), hex_len: hash.len_in_hex(), bytes, traits };
+        if traits.sorted { Ok(packed) } else { packed.put_in_order() }
+    }
+
+    /// Read everything once.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: a record cannot be understood, or stands in the wrong place.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let is_id = |hex: &[u8]| hex.len() == self.hex_len && hex.iter().all(u8::is_ascii_hexdigit);
+        let (mut at, mut before) = (self.records_at, BStr::new(""));
+        while let Some(record) = self.record(at)? {
+            let peeled_is_id = record.end - at == record.id.len() + record.name.len() + 2 || record.peeled().is_some_and(is_id);
+            if !is_id(record.id) || !peeled_is_id || record.name <= before {
+                return Err(Error::Corrupt(format!("packed-refs: bad line at byte {at}")));
+            }
+            (at, before) = (record.end, record.name);
+        }
+        Ok(())
+    }
+
+    /// What the first line promises.
+    pub(super) fn traits(&self) -> Traits {
+        self.traits
+    }
+
+    /// The whole file, records in order.
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Where the first record begins.
+    pub(super) fn start(&self) -> usize {
+        self.records_at
+    }
+
+    /// Where the first record begins whose name is not below `name`.
+    pub(super) fn position_of(&self, name: &BStr) -> Result<usize, Error> {
+        Ok(self.lower_bound(name)?.map_or(self.bytes.len(), |record| record.end - record.whole.len()))
     }
 
     fn put_in_order(self) -> Result<Self, Error> {
@@ -59,7 +136,9 @@ impl PackedRefs {
             at = record.end;
             records.push((record.name, record.whole));
         }
-        records.sort_unstable_by_key(|(name, _)| *name);
+        // Of two records for one name, the first counts.
+        records.sort_by_key(|(name, _)| *name);
+        records.dedup_by_key(|(name, _)| *name);
         let mut bytes = self.bytes[..self.records_at].to_vec();
         for (_, whole) in records {
             bytes.extend_from_slice(whole);
@@ -68,13 +147,13 @@ impl PackedRefs {
     }
 
     /// The record that begins at `at`; `None` at the end of the file.
-    fn record(&self, at: usize) -> Result<Option<Record<'_>>, Error> {
+    pub(super) fn record(&self, at: usize) -> Result<Option<Record<'_>>, Error> {
         let rest = &self.bytes[at..];
         if rest.is_empty() {
             return Ok(None);
         }
         let corrupt = || Error::Corrupt(format!("packed-refs: bad line at byte {at}"));
-        let line_len = rest.find_byte(b'\n').ok_or_else(corrupt)?;
+        let line_len = memchr::memchr(b'\n', rest).ok_or_else(corrupt)?;
         let line = &rest[..line_len];
         if line.len() < self.hex_len + 2 || line[self.hex_len] != b' ' {
             return Err(corrupt());
@@ -95,7 +174,7 @@ impl PackedRefs {
     }
 
     /// The first record whose name is not below `name`.
-    fn lower_bound(&self, name: &BStr) -> Result<Option<Record<'_>>, Error> {
+    pub(super) fn lower_bound(&self, name: &BStr) -> Result<Option<Record<'_>>, Error> {
         let (mut low, mut high) = (self.records_at, self.bytes.len());
         while low < high {
             let start = self.record_start(low + (high - low) / 2);

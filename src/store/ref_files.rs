@@ -1,8 +1,7 @@
-//! Files beneath `refs`, `packed-refs` and `HEAD` into names and values.
+//! Files beneath `refs`, and `HEAD`, into names and values.
 //!
-//! Source: gitrepository-layout ("refs", "packed-refs", "HEAD"), git-pack-refs, `refs/packed-backend.c` (the
-//! header's traits), gitglossary ("symref"). Plain reads only: these files are small or replaced while we look.
-//! Loose files win over `packed-refs` and are read first, so that a ref that is packed meanwhile is seen in one of the two.
+//! Source: gitrepository-layout ("refs", "HEAD"), gitglossary ("symref"). Plain reads only: these files are small or
+//! replaced while we look.
 
 use super::stamp::Stamps;
 use super::{Error, Head, Refs, Target};
@@ -21,6 +20,8 @@ pub(super) enum OwnedTarget {
     Object(ObjectId),
     /// Another ref, by its full name.
     Symbolic(BString),
+    /// Nothing that can be understood. It hides a packed value, as in git.
+    Broken,
 }
 
 /// Refs that every worktree has for itself (git-worktree, "REFS"), beside those outside `refs`.
@@ -42,21 +43,34 @@ pub(super) fn is_ref_name(name: &[u8]) -> bool {
 
 /// A cheap sufficient condition: only letters, digits, `-`, `_`, and single slashes and dots between them, no `.lock`.
 fn is_plain(name: &[u8]) -> bool {
-    let mut before = b'/';
-    for (at, &byte) in name.iter().enumerate() {
-        let after_word = !matches!(before, b'/' | b'.');
-        let fine = match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => true,
-            b'/' => after_word,
-            b'.' => after_word && !name[at..].starts_with(b".lock"),
-            _ => false,
-        };
-        if !fine {
-            return false;
+    const WORD: u8 = 0;
+    const SLASH: u8 = 1;
+    const DOT: u8 = 2;
+    const OTHER: u8 = 4;
+    const CLASSES: [u8; 256] = {
+        let mut classes = [OTHER; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            classes[byte] = match byte as u8 {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => WORD,
+                b'/' => SLASH,
+                b'.' => DOT,
+                _ => OTHER,
+            };
+            byte += 1;
         }
-        before = byte;
+        classes
+    };
+    // No branch per byte: a repository may have a million names.
+    let (mut before, mut all, mut meet) = (SLASH, WORD, false);
+    for &byte in name {
+        let class = CLASSES[usize::from(byte)];
+        all |= class;
+        meet |= class != WORD && before != WORD;
+        before = class;
     }
-    !matches!(before, b'/' | b'.')
+    let has_lock = || memchr::memmem::find(name, b".lock").is_some();
+    all & OTHER == 0 && !meet && before == WORD && (all & DOT == 0 || !has_lock())
 }
 
 /// The text of one loose ref or `HEAD` into its value; `None` when it is broken.
@@ -178,76 +192,18 @@ impl LooseWalk<'_> {
         }
         self.stamps.note(path);
         match read_loose_file(path, link)? {
-            LooseFile::Value(OwnedTarget::Object(id)) if id.is_null() || id.kind() != self.hash => {
-                tracing::warn!(%name, "ignoring a broken ref")
-            }
+            LooseFile::Value(OwnedTarget::Object(id)) if id.is_null() || id.kind() != self.hash => self.broken(name),
             LooseFile::Value(value) => self.found.push((name, value)),
-            LooseFile::Broken => tracing::warn!(%name, "ignoring a broken ref"),
+            LooseFile::Broken => self.broken(name),
             LooseFile::Absent => {}
         }
         Ok(())
     }
-}
 
-/// The bytes of `packed-refs`; `None` when there is no such file.
-pub(super) fn read_packed(common_dir: &Path, stamps: &mut Stamps) -> Result<Option<Vec<u8>>, Error> {
-    let path = common_dir.join("packed-refs");
-    stamps.note(&path);
-    match std::fs::read(&path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(err) if err.kind() == NotFound => Ok(None),
-        Err(err) => Err(Error::io(format!("read {}", path.display()))(err)),
+    fn broken(&mut self, name: BString) {
+        tracing::warn!(%name, "ignoring a broken ref");
+        self.found.push((name, OwnedTarget::Broken));
     }
-}
-
-/// What the first line of `packed-refs` promises.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Traits {
-    /// Every tag in `refs/tags` is peeled.
-    pub peeled: bool,
-    /// Everything is peeled.
-    pub fully_peeled: bool,
-    /// Lines are in order of names.
-    pub sorted: bool,
-}
-
-/// The header's traits and how many bytes it takes.
-pub(super) fn packed_header(bytes: &[u8]) -> (Traits, usize) {
-    let Some(rest) = bytes.strip_prefix(b"# pack-refs with:") else { return (Traits::default(), 0) };
-    let end = rest.find_byte(b'\n').unwrap_or(rest.len());
-    let mut traits = Traits::default();
-    for word in rest[..end].fields() {
-        traits.peeled |= word == b"peeled";
-        traits.fully_peeled |= word == b"fully-peeled";
-        traits.sorted |= word == b"sorted";
-    }
-    (traits, bytes.len() - rest.len() + (end + 1).min(rest.len()))
-}
-
-/// One line of `packed-refs` with the `^` line behind it.
-pub(super) struct PackedLine<'a> {
-    pub name: &'a [u8],
-    pub id: ObjectId,
-    pub peeled: Option<ObjectId>,
-}
-
-/// The ref at the start of `bytes`, which are lines of `packed-refs`, and what follows it.
-pub(super) fn parse_packed_line(bytes: &[u8], hash: gix_hash::Kind) -> Result<(PackedLine<'_>, &[u8]), Error> {
-    let hex = hash.len_in_hex();
-    let bad = |line: &[u8]| Error::Corrupt(format!("packed-refs: unexpected line '{}'", line.as_bstr()));
-    let end = memchr::memchr(b'\n', bytes).ok_or_else(|| Error::Corrupt("packed-refs: unterminated line".into()))?;
-    let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
-    if line.len() < hex + 2 || line[hex] != b' ' {
-        return Err(bad(line));
-    }
-    let id = ObjectId::from_hex(&line[..hex]).map_err(|_| bad(line))?;
-    let parsed = PackedLine { name: &line[hex + 1..], id, peeled: None };
-    if rest.first() != Some(&b'^') {
-        return Ok((parsed, rest));
-    }
-    let end = memchr::memchr(b'\n', rest).ok_or_else(|| Error::Corrupt("packed-refs: unterminated line".into()))?;
-    let peeled = ObjectId::from_hex(&rest[1..end]).ok().filter(|id| id.kind() == hash).ok_or_else(|| bad(&rest[..end]))?;
-    Ok((PackedLine { peeled: Some(peeled), ..parsed }, &rest[end + 1..]))
 }
 
 /// What `HEAD` holds, with the value that `refs` give it.

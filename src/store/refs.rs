@@ -1,17 +1,19 @@
-//! All refs of a repository into one sorted, immutable view.
+//! All refs of a repository into one immutable view in order of names.
 //!
-//! Built for a million refs: names lie in one arena, ids in another, an entry takes 16 bytes, and nothing is
-//! allocated per ref that stands in `packed-refs` (100,000 of them in about 10 ms). The files themselves are
-//! read by `ref_files`. Limit: names and ids of one repository stay below 4 GiB each.
+//! Built for a million refs: `packed-refs` stays as it lies in its file, and what is asked for is found in it by
+//! bisection and read straight from there, merged with the loose refs; nothing is allocated per packed ref. Only whoever
+//! asks by number (a gate that hides some) pays for numbering them all. Loose files win over `packed-refs` and are read
+//! first, so that a ref that is packed meanwhile is seen in one of the two.
 
-use super::ref_files::OwnedTarget;
+use super::packed_refs::{PackedRefs, Record};
+use super::ref_files::{self, OwnedTarget};
 use super::stamp::Stamps;
-use super::{Error, ref_files};
+use super::{Error, scan_refs::Scan};
 use crate::base::limits;
 use bstr::{BStr, BString, ByteSlice};
-use gix_hash::{ObjectId, oid};
-use std::cmp::Ordering;
+use gix_hash::ObjectId;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 /// What a ref leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,260 +61,240 @@ pub enum Head {
 
 /// All refs of a repository at one moment, sorted by name. HEAD stands beside them, not among them.
 ///
-/// Broken refs (empty files, bad names, loops) are left out with a warning in the log, as git does.
-#[derive(Default, PartialEq)]
+/// Broken refs (empty files, bad names, loops) are left out with a warning in the log, as git does. Where
+/// `packed-refs` itself is damaged, what follows the damage is not seen, and [`Refs::check`] says so.
 pub struct Refs {
-    /// Names of refs and targets of symbolic ones, one after another.
-    names: Vec<u8>,
-    /// Ids, each as long as the repository's hash.
-    ids: Vec<u8>,
-    id_bytes: usize,
-    symbolic: Vec<Symbolic>,
-    entries: Vec<Entry>,
+    packed: Arc<PackedRefs>,
+    loose: Vec<Loose>,
+    hash: gix_hash::Kind,
+    numbers: OnceLock<Vec<Place>>,
+    damage: OnceLock<String>,
 }
 
-/// One ref: where its name and its ids lie.
-#[derive(Clone, Copy, PartialEq)]
-struct Entry {
-    name: u32,
-    name_bytes: u16,
-    form: Form,
-    /// Of the id, counted in ids; for symbolic refs the number in `symbolic`.
-    value: u32,
+/// A ref with a file of its own.
+#[derive(PartialEq)]
+pub(super) struct Loose {
+    name: BString,
+    value: Value,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Form {
-    /// An object of which nothing more is known.
-    Plain,
-    /// An object that is no tag.
-    Itself,
-    /// A tag whose peeled id is stored behind its own.
-    Tag,
-    Symbolic,
+#[derive(PartialEq)]
+enum Value {
+    Object(ObjectId),
+    /// The end of the chain, and what lies there.
+    Symbolic(BString, Option<(ObjectId, Peeled)>),
+    /// Broken: it is not there, and neither is a packed one of this name.
+    Hidden,
 }
 
-/// A symbolic ref's target, and the entry that it finally leads to.
-#[derive(Clone, Copy, PartialEq)]
-struct Symbolic {
-    name: u32,
-    name_bytes: u16,
-    leads_to: Option<u32>,
+/// Where a ref stands: a byte of `packed-refs`, or the number of a loose one.
+#[derive(Clone, Copy)]
+pub(super) enum Place {
+    Packed(usize),
+    Loose(usize),
 }
 
 impl std::fmt::Debug for Refs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Refs({})", self.len())
+        write!(f, "Refs({} bytes packed, {} loose)", self.packed.bytes().len(), self.loose.len())
+    }
+}
+
+impl PartialEq for Refs {
+    fn eq(&self, other: &Self) -> bool {
+        let same_packed = Arc::ptr_eq(&self.packed, &other.packed) || self.packed.bytes() == other.packed.bytes();
+        same_packed && self.loose == other.loose
+    }
+}
+
+impl Loose {
+    fn entry(&self) -> Option<RefEntry<'_>> {
+        let name = self.name.as_bstr();
+        match &self.value {
+            Value::Object(id) => Some(RefEntry { name, target: Target::Object(*id), id: Some(*id), peeled: Peeled::Unknown }),
+            Value::Symbolic(target, end) => Some(RefEntry {
+                name,
+                target: Target::Symbolic(target.as_bstr()),
+                id: end.map(|(id, _)| id),
+                peeled: end.map_or(Peeled::Unknown, |(_, peeled)| peeled),
+            }),
+            Value::Hidden => None,
+        }
     }
 }
 
 impl Refs {
-    /// Read all refs: loose files first, then `packed-refs`.
-    pub(super) fn read(git_dir: &Path, common_dir: &Path, hash: gix_hash::Kind, stamps: &mut Stamps) -> Result<Self, Error> {
-        let loose = ref_files::read_all_loose(git_dir, common_dir, hash, stamps)?;
-        let packed = ref_files::read_packed(common_dir, stamps)?;
-        Self::build(loose, packed.as_deref().unwrap_or_default(), hash)
+    /// For one request and a short life: `packed-refs` is mapped, and read as far as it is asked for.
+    pub(super) fn open(git_dir: &Path, common_dir: &Path, hash: gix_hash::Kind) -> Result<Self, Error> {
+        let loose = ref_files::read_all_loose(git_dir, common_dir, hash, &mut Stamps::off())?;
+        Ok(Self::new(loose, Arc::new(PackedRefs::map(common_dir, hash)?), hash))
     }
 
-    fn build(mut loose: Vec<(BString, OwnedTarget)>, packed: &[u8], hash: gix_hash::Kind) -> Result<Self, Error> {
-        let mut refs = Self { id_bytes: hash.len_in_bytes(), ..Self::default() };
-        refs.add_packed(packed, hash)?;
-        loose.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        refs.merge(&loose)?;
+    /// Loose refs and packed ones, which were read after them.
+    pub(super) fn new(loose: Vec<(BString, OwnedTarget)>, packed: Arc<PackedRefs>, hash: gix_hash::Kind) -> Self {
+        let value = |target| match target {
+            OwnedTarget::Object(id) => Value::Object(id),
+            OwnedTarget::Symbolic(name) => Value::Symbolic(name, None),
+            OwnedTarget::Broken => Value::Hidden,
+        };
+        let mut loose: Vec<_> = loose.into_iter().map(|(name, target)| Loose { name, value: value(target) }).collect();
+        loose.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let mut refs = Self { packed, loose, hash, numbers: OnceLock::new(), damage: OnceLock::new() };
         refs.resolve_symbolic();
-        Ok(refs)
+        refs
     }
 
-    fn add_packed(&mut self, bytes: &[u8], hash: gix_hash::Kind) -> Result<(), Error> {
-        let (traits, header) = ref_files::packed_header(bytes);
-        let mut rest = &bytes[header..];
-        // A line is its name, its id in hex and two more bytes.
-        let expected = rest.len() / (hash.len_in_hex() + 24);
-        self.entries.reserve(expected);
-        self.ids.reserve(expected * self.id_bytes);
-        self.names.reserve(rest.len().saturating_sub(expected * (hash.len_in_hex() + 2)));
-        let mut sorted = true;
-        while !rest.is_empty() {
-            let (line, after) = ref_files::parse_packed_line(rest, hash)?;
-            rest = after;
-            if !ref_files::is_ref_name(line.name) || line.id.is_null() {
-                tracing::warn!(name = %line.name.as_bstr(), "ignoring a broken ref in packed-refs");
-                continue;
-            }
-            let form = match line.peeled {
-                Some(_) => Form::Tag,
-                None if traits.fully_peeled || traits.peeled && line.name.starts_with(b"refs/tags/") => Form::Itself,
-                None => Form::Plain,
-            };
-            sorted &= self.entries.last().is_none_or(|last| self.name(last) < line.name);
-            let (name, name_bytes) = self.add_name(line.name)?;
-            let value = self.add_id(&line.id)?;
-            if let Some(peeled) = &line.peeled {
-                self.add_id(peeled)?;
-            }
-            self.entries.push(Entry { name, name_bytes, form, value });
-        }
-        if !sorted {
-            let mut entries = std::mem::take(&mut self.entries);
-            entries.sort_by(|a, b| self.name(a).cmp(self.name(b)));
-            entries.dedup_by(|a, b| self.name(a) == self.name(b));
-            self.entries = entries;
-        }
-        Ok(())
-    }
-
-    /// Put sorted loose refs among the sorted packed ones, in whose place they come.
-    fn merge(&mut self, loose: &[(BString, OwnedTarget)]) -> Result<(), Error> {
-        if loose.is_empty() {
-            return Ok(());
-        }
-        let packed = std::mem::take(&mut self.entries);
-        let mut merged = Vec::with_capacity(packed.len() + loose.len());
-        let mut packed = packed.into_iter().peekable();
-        for (name, value) in loose {
-            while let Some(entry) = packed.peek() {
-                match self.name(entry).cmp(name.as_slice()) {
-                    Ordering::Less => merged.push(*entry),
-                    Ordering::Equal => {}
-                    Ordering::Greater => break,
-                }
-                packed.next();
-            }
-            let (at, name_bytes) = self.add_name(name)?;
-            let (form, value) = match value {
-                OwnedTarget::Object(id) => (Form::Plain, self.add_id(id)?),
-                OwnedTarget::Symbolic(target) => {
-                    let (name, name_bytes) = self.add_name(target)?;
-                    self.symbolic.push(Symbolic { name, name_bytes, leads_to: None });
-                    (Form::Symbolic, self.symbolic.len() as u32 - 1)
-                }
-            };
-            merged.push(Entry { name: at, name_bytes, form, value });
-        }
-        merged.extend(packed);
-        self.entries = merged;
-        Ok(())
+    /// The packed refs.
+    pub(super) fn packed(&self) -> &Arc<PackedRefs> {
+        &self.packed
     }
 
     /// Follow every symbolic ref to its end; leave out those that never end.
     fn resolve_symbolic(&mut self) {
-        if self.symbolic.is_empty() {
-            return;
-        }
-        let mut loops = Vec::new();
-        let mut ends = self.symbolic.clone();
-        for (at, entry) in self.entries.iter().enumerate().filter(|(_, entry)| entry.form == Form::Symbolic) {
-            match self.end_of(entry) {
-                Some(end) => ends[entry.value as usize] = end,
-                None => loops.push(at),
+        let symbolic = self.loose.iter().enumerate().filter_map(|(at, loose)| match &loose.value {
+            Value::Symbolic(target, _) => Some((at, self.end_of(target))),
+            _ => None,
+        });
+        for (at, end) in symbolic.collect::<Vec<_>>() {
+            if end.is_none() {
+                tracing::warn!(name = %self.loose[at].name, "ignoring a symbolic ref that leads in a circle or too far");
             }
-        }
-        // What is left out stands before what follows it: numbers move down by the loops below them.
-        let moved = |end: u32| end - loops.partition_point(|at| *at < end as usize) as u32;
-        self.symbolic = ends.into_iter().map(|end| Symbolic { leads_to: end.leads_to.map(moved), ..end }).collect();
-        for at in loops.into_iter().rev() {
-            tracing::warn!(name = %self.name(&self.entries[at]).as_bstr(), "ignoring a symbolic ref that leads in a circle or too far");
-            self.entries.remove(at);
+            self.loose[at].value = end.map_or(Value::Hidden, |(name, end)| Value::Symbolic(name, end));
         }
     }
 
     /// The last name of a chain of symbolic refs and what lies there; `None` when the chain is too long or a circle.
-    fn end_of(&self, entry: &Entry) -> Option<Symbolic> {
-        let mut next = entry;
+    fn end_of(&self, target: &BString) -> Option<(BString, Option<(ObjectId, Peeled)>)> {
+        let mut name = target;
         // git reads so many refs, the one at the end among them.
         for _ in 1..limits::SYMREF_DEPTH_MAX {
-            let symbolic = self.symbolic[next.value as usize];
-            match self.position(self.text(symbolic.name, symbolic.name_bytes)) {
-                Ok(found) if self.entries[found].form == Form::Symbolic => next = &self.entries[found],
-                found => return Some(Symbolic { leads_to: found.ok().map(|at| at as u32), ..symbolic }),
+            match self.find_loose(name.as_bstr()).map(|at| &self.loose[at].value) {
+                Some(Value::Symbolic(next, _)) => name = next,
+                Some(Value::Object(id)) => return Some((name.clone(), Some((*id, Peeled::Unknown)))),
+                Some(Value::Hidden) => return Some((name.clone(), None)),
+                None => {
+                    let packed = self.find_packed(name.as_bstr());
+                    return Some((name.clone(), packed.and_then(|entry| Some((entry.id?, entry.peeled)))));
+                }
             }
         }
         None
     }
 
-    fn add_name(&mut self, name: &[u8]) -> Result<(u32, u16), Error> {
-        let at = u32::try_from(self.names.len()).map_err(|_| Error::Corrupt("the names of all refs take 4 GiB or more".into()))?;
-        self.names.extend_from_slice(name);
-        let bytes = u16::try_from(name.len()).map_err(|_| Error::Corrupt(format!("a ref's name of {} bytes", name.len())))?;
-        Ok((at, bytes))
+    fn find_loose(&self, name: &BStr) -> Option<usize> {
+        self.loose.binary_search_by(|loose| loose.name.as_bstr().cmp(name)).ok()
     }
 
-    fn add_id(&mut self, id: &oid) -> Result<u32, Error> {
-        let at = u32::try_from(self.ids.len() / self.id_bytes).map_err(|_| Error::Corrupt("more refs than can be counted".into()))?;
-        self.ids.extend_from_slice(id.as_bytes());
-        Ok(at)
+    fn find_packed(&self, name: &BStr) -> Option<RefEntry<'_>> {
+        let record = self.or_damage(self.packed.lower_bound(name)).flatten().filter(|record| record.name == name)?;
+        self.or_damage(self.packed_entry(&record))
     }
 
-    fn text(&self, at: u32, bytes: u16) -> &[u8] {
-        &self.names[at as usize..][..usize::from(bytes)]
+    /// What a record says; its name is not judged.
+    pub(super) fn packed_entry<'a>(&self, record: &Record<'a>) -> Result<RefEntry<'a>, Error> {
+        let read = |hex: &[u8]| ObjectId::from_hex(hex).ok().filter(|id| id.kind() == self.hash);
+        let bad = || Error::Corrupt(format!("packed-refs: {} has no id", record.name));
+        let id = read(record.id).ok_or_else(bad)?;
+        let traits = self.packed.traits();
+        let peeled = match record.peeled() {
+            Some(hex) => Peeled::To(read(hex).ok_or_else(bad)?),
+            None if traits.fully_peeled || traits.peeled && record.name.starts_with(b"refs/tags/") => Peeled::Itself,
+            None => Peeled::Unknown,
+        };
+        Ok(RefEntry { name: record.name, target: Target::Object(id), id: Some(id), peeled })
     }
 
-    fn name(&self, entry: &Entry) -> &[u8] {
-        self.text(entry.name, entry.name_bytes)
+    /// The value; or nothing, and a note for [`Refs::check`].
+    pub(super) fn or_damage<T>(&self, read: Result<T, Error>) -> Option<T> {
+        read.map_err(|err| self.damage.get_or_init(|| err.to_string())).ok()
     }
 
-    fn id(&self, at: u32) -> ObjectId {
-        ObjectId::from_bytes_or_panic(&self.ids[at as usize * self.id_bytes..][..self.id_bytes])
-    }
-
-    fn position(&self, name: &[u8]) -> Result<usize, usize> {
-        self.entries.binary_search_by(|entry| self.name(entry).cmp(name))
+    /// Whether everything that was asked for so far could be read.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: what was seen is not all.
+    pub fn check(&self) -> Result<(), Error> {
+        self.damage.get().map_or(Ok(()), |damage| Err(Error::Corrupt(damage.clone())))
     }
 
     /// Memory taken, about.
-    pub(super) fn held_bytes(&self) -> usize {
-        self.names.capacity() + self.ids.capacity() + self.entries.capacity() * size_of::<Entry>()
+    pub fn held_bytes(&self) -> usize {
+        let loose: usize = self.loose.iter().map(|loose| size_of::<Loose>() + loose.name.len()).sum();
+        self.packed.bytes().len() + self.numbers.get().map_or(0, |numbers| numbers.len() * size_of::<Place>()) + loose
+    }
+
+    fn numbers(&self) -> &[Place] {
+        self.numbers.get_or_init(|| self.scan("".into()).map(|(place, _)| place).collect())
+    }
+
+    fn name_at(&self, place: Place) -> &BStr {
+        match place {
+            Place::Loose(at) => self.loose[at].name.as_bstr(),
+            Place::Packed(at) => self.or_damage(self.packed.record(at)).flatten().map_or("".into(), |record| record.name),
+        }
     }
 
     /// How many refs there are, symbolic ones included.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.numbers().len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.iter().next().is_none()
     }
 
     /// Ref number `at` in order of names; `at` is below [`Refs::len`].
     pub fn get(&self, at: usize) -> RefEntry<'_> {
-        let entry = &self.entries[at];
-        let name = self.name(entry).as_bstr();
-        if entry.form != Form::Symbolic {
-            let (id, peeled) = self.object(entry);
-            return RefEntry { name, target: Target::Object(id), id: Some(id), peeled };
-        }
-        let symbolic = &self.symbolic[entry.value as usize];
-        let target = Target::Symbolic(self.text(symbolic.name, symbolic.name_bytes).as_bstr());
-        let end = symbolic.leads_to.map(|end| self.object(&self.entries[end as usize]));
-        RefEntry { name, target, id: end.map(|(id, _)| id), peeled: end.map_or(Peeled::Unknown, |(_, peeled)| peeled) }
-    }
-
-    /// The id of an entry that is not symbolic, and what is known behind it.
-    fn object(&self, entry: &Entry) -> (ObjectId, Peeled) {
-        let peeled = match entry.form {
-            Form::Plain | Form::Symbolic => Peeled::Unknown,
-            Form::Itself => Peeled::Itself,
-            Form::Tag => Peeled::To(self.id(entry.value + 1)),
+        let found = match self.numbers()[at] {
+            Place::Loose(at) => self.loose[at].entry(),
+            Place::Packed(at) => {
+                let record = self.or_damage(self.packed.record(at)).flatten();
+                record.and_then(|record| self.or_damage(self.packed_entry(&record)))
+            }
         };
-        (self.id(entry.value), peeled)
+        found.expect("only what can be read is numbered, and the bytes stay")
     }
 
     /// The ref with this full name.
     pub fn find(&self, name: &BStr) -> Option<RefEntry<'_>> {
-        self.position(name).ok().map(|at| self.get(at))
+        match self.find_loose(name) {
+            Some(at) => self.loose[at].entry(),
+            None => self.find_packed(name),
+        }
     }
 
     /// The numbers of all refs whose names begin with `prefix`: they are neighbours.
     pub fn range_with_prefix(&self, prefix: &BStr) -> std::ops::Range<usize> {
-        let start = self.entries.partition_point(|entry| self.name(entry) < prefix.as_bytes());
-        let count = self.entries[start..].partition_point(|entry| self.name(entry).starts_with(prefix));
+        let numbers = self.numbers();
+        let start = numbers.partition_point(|place| self.name_at(*place) < prefix);
+        let count = numbers[start..].partition_point(|place| self.name_at(*place).starts_with(prefix));
         start..start + count
     }
 
     /// All refs in order of names.
     pub fn iter(&self) -> impl Iterator<Item = RefEntry<'_>> + '_ {
-        (0..self.len()).map(|at| self.get(at))
+        self.scan("".into()).map(|(_, entry)| entry)
+    }
+
+    /// The refs whose names begin with `prefix`, in order: read from where they stand, without numbering any.
+    pub fn with_prefix<'a>(&'a self, prefix: &'a BStr) -> impl Iterator<Item = RefEntry<'a>> + 'a {
+        self.scan(prefix).map(|(_, entry)| entry)
+    }
+
+    fn scan<'a>(&'a self, prefix: &'a BStr) -> Scan<'a> {
+        let start = self.loose.partition_point(|loose| loose.name.as_bstr() < prefix);
+        let count = self.loose[start..].partition_point(|loose| loose.name.starts_with(prefix));
+        let at = match prefix.is_empty() {
+            true => self.packed.start(),
+            false => self.or_damage(self.packed.position_of(prefix)).unwrap_or(self.packed.bytes().len()),
+        };
+        Scan::new(self, prefix, at, start..start + count)
+    }
+
+    /// Loose ref number `at`.
+    pub(super) fn loose(&self, at: usize) -> (&BStr, Option<RefEntry<'_>>) {
+        (self.loose[at].name.as_bstr(), self.loose[at].entry())
     }
 }
 
@@ -323,6 +305,13 @@ mod tests {
     use super::*;
     use crate::pack::Objects;
     use proptest::prelude::*;
+
+    /// Loose refs and the text of `packed-refs` into refs, everything checked.
+    fn build(loose: Vec<(BString, OwnedTarget)>, packed: &str) -> Result<Refs, Error> {
+        let packed = PackedRefs::parse(packed.as_bytes().to_vec().into(), gix_hash::Kind::Sha1)?;
+        packed.check()?;
+        Ok(Refs::new(loose, Arc::new(packed), gix_hash::Kind::Sha1))
+    }
 
     fn snapshot(git_dir: &Path) -> Snapshot {
         Repository::open(git_dir, ConfigScope::RepositoryOnly).unwrap().snapshot().unwrap()
@@ -438,23 +427,47 @@ mod tests {
 
     #[test]
     fn damaged_packed_refs_are_an_error() {
-        for text in ["x\n", "1111111111111111111111111111111111111111 refs/heads/a", "1111111111111111111111111111111111111111\n", "^11\n"]
-        {
-            assert!(matches!(Refs::build(vec![], text.as_bytes(), gix_hash::Kind::Sha1), Err(Error::Corrupt(_))), "{text}");
+        let id = "1111111111111111111111111111111111111111";
+        let header = "# pack-refs with: peeled fully-peeled sorted \n";
+        for text in [
+            "x\n".to_owned(),
+            format!("{id} refs/heads/a"),
+            format!("{id}\n"),
+            "^11\n".to_owned(),
+            format!("{header}{id} refs/heads/a\n^11\n"),
+            format!("{header}{id} refs/heads/a\n{id}x refs/heads/b\n"),
+            format!("{header}{id} refs/heads/a\n{} refs/heads/b\n", id.replace("11", "1g")),
+            format!("{header}{id} refs/heads/b\n{id} refs/heads/a\n"),
+        ] {
+            assert!(matches!(build(vec![], &text), Err(Error::Corrupt(_))), "{text}");
         }
     }
 
-    /// Measures; run by hand with `--ignored --nocapture`.
     #[test]
-    #[ignore = "measures"]
-    fn a_hundred_thousand_packed_refs_are_read_fast() {
-        let mut text = String::from("# pack-refs with: peeled fully-peeled sorted \n");
-        for at in 0..100_000 {
-            text.push_str(&format!("{:040x} refs/tags/v1.2.{at:06}\n", at + 1));
+    fn damage_in_packed_refs_that_are_read_in_part_is_told_when_it_is_met() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        let [commit, ..] = sample(path, &["--bare"]);
+        let text = format!("# pack-refs with: peeled fully-peeled sorted \n{commit} refs/heads/a\nwhat?\n{commit} refs/heads/z\n");
+        std::fs::write(path.join("packed-refs"), text).unwrap();
+        let refs = Refs::open(path, path, gix_hash::Kind::Sha1).unwrap();
+        assert_eq!(refs.iter().count(), 1);
+        assert!(matches!(refs.check(), Err(Error::Corrupt(_))));
+        assert!(Repository::open(path, ConfigScope::RepositoryOnly).unwrap().snapshot().is_err(), "a server reads them whole");
+    }
+
+    #[test]
+    fn a_broken_loose_ref_hides_a_packed_one_as_in_git() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        let [commit, ..] = sample(path, &["--bare"]);
+        for name in ["refs/heads/a", "refs/heads/b"] {
+            git(path, &["update-ref", name, &commit]);
         }
-        let start = std::time::Instant::now();
-        let refs = Refs::build(vec![], text.as_bytes(), gix_hash::Kind::Sha1).unwrap();
-        eprintln!("{} refs in {:?}", refs.len(), start.elapsed());
+        git(path, &["pack-refs", "--all"]);
+        std::fs::write(path.join("refs/heads/a"), "").unwrap();
+        assert_eq!(listed_by_us(snapshot(path).refs()), listed_by_git(path));
+        assert!(snapshot(path).refs().find("refs/heads/a".into()).is_none());
     }
 
     #[test]
@@ -542,17 +555,22 @@ mod tests {
                 lines.reverse();
             }
             let loose_refs = loose.iter().map(|(name, value)| (name.as_str().into(), OwnedTarget::Object(id(value)))).collect();
-            let refs = Refs::build(loose_refs, lines.concat().as_bytes(), gix_hash::Kind::Sha1).unwrap();
+            let refs = build(loose_refs, &lines.concat()).unwrap();
             let mut wanted = packed;
             wanted.extend(loose);
             let wanted: Vec<_> = wanted.iter().map(|(name, value)| (name.clone(), id(value))).collect();
             let found: Vec<_> = refs.iter().map(|entry| (entry.name.to_string(), entry.id.unwrap())).collect();
             prop_assert_eq!(&found, &wanted);
+            for (name, id) in &wanted {
+                prop_assert_eq!(refs.find(name.as_str().into()).and_then(|entry| entry.id), Some(*id));
+            }
             for prefix in ["", "refs/heads/a", "refs/heads/bb", "refs/z"] {
                 let range = refs.range_with_prefix(prefix.into());
                 let by_hand = wanted.iter().filter(|(name, _)| name.starts_with(prefix)).count();
                 prop_assert_eq!(range.len(), by_hand);
                 prop_assert!(range.clone().all(|at| refs.get(at).name.starts_with(prefix.as_bytes())));
+                let by_number: Vec<_> = range.map(|at| refs.get(at)).collect();
+                prop_assert_eq!(refs.with_prefix(prefix.into()).collect::<Vec<_>>(), by_number);
             }
         }
     }

@@ -5,7 +5,6 @@ use super::config;
 use super::discover::{check_owner, common_dir, is_git_dir};
 use super::held::new_state;
 use super::staging::Staged;
-use super::stamp::Stamps;
 use super::{Error, Push, Refs, Settings, Snapshot, ref_files};
 use bstr::ByteSlice;
 use gix_hash::ObjectId;
@@ -56,12 +55,16 @@ impl Repository {
             ConfigScope::Git => config::read_as_git(git_dir, &common_dir, &config::process_env)?,
             ConfigScope::RepositoryOnly => config::read_repository_only(git_dir, &common_dir)?,
         };
+        let mut settings = Settings::read(&config)?;
+        if scope == ConfigScope::Git {
+            settings.read_env(&config::process_env)?;
+        }
         Ok(Self {
             git_dir: git_dir.to_owned(),
             common_dir,
             hash: format.hash,
             scope,
-            settings: Arc::new(Settings::read(&config)?),
+            settings: Arc::new(settings),
             staged_for: None,
             staged: None,
         })
@@ -99,8 +102,12 @@ impl Repository {
 
     /// Pin one consistent view of refs and objects.
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
-        let refs = Refs::read(&self.git_dir, &self.common_dir, self.hash, &mut Stamps::off())?;
+        if self.scope == ConfigScope::RepositoryOnly {
+            return Ok(self.snapshot_again(None)?.into_snapshot());
+        }
+        let refs = Refs::open(&self.git_dir, &self.common_dir, self.hash)?;
         let head = ref_files::read_head(&self.git_dir, &refs, self.hash)?;
+        refs.check()?;
         let shallow = self.shallow()?;
         let objects = self.object_store(self.companions(&shallow))?;
         Ok(Snapshot {

@@ -276,7 +276,7 @@ impl<'a> Cover<'a> {
     }
 }
 
-/// The bytes of a tree.
+/// The bytes of the tree `id`, which lies at `location`.
 pub(super) fn tree_data(decoder: &mut Decoder<'_>, id: ObjectId, location: &Location) -> Result<std::rc::Rc<Vec<u8>>, Error> {
     match decoder.get(location)? {
         (Kind::Tree, data) => Ok(data),

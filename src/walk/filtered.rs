@@ -9,7 +9,7 @@ use super::Error;
 use super::commits::{Commits, Number};
 use super::cover::{Cover, tree_data};
 use super::filter::Places;
-use super::tree::first_entry;
+use super::tree::TreeEntry;
 use crate::base::{FastMap, FastSet};
 use crate::pack::{self, Kind, Location};
 use bstr::{BString, ByteSlice};
@@ -109,7 +109,7 @@ impl Walk<'_, '_> {
                 continue;
             }
             let (id, id_len) = (frame.id, frame.id.as_slice().len());
-            let entry = first_entry(&frame.data[frame.at..], id_len).ok_or(Error::Malformed { id, kind: Kind::Tree })?;
+            let entry = TreeEntry::read(&frame.data[frame.at..], id_len).ok_or(Error::Malformed { id, kind: Kind::Tree })?;
             frame.at += entry.len();
             let (name_at, chosen, depth) = (frame.path_len, frame.chosen, frame.depth);
             self.path.truncate(name_at);

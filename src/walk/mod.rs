@@ -8,6 +8,7 @@
 //! | `cover` | a tree, and one that is covered already, into the objects between them |
 //! | `filter`, `sparse` | a filter specification into [`ObjectFilter`]: kinds, depths, paths |
 //! | `filtered` | trees, met in git's order, into what passes a filter about places |
+//! | `scan` | most of a repository's root trees into all that they reach, cheaper than tree by tree |
 //! | `want_have` | wants and haves into an [`crate::pack::ObjectSet`] |
 //! | `negotiate` | haves into acknowledgements |
 //! | `revision` | a name such as `main:file` into an object |
@@ -26,6 +27,7 @@ mod negotiate;
 mod peel;
 mod reach;
 mod revision;
+mod scan;
 mod shallow;
 mod sparse;
 mod tree;
@@ -37,9 +39,9 @@ pub use error::Error;
 pub use filter::{KindFilter, ObjectFilter, Places};
 pub use negotiate::{Common, Negotiation};
 pub use peel::peel;
-pub use reach::{ReachedCommits, find_unreachable, is_ancestor};
+pub use reach::{ReachableObjects, ReachedCommits, find_unreachable, is_ancestor};
 pub use revision::{Named, find_named};
 pub use shallow::{Boundaries, Boundary, Deepening, INFINITE_DEPTH, find_boundary};
 pub use sparse::Patterns;
 pub use visible::{VisibleHead, VisibleRef, VisibleRefs};
-pub use want_have::{FetchSides, find_objects};
+pub use want_have::{Enumeration, FetchSides, find_objects, find_objects_by};

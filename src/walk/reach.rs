@@ -5,7 +5,7 @@ use super::commits::{Commits, Number};
 use super::peel::peel;
 use super::want_have::{FetchSides, find_objects};
 use crate::base::{Cancel, FastSet, Progress};
-use crate::pack::{Decoder, Kind, Objects};
+use crate::pack::{Decoder, Kind, Location, ObjectSet, Objects};
 use gix_hash::ObjectId;
 use std::collections::BinaryHeap;
 
@@ -48,14 +48,34 @@ pub fn find_unreachable(
         unreachable.extend(table.paint(&wants, &haves, &phase, cancel)?.into_iter().map(|number| table.id(number)));
     }
     if !others.is_empty() {
-        let wants: Vec<ObjectId> = tips.iter().copied().collect();
-        let phase = Progress::new().begin("Counting objects", 0);
-        let sides = FetchSides { wants: &wants, haves: &[], shallow, aggressive: false, tags: &[], filter: None };
-        let set = find_objects(objects, &sides, &phase, cancel)?.set;
+        let tips: Vec<ObjectId> = tips.iter().copied().collect();
+        let set = ReachableObjects::find(objects, shallow, &tips, cancel)?;
         unreachable.extend(others.iter().filter(|(_, location)| !set.contains(location)).map(|(id, _)| *id));
     }
     open.retain(|id| unreachable.contains(id));
     Ok(open)
+}
+
+/// Everything that some tips reach: found once, asked often.
+pub struct ReachableObjects(ObjectSet);
+
+impl ReachableObjects {
+    /// Walk all that `tips` reach in `objects`.
+    pub fn find(objects: &dyn Objects, shallow: &[ObjectId], tips: &[ObjectId], cancel: &Cancel) -> Result<Self, Error> {
+        let phase = Progress::new().begin("Counting objects", 0);
+        let sides = FetchSides { wants: tips, haves: &[], shallow, aggressive: false, tags: &[], filter: None };
+        Ok(Self(find_objects(objects, &sides, &phase, cancel)?.set))
+    }
+
+    /// Whether the object at `location` of the same objects is among them.
+    pub fn contains(&self, location: &Location) -> bool {
+        self.0.contains(location)
+    }
+
+    /// Memory taken, about.
+    pub fn held_bytes(&self) -> usize {
+        self.0.held_bytes()
+    }
 }
 
 /// What some tips reach, found out as far as it is asked for: each commit is looked at once, however many questions come.

@@ -17,11 +17,21 @@ pub(super) struct TreeEntry<'a> {
 impl<'a> TreeEntry<'a> {
     /// Read the entry at the start of `bytes`; `None` when there is no whole one.
     #[inline]
-    fn read(bytes: &'a [u8], id_len: usize) -> Option<Self> {
-        let mode_len = memchr::memchr(b' ', bytes.get(..bytes.len().min(8))?)?;
+    pub fn read(bytes: &'a [u8], id_len: usize) -> Option<Self> {
+        // Modes have six digits, those of folders five.
+        let mode_len = match (bytes.get(5), bytes.get(6)) {
+            (Some(b' '), _) if !bytes[..5].contains(&b' ') => 5,
+            (Some(_), Some(b' ')) if !bytes[..6].contains(&b' ') => 6,
+            _ => memchr::memchr(b' ', &bytes[..bytes.len().min(8)])?,
+        };
         let nul = mode_len + 1 + memchr::memchr(0, &bytes[mode_len + 1..])?;
         let raw = bytes.get(..nul + 1 + id_len)?;
         Some(Self { raw, mode_len, id_at: nul + 1 })
+    }
+
+    /// How many bytes it takes.
+    pub fn len(&self) -> usize {
+        self.raw.len()
     }
 
     /// What it names; `None` for a commit of another repository (a submodule's gitlink).
@@ -31,11 +41,6 @@ impl<'a> TreeEntry<'a> {
             b"160000" => None,
             _ => Some(Kind::Blob),
         }
-    }
-
-    /// Bytes of the whole entry.
-    pub fn len(&self) -> usize {
-        self.raw.len()
     }
 
     pub fn id(&self) -> ObjectId {
@@ -56,11 +61,6 @@ impl<'a> TreeEntry<'a> {
         let end = |name: &[u8], tree: bool| name.get(common).copied().unwrap_or(if tree { b'/' } else { 0 });
         ours[..common].cmp(&theirs[..common]).then_with(|| end(ours, self.is_tree()).cmp(&end(theirs, other.is_tree())))
     }
-}
-
-/// The entry at the start of `bytes`; `None` when there is no whole one.
-pub(super) fn first_entry(bytes: &[u8], id_len: usize) -> Option<TreeEntry<'_>> {
-    TreeEntry::read(bytes, id_len)
 }
 
 /// Call `each` for every entry of `tree`; `None` when it is malformed.

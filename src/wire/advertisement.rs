@@ -3,6 +3,7 @@
 //! Source: gitprotocol-pack, "Reference Discovery". The capabilities stand behind a NUL in the first line; without
 //! any ref that line carries `capabilities^{}`.
 
+use super::pkt::{begin_pkt, end_pkt, write_hex};
 use super::{write_data, write_flush};
 use bstr::BStr;
 use gix_hash::ObjectId;
@@ -24,13 +25,17 @@ pub struct Advertisement<'a, W> {
     out: W,
     capabilities: &'a str,
     first: bool,
-    line: Vec<u8>,
+    /// Lines that have not been written yet.
+    lines: Vec<u8>,
 }
+
+/// Lines are gathered up to so many bytes.
+const GATHERED_BYTES: usize = 1 << 16;
 
 impl<'a, W: Write> Advertisement<'a, W> {
     /// Begin one; `capabilities` are words separated by single spaces.
     pub fn new(out: W, capabilities: &'a str) -> Self {
-        Self { out, capabilities, first: true, line: vec![] }
+        Self { out, capabilities, first: true, lines: vec![] }
     }
 
     /// Add a ref.
@@ -48,28 +53,36 @@ impl<'a, W: Write> Advertisement<'a, W> {
     }
 
     fn write_line(&mut self, id: ObjectId, name: &[u8], suffix: &[u8]) -> Result<()> {
-        self.line.clear();
-        write!(self.line, "{id} ")?;
-        self.line.extend_from_slice(name);
-        self.line.extend_from_slice(suffix);
+        let lines = &mut self.lines;
+        let start = begin_pkt(lines);
+        write_hex(&id, lines);
+        lines.push(b' ');
+        lines.extend_from_slice(name);
+        lines.extend_from_slice(suffix);
         if std::mem::take(&mut self.first) {
-            self.line.push(0);
-            self.line.extend_from_slice(self.capabilities.as_bytes());
+            lines.push(0);
+            lines.extend_from_slice(self.capabilities.as_bytes());
         }
-        self.line.push(b'\n');
-        write_data(&mut self.out, &self.line)
+        lines.push(b'\n');
+        end_pkt(lines, start)?;
+        if lines.len() >= GATHERED_BYTES {
+            self.out.write_all(lines)?;
+            lines.clear();
+        }
+        Ok(())
     }
 
     /// Say behind the refs that this commit has no parents here.
     pub fn add_shallow(&mut self, id: ObjectId) -> Result<()> {
         self.begin(id.kind())?;
-        write_data(&mut self.out, format!("shallow {id}\n").as_bytes())
+        write_data(&mut self.lines, format!("shallow {id}\n").as_bytes())
     }
 
     /// End it; `hash` gives the null id for a repository without refs.
     pub fn finish(mut self, hash: gix_hash::Kind) -> Result<W> {
         self.begin(hash)?;
-        write_flush(&mut self.out)?;
+        write_flush(&mut self.lines)?;
+        self.out.write_all(&self.lines)?;
         self.out.flush()?;
         Ok(self.out)
     }

@@ -2,14 +2,15 @@
 //!
 //! Source: gitprotocol-v2, "ls-refs".
 
-use super::{Error, Pkt, PktReader, write_text};
+use super::pkt::{begin_pkt, end_pkt, write_hex};
+use super::{Error, Pkt, PktReader};
 use crate::base::limits::{REF_PREFIX_BYTES_MAX, REF_PREFIXES_MAX};
 use bstr::{BStr, BString, ByteSlice};
 use gix_hash::ObjectId;
-use std::io::{Read, Write};
+use std::io::Read;
 
 /// What the client wants to know.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LsRefs {
     /// Tell what annotated tags lead to.
     pub peel: bool,
@@ -84,28 +85,32 @@ pub struct LsRefsLine<'a> {
 }
 
 impl LsRefsLine<'_> {
-    /// Write the line as one packet; `buffer` is scratch space.
-    pub fn write(&self, buffer: &mut Vec<u8>, out: &mut impl Write) -> std::io::Result<()> {
-        buffer.clear();
+    /// Add the line as one packet to `out`.
+    pub fn write(&self, out: &mut Vec<u8>) -> std::io::Result<()> {
+        let start = begin_pkt(out);
         match self.id {
-            Some(id) => write!(buffer, "{id} ")?,
-            None => buffer.extend_from_slice(b"unborn "),
+            Some(id) => write_hex(&id, out),
+            None => out.extend_from_slice(b"unborn"),
         }
-        buffer.extend_from_slice(self.name);
+        out.push(b' ');
+        out.extend_from_slice(self.name);
         if let Some(target) = self.symref_target {
-            buffer.extend_from_slice(b" symref-target:");
-            buffer.extend_from_slice(target);
+            out.extend_from_slice(b" symref-target:");
+            out.extend_from_slice(target);
         }
         if let Some(peeled) = self.peeled {
-            write!(buffer, " peeled:{peeled}")?;
+            out.extend_from_slice(b" peeled:");
+            write_hex(&peeled, out);
         }
-        write_text(out, buffer)
+        out.push(b'\n');
+        end_pkt(out, start)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::write_text;
     use proptest::prelude::*;
 
     #[test]

@@ -103,6 +103,31 @@ pub fn write_text(out: &mut impl Write, text: impl AsRef<[u8]>) -> std::io::Resu
     encode::text_to_write(text.as_ref(), out).map(drop)
 }
 
+/// Begin a packet at the end of `out`, where many follow each other; returns where.
+pub(super) fn begin_pkt(out: &mut Vec<u8>) -> usize {
+    out.extend_from_slice(b"0000");
+    out.len() - 4
+}
+
+/// End the packet that was begun at `start`: what has been added since is its payload.
+pub(super) fn end_pkt(out: &mut [u8], start: usize) -> std::io::Result<()> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let len = out.len() - start;
+    if len > PKT_BYTES_MAX {
+        return Err(std::io::Error::new(ErrorKind::InvalidData, "a line is too long for a packet"));
+    }
+    for (at, shift) in [12, 8, 4, 0].into_iter().enumerate() {
+        out[start + at] = DIGITS[len >> shift & 15];
+    }
+    Ok(())
+}
+
+/// Add an id in hexadecimal.
+pub(super) fn write_hex(id: &gix_hash::oid, out: &mut Vec<u8>) {
+    let mut hex = gix_hash::Kind::hex_buf();
+    out.extend_from_slice(id.hex_to_buf(&mut hex).as_bytes());
+}
+
 /// Write an `ERR` line, which git shows as `fatal: remote error: <message>`.
 pub fn write_error(out: &mut impl Write, message: &str) -> std::io::Result<()> {
     let end = message.floor_char_boundary(PKT_PAYLOAD_BYTES_MAX - "ERR ".len());

@@ -39,6 +39,7 @@ pub(super) fn advertise(
     for entry in refs.iter() {
         lines.add(AdvertisedRef { name: entry.name, id: entry.id, peeled: None })?;
     }
+    refs.check()?;
     lines.finish(snapshot.hash_kind())?;
     Ok(())
 }

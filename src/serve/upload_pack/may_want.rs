@@ -7,8 +7,11 @@
 
 use super::{Conversation, Error};
 use crate::base::{Cancel, FastSet};
+use crate::pack::{Decoder, Kind, Objects as _};
+use crate::serve::shared::{Made, Shareable};
 use crate::serve::{Protocol, Wants};
-use crate::walk::{self, ReachedCommits, find_unreachable};
+use crate::walk::{self, ReachableObjects, ReachedCommits, find_unreachable};
+use bstr::BStr;
 use gix_hash::ObjectId;
 
 /// Answers whether the client may know that an object is here.
@@ -40,16 +43,26 @@ pub(super) fn check_wants<'a>(conversation: &Conversation<'a>, wants: &[ObjectId
             }
         }
     }
-    let tips: FastSet<ObjectId> = refs.tips().collect();
+    if conversation.options.wants == Wants::Git && git_rules(conversation).0 {
+        return Ok(MayTell::Always); // there may be a million tips: they are looked at only where they count
+    }
+    let mut tips: FastSet<ObjectId> = FastSet::default();
+    for (count, tip) in refs.tips().enumerate() {
+        if count.is_multiple_of(4096) {
+            cancel.check()?;
+        }
+        tips.insert(tip);
+    }
+    refs.check()?;
     let not_tips: Vec<ObjectId> = wants.iter().copied().filter(|want| !tips.contains(want)).collect();
     let all_visible = !refs.hides_any();
-    let (any, reachable) = match conversation.options.wants {
-        Wants::ReachableFromVisible => (false, true),
-        Wants::Git => git_rules(conversation),
-    };
-    if let Some(want) = not_tips.first().filter(|_| !any) {
-        let allowed_tip =
-            |want: &ObjectId| snapshot.settings().allow_tip_sha1_in_want && snapshot.refs().iter().any(|entry| entry.id == Some(*want));
+    let reachable = conversation.options.wants == Wants::ReachableFromVisible || git_rules(conversation).1;
+    if let Some(want) = not_tips.first() {
+        let allowed_tip = |want: &ObjectId| {
+            let settings = snapshot.settings();
+            let within = |name: &BStr| name.starts_with(&settings.namespace);
+            settings.fetch.allow_tip_sha1_in_want && snapshot.refs().iter().any(|entry| entry.id == Some(*want) && within(entry.name))
+        };
         let left: Vec<ObjectId> = match conversation.options.wants {
             Wants::Git => not_tips.iter().copied().filter(|want| !allowed_tip(want)).collect(),
             Wants::ReachableFromVisible => not_tips.clone(),
@@ -57,7 +70,7 @@ pub(super) fn check_wants<'a>(conversation: &Conversation<'a>, wants: &[ObjectId
         if !reachable && !left.is_empty() {
             return Err(not_our_ref(left.first().unwrap_or(want)));
         }
-        if let Some(want) = find_unreachable(objects, snapshot.shallow(), &left, &mut refs.tips(), cancel)?.first() {
+        if let Some(want) = unreachable(conversation, &left)?.first() {
             return Err(not_our_ref(want));
         }
     }
@@ -70,9 +83,47 @@ pub(super) fn check_wants<'a>(conversation: &Conversation<'a>, wants: &[ObjectId
     })
 }
 
+/// Those of `ids`, all of which are here, that this client may not hear of: by git's rules none.
+pub(super) fn find_forbidden(conversation: &Conversation<'_>, ids: &[ObjectId]) -> Result<Vec<ObjectId>, Error> {
+    match conversation.options.wants {
+        Wants::Git => Ok(vec![]),
+        Wants::ReachableFromVisible => unreachable(conversation, ids),
+    }
+}
+
+/// Those of `ids` that visible refs do not reach. Where requests share, a first one that asks for more than commits
+/// pays for the answers to all that follow.
+fn unreachable(conversation: &Conversation<'_>, ids: &[ObjectId]) -> Result<Vec<ObjectId>, Error> {
+    let (snapshot, refs, cancel) = (conversation.snapshot, conversation.refs, conversation.cancel);
+    let objects = &**snapshot.objects();
+    let mut decoder = Decoder::new(objects, 1 << 20);
+    let (mut found, mut only_commits) = (vec![], true);
+    for id in ids {
+        let location = objects.locate(id)?;
+        only_commits = only_commits && location.map_or(Ok(true), |location| decoder.kind(&location).map(|kind| kind == Kind::Commit))?;
+        found.push((*id, location));
+    }
+    let Some(shared) = conversation.options.shared.as_deref().filter(|_| !only_commits) else {
+        return Ok(find_unreachable(objects, snapshot.shallow(), ids, &mut refs.tips(), cancel)?);
+    };
+    let from = Made::new("reachable", snapshot).from(refs);
+    let (reached, _) = shared.get_or_make(from, cancel, || {
+        let tips: Vec<ObjectId> = refs.tips().collect();
+        Ok(ReachableObjects::find(objects, snapshot.shallow(), &tips, cancel)?)
+    })?;
+    found.retain(|(_, location)| !location.is_some_and(|location| reached.contains(&location)));
+    Ok(found.into_iter().map(|(id, _)| id).collect())
+}
+
+impl Shareable for ReachableObjects {
+    fn held_bytes(&self) -> usize {
+        self.held_bytes()
+    }
+}
+
 /// git's rules as two answers: any object at all, any object that advertised refs reach.
 fn git_rules(conversation: &Conversation<'_>) -> (bool, bool) {
-    let settings = conversation.snapshot.settings();
+    let settings = &conversation.snapshot.settings().fetch;
     let any = conversation.options.protocol == Protocol::V2 || settings.allow_any_sha1_in_want;
     // Between two requests of a stateless talk the tips may have moved.
     (any, settings.allow_reachable_sha1_in_want || conversation.options.stateless)
