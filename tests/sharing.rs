@@ -192,7 +192,7 @@ fn what_stock_git_changes_between_two_requests_is_seen_at_once() {
 fn the_bound_holds_and_nothing_is_kept_where_it_is_zero() {
     let desk = Desk::new(20_000);
     let tips: Vec<String> = (0..10).map(|number| desk.commit(&format!("t{number}"))).collect();
-    for bytes_max in [25_000, 0] {
+    for bytes_max in [100_000, 0] {
         let shared = Arc::new(SharedState::new(bytes_max));
         let desk = Desk { shared: shared.clone(), sandbox: Sandbox::new(), repository: desk.repository.clone() };
         for tip in &tips {
