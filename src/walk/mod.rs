@@ -8,6 +8,7 @@
 //! | `cover` | a tree, and one that is covered already, into the objects between them |
 //! | `filter`, `sparse` | a filter specification into [`ObjectFilter`]: kinds, depths, paths |
 //! | `filtered` | trees, met in git's order, into what passes a filter about places |
+//! | `bitmaps` | wanted commits into all that they reach, where git's bitmaps tell it |
 //! | `scan` | most of a repository's root trees into all that they reach, cheaper than tree by tree |
 //! | `want_have` | wants and haves into an [`crate::pack::ObjectSet`] |
 //! | `negotiate` | haves into acknowledgements |
@@ -16,6 +17,7 @@
 //! | `reach` | ids and tips into "reachable or not"; fast-forward |
 //! | `connectivity` | the new tips of a push into "whole or not" |
 
+mod bitmaps;
 mod commit;
 mod commits;
 mod connectivity;
