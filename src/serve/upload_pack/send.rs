@@ -1,7 +1,8 @@
 //! A request and the common objects into a pack on its way to the client.
 
+use super::object_filter::Eyes;
 use super::{Conversation, Error, Voice};
-use crate::base::{Cancel, Progress, span};
+use crate::base::{Progress, span};
 use crate::pack::{Found, PackOptions, PackPlan, write_pack};
 use crate::serve::SharedState;
 use crate::serve::attend::attend;
@@ -36,10 +37,11 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, agreed: Agreed<'_>)
     };
     conversation.voice = if bands.has_bands() { Voice::Bands } else { Voice::Line };
     let quiet = request.no_progress;
+    let eyes = Eyes { snapshot, refs, wants: conversation.options.wants, cancel };
     let shared = conversation.options.shared.as_deref();
     let plan = attend(&mut bands, &progress, quiet, keepalive_ms, cancel, || match shared {
-        Some(shared) => shared_plan(shared, snapshot, refs, agreed, &progress, cancel),
-        None => plan(snapshot, refs, agreed, &progress, cancel).map(Arc::new),
+        Some(shared) => shared_plan(shared, &eyes, agreed, &progress),
+        None => plan(&eyes, agreed, &progress).map(Arc::new),
     })?;
     if !bands.has_bands() {
         conversation.voice = Voice::Nothing;
@@ -78,19 +80,12 @@ fn counted(progress: &Progress, objects: u64) {
 
 /// The plan that somebody else has made or is making from the same state, view and request; else one for all who
 /// come meanwhile.
-fn shared_plan(
-    shared: &SharedState,
-    snapshot: &Snapshot,
-    refs: &VisibleRefs,
-    agreed: Agreed<'_>,
-    progress: &Progress,
-    cancel: &Cancel,
-) -> Result<Arc<PackPlan>, Error> {
+fn shared_plan(shared: &SharedState, eyes: &Eyes<'_>, agreed: Agreed<'_>, progress: &Progress) -> Result<Arc<PackPlan>, Error> {
     let Agreed { request, boundary, haves } = agreed;
     let mut common = haves.to_vec();
     common.sort_unstable();
-    let from = Made::new("plan", snapshot).from(refs).from(what_counts(request)).from(boundary).from(common);
-    let (plan, found) = shared.get_or_make(from, cancel, || plan(snapshot, refs, agreed, progress, cancel))?;
+    let from = Made::new("plan", eyes.snapshot).from(eyes.refs).from(what_counts(request)).from(boundary).from(common);
+    let (plan, found) = shared.get_or_make(from, eyes.cancel, || plan(eyes, agreed, progress))?;
     if found {
         let phase = progress.begin("Enumerating objects", 0);
         phase.set(u64::from(plan.objects()));
@@ -129,8 +124,10 @@ impl Shareable for PackPlan {
     }
 }
 
-fn plan(snapshot: &Snapshot, refs: &VisibleRefs, agreed: Agreed<'_>, progress: &Progress, cancel: &Cancel) -> Result<PackPlan, Error> {
+fn plan(eyes: &Eyes<'_>, agreed: Agreed<'_>, progress: &Progress) -> Result<PackPlan, Error> {
     let Agreed { request, boundary, haves } = agreed;
+    let (snapshot, refs, cancel) = (eyes.snapshot, eyes.refs, eyes.cancel);
+    let filter = request.filter.as_ref().map(|filter| eyes.object_filter(filter)).transpose()?;
     let objects = &**snapshot.objects();
     let tags = if request.include_tag { annotated_tags(snapshot, refs)? } else { vec![] };
     let found: Found = {
@@ -138,7 +135,8 @@ fn plan(snapshot: &Snapshot, refs: &VisibleRefs, agreed: Agreed<'_>, progress: &
         let phase = progress.begin("Enumerating objects", 0);
         let (wants, haves) = ([&request.wants[..], &boundary.uncovered].concat(), [haves, &boundary.unshallow].concat());
         let aggressive = !boundary.cut.is_empty();
-        let sides = FetchSides { wants: &wants, haves: &haves, shallow: &boundary.cut, aggressive, tags: &tags };
+        let filter = filter.as_ref();
+        let sides = FetchSides { wants: &wants, haves: &haves, shallow: &boundary.cut, aggressive, tags: &tags, filter };
         let found = find_objects(objects, &sides, &phase, cancel)?;
         phase.set(found.set.len() as u64);
         phase.finish();
