@@ -82,6 +82,7 @@ pub struct PackPlan {
     objects: u32,
     copied: u32,
     deltas: u32,
+    left_out: Vec<ObjectId>,
 }
 
 impl PackPlan {
@@ -117,6 +118,16 @@ impl PackPlan {
     /// How many of them go out as they are stored.
     pub fn copied(&self) -> u32 {
         self.copied
+    }
+
+    /// With objects that the client gets elsewhere.
+    pub fn leaving_out(self, left_out: Vec<ObjectId>) -> Self {
+        Self { left_out, ..self }
+    }
+
+    /// Objects that are not in the pack because the client gets them elsewhere.
+    pub fn left_out(&self) -> &[ObjectId] {
+        &self.left_out
     }
 
     /// From how many packs.

@@ -216,8 +216,10 @@ mod tests {
                 V2::Line | V2::Command(_) => "2".to_owned(),
                 V2::Of(command) => format!("2 (`{command}`)"),
             };
-            let versions: Vec<_> =
-                [if WORDS_V0.contains(&row.name) { "0, 1".to_owned() } else { String::new() }, v2].into_iter().filter(|part| !part.is_empty()).collect();
+            let versions: Vec<_> = [if WORDS_V0.contains(&row.name) { "0, 1".to_owned() } else { String::new() }, v2]
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect();
             let on = |on: bool| if on { "on" } else { "off" };
             let (key, drop_in, serve) =
                 row.key.map_or(("".to_owned(), "on", "on"), |key| (format!("`{}`", key.name), on(key.drop_in), on(key.serve)));

@@ -11,6 +11,7 @@ mod may_filter;
 mod may_want;
 mod object_filter;
 mod object_info;
+mod packfile_uris;
 mod promisor;
 mod send;
 mod shallow;

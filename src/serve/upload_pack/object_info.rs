@@ -39,7 +39,7 @@ pub(super) fn serve(conversation: &mut Conversation<'_>, head: &CommandHead) -> 
         conversation.cancel.check()?;
         let location = if asked.size && !forbidden.contains(id) { objects.locate(id)? } else { None };
         let size = match location {
-            Some(location) => decoder.get(&location)?.1.len().to_string(),
+            Some(location) => decoder.size(&location)?.to_string(),
             None => String::new(),
         };
         let line = if asked.size { format!("{id} {size}") } else { id.to_string() };

@@ -1,7 +1,7 @@
 //! A request and the common objects into a pack on its way to the client.
 
 use super::object_filter::Eyes;
-use super::{Conversation, Error, Voice};
+use super::{Conversation, Error, Voice, packfile_uris};
 use crate::base::{Progress, span};
 use crate::pack::{Found, PackOptions, PackPlan, write_pack};
 use crate::serve::SharedState;
@@ -37,12 +37,20 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, agreed: Agreed<'_>)
     };
     conversation.voice = if bands.has_bands() { Voice::Bands } else { Voice::Line };
     let quiet = request.no_progress;
+    let has_uris = !request.packfile_uris.is_empty();
+    if has_uris {
+        bands.keep_alive_on(Band::Progress);
+    }
     let eyes = Eyes { snapshot, refs, wants: conversation.options.wants, cancel };
     let shared = conversation.options.shared.as_deref();
     let plan = attend(&mut bands, &progress, quiet, keepalive_ms, cancel, || match shared {
         Some(shared) => shared_plan(shared, &eyes, agreed, &progress),
         None => plan(&eyes, agreed, &progress).map(Arc::new),
     })?;
+    if has_uris {
+        packfile_uris::write_section(&mut bands, &snapshot.settings().fetch.blob_packfile_uris, plan.left_out())?;
+        bands.keep_alive_on(Band::Data);
+    }
     if !bands.has_bands() {
         conversation.voice = Voice::Nothing;
     }
@@ -130,23 +138,25 @@ fn plan(eyes: &Eyes<'_>, agreed: Agreed<'_>, progress: &Progress) -> Result<Pack
     let filter = request.filter.as_ref().map(|filter| eyes.object_filter(filter)).transpose()?;
     let objects = &**snapshot.objects();
     let tags = if request.include_tag { annotated_tags(snapshot, refs)? } else { vec![] };
-    let found: Found = {
+    let (found, left_out) = {
         let _span = tracing::debug_span!(span::WANT_HAVE, wants = request.wants.len(), haves = haves.len()).entered();
         let phase = progress.begin("Enumerating objects", 0);
         let (wants, haves) = ([&request.wants[..], &boundary.uncovered].concat(), [haves, &boundary.unshallow].concat());
         let aggressive = !boundary.cut.is_empty();
         let filter = filter.as_ref();
         let sides = FetchSides { wants: &wants, haves: &haves, shallow: &boundary.cut, aggressive, tags: &tags, filter };
-        let found = find_objects(objects, &sides, &phase, cancel)?;
+        let mut found: Found = find_objects(objects, &sides, &phase, cancel)?;
         phase.set(found.set.len() as u64);
         phase.finish();
+        let left_out =
+            packfile_uris::leave_out(objects, &mut found, &snapshot.settings().fetch.blob_packfile_uris, &request.packfile_uris)?;
         counted(progress, found.set.len() as u64);
-        found
+        (found, left_out)
     };
     let _span = tracing::debug_span!(span::PLAN, objects = found.set.len()).entered();
     let search = snapshot.settings().delta_search.clone();
     let options = PackOptions { ofs_delta: request.ofs_delta, thin: request.thin_pack, search, progress: progress.clone() };
-    Ok(PackPlan::new(objects, &found, &options, cancel)?)
+    Ok(PackPlan::new(objects, &found, &options, cancel)?.leaving_out(left_out))
 }
 
 /// Visible tags that are objects of their own, with what they lead to.
