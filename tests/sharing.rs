@@ -308,3 +308,55 @@ fn a_hidden_name_is_told_by_nothing_that_is_kept() {
     assert!(advertised.is_err(), "the client left");
     assert!(!output.is_empty() && !bstr::ByteSlice::contains_str(&output[..], BStr::new("secret")));
 }
+
+/// A request whose client goes away with its last byte.
+struct Leaves<'a>(&'a [u8], Cancel);
+
+impl Read for Leaves<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        if self.0.is_empty() {
+            self.1.set();
+        }
+        Ok(count)
+    }
+}
+
+#[test]
+fn a_client_that_leaves_after_its_request_gets_no_plan_and_leaves_none() {
+    let desk = Desk::new(64 << 20);
+    let request = clone(&[&desk.git(&["rev-parse", "main"])]);
+    let (cancel, mut output) = (Cancel::new(), vec![]);
+    let input = Leaves(&request, cancel.clone());
+    let outcome = upload_pack(&desk.open(), &OpenGate, &desk.options(), input, &mut output, &cancel);
+    assert!(matches!(outcome, Err(packmule::serve::Error::Cancelled(_))), "{outcome:?}");
+    assert!(pack_of(&output).is_empty());
+    assert!(!pack_of(&desk.ask(&OpenGate, &request)).is_empty(), "the next one is served");
+}
+
+#[test]
+fn a_stream_ends_soon_after_its_client_has_gone() {
+    let desk = Desk::new(64 << 20);
+    let bytes = common::fixture::Random(3).bytes(24 << 20);
+    let blob = desk.sandbox.git_with_input(&desk.repository, ["hash-object", "-w", "--stdin"], &bytes);
+    let tree = desk.sandbox.git_with_input(&desk.repository, ["mktree"], format!("100644 blob {blob}\tbig\n").as_bytes());
+    let tip = desk.git(&["commit-tree", "-m", "big", "-p", "main", &tree]);
+    desk.git(&["update-ref", "refs/heads/big", &tip]);
+    desk.git(&["-c", "core.compression=0", "repack", "-adq"]);
+    let (taken, paused, go_on) = (Arc::new(Mutex::new(vec![])), Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let slow = Slow { taken: taken.clone(), pause_after: 4096, paused: paused.clone(), go_on: go_on.clone() };
+    let (cancel, request) = (Cancel::new(), clone(&[&tip]));
+    let outcome = std::thread::scope(|scope| {
+        let fetch = scope.spawn(|| upload_pack(&desk.open(), &OpenGate, &desk.options(), &request[..], slow, &cancel));
+        while !paused.load(Ordering::Acquire) {
+            assert!(!fetch.is_finished(), "the answer is too short for this test");
+            std::thread::yield_now();
+        }
+        cancel.set();
+        go_on.store(true, Ordering::Release);
+        fetch.join().expect("no panic")
+    });
+    assert!(matches!(outcome, Err(packmule::serve::Error::Cancelled(_))), "{outcome:?}");
+    let sent = taken.lock().expect("no panic").len();
+    assert!(sent < 4 << 20, "{sent} bytes of 24 MiB went out for nobody");
+}
