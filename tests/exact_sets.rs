@@ -7,7 +7,7 @@ use common::fixture::Random;
 use common::{Sandbox, run_with_input};
 use gix_hash::ObjectId;
 use packmule::base::{Cancel, Progress};
-use packmule::pack::{Kind, Location, Objects, PackPlan, write_pack};
+use packmule::pack::{DeltaSearch, Kind, Location, Objects, PackOptions, PackPlan, write_pack};
 use packmule::store::{ConfigScope, Repository, Snapshot};
 use packmule::walk::{FetchSides, check_connected, find_objects, find_unreachable, is_ancestor};
 use std::collections::BTreeSet;
@@ -62,27 +62,60 @@ fn oracle(sandbox: &Sandbox, path: &Path, wants: &[ObjectId], haves: &[ObjectId]
     String::from_utf8(output.stdout).expect("ascii").lines().map(|line| ObjectId::from_hex(line.as_bytes()).expect("an id")).collect()
 }
 
-fn ids_of_pack(sandbox: &Sandbox, hash: &str, pack: &[u8]) -> BTreeSet<ObjectId> {
-    let target = sandbox.bare(format!("unpacked-{}", pack.len()), hash);
-    sandbox.git_with_input(&target, ["index-pack", "--stdin"], pack);
-    let found: BTreeSet<ObjectId> =
-        common::check::packed(sandbox, &target).iter().map(|id| ObjectId::from_hex(id.as_bytes()).expect("an id")).collect();
-    std::fs::remove_dir_all(target).expect("a folder of ours");
-    let promised = u32::from_be_bytes(pack[8..12].try_into().expect("four bytes"));
-    assert_eq!(found.len(), promised as usize, "an object went out twice");
+/// The ids that `pack` brings a client that has exactly what `haves` reach, which must be able to take it.
+fn ids_of_pack(sandbox: &Sandbox, path: &Path, hash: &str, haves: &[ObjectId], thin: bool, pack: &[u8]) -> BTreeSet<ObjectId> {
+    let client = sandbox.bare("client", hash);
+    if !haves.is_empty() {
+        let revs: String = haves.iter().map(|id| format!("{id}\n")).collect();
+        let had = run_with_input(&mut sandbox.git_command(path, ["pack-objects", "-q", "--revs", "--stdout"]), revs.as_bytes());
+        sandbox.git_with_input(&client, ["index-pack", "--stdin"], &had.stdout);
+    }
+    let fix_thin: &[&str] = if thin { &["--fix-thin"] } else { &[] };
+    let name = sandbox.git_with_input(&client, [&["index-pack", "--stdin", "--strict"], fix_thin].concat(), pack);
+    let name = name.rsplit('\t').next().expect("a hash").to_owned();
+    let idx = std::fs::read(client.join(format!("objects/pack/pack-{name}.idx"))).expect("an index");
+    let listed = sandbox.git_with_input(&client, ["show-index", &format!("--object-format={hash}")], &idx);
+    let mut entries: Vec<(u64, ObjectId)> = listed
+        .lines()
+        .map(|line| {
+            let mut words = line.split(' ');
+            let mut word = || words.next().expect("offset and id");
+            (word().parse().expect("an offset"), ObjectId::from_hex(word().as_bytes()).expect("an id"))
+        })
+        .collect();
+    entries.sort();
+    // What completes a thin pack is appended.
+    let promised = u32::from_be_bytes(pack[8..12].try_into().expect("four bytes")) as usize;
+    let found: BTreeSet<ObjectId> = entries.into_iter().take(promised).map(|(_, id)| id).collect();
+    assert_eq!(found.len(), promised, "an object went out twice");
+    std::fs::remove_dir_all(client).expect("a folder of ours");
     found
 }
 
-fn packed(snapshot: &Snapshot, wants: &[ObjectId], haves: &[ObjectId], ofs_delta: bool) -> Vec<u8> {
+/// The pack for a request, and how many deltas of it were searched for.
+fn packed(snapshot: &Snapshot, wants: &[ObjectId], haves: &[ObjectId], options: &PackOptions) -> (Vec<u8>, u32) {
     let (objects, cancel) = (&**snapshot.objects(), Cancel::new());
     let phase = Progress::new().begin("Counting objects", 0);
     let found = find_objects(objects, &FetchSides { wants, haves, shallow: &[], aggressive: false, tags: &[] }, &phase, &cancel)
         .expect("a whole repository");
-    let plan = PackPlan::new(objects, &found, &cancel).expect("a sound repository");
+    let plan = PackPlan::new(objects, &found, options, &cancel).expect("a sound repository");
     let mut pack = vec![];
-    write_pack(objects, &plan, ofs_delta, &mut pack, &phase, &cancel).expect("memory");
+    write_pack(objects, &plan, &mut pack, &phase, &cancel).expect("memory");
     assert_eq!(plan.objects() as usize, found.set.len());
-    pack
+    let mut again = vec![];
+    write_pack(objects, &plan, &mut again, &phase, &cancel).expect("memory");
+    assert!(pack == again, "a plan that knows its trailer makes the same pack");
+    (pack, plan.deltas())
+}
+
+/// Every way to ask: thin or not, with ofs-deltas or not; searching everything that may be searched, little or nothing.
+fn options(round: usize) -> PackOptions {
+    let search = match round % 4 {
+        0 => DeltaSearch::default(),
+        1 | 2 => DeltaSearch { stored_bytes_min: 0, threads: 3, ..DeltaSearch::default() },
+        _ => DeltaSearch { window: 0, ..DeltaSearch::default() },
+    };
+    PackOptions { ofs_delta: !round.is_multiple_of(3), thin: round % 5 != 1, search }
 }
 
 fn request(random: &mut Random, commits: &[ObjectId], others: &[ObjectId]) -> (Vec<ObjectId>, Vec<ObjectId>) {
@@ -97,6 +130,7 @@ fn request(random: &mut Random, commits: &[ObjectId], others: &[ObjectId]) -> (V
 }
 
 fn hold(hash: &str, layout: Layout, seeds: std::ops::Range<u64>) {
+    let mut searched = 0;
     for seed in seeds {
         let sandbox = Sandbox::new();
         let path = repository(&sandbox, "repository", hash, seed, layout);
@@ -108,8 +142,10 @@ fn hold(hash: &str, layout: Layout, seeds: std::ops::Range<u64>) {
         for round in 0..12 {
             let (wants, haves) = request(&mut random, &commits, &others);
             let context = format!("{hash} {layout:?} seed {seed} round {round}: want {wants:?} have {haves:?}");
-            let pack = packed(&snapshot, &wants, &haves, round % 3 != 0);
-            let sent = ids_of_pack(&sandbox, hash, &pack);
+            let options = options(round);
+            let (pack, deltas) = packed(&snapshot, &wants, &haves, &options);
+            searched += deltas;
+            let sent = ids_of_pack(&sandbox, &path, hash, &haves, options.thin, &pack);
             let gits = oracle(&sandbox, &path, &wants, &haves);
             assert!(sent.is_subset(&gits), "more than git sends: {context}");
             let needed = oracle(&sandbox, &path, &wants, &[]);
@@ -118,6 +154,7 @@ fn hold(hash: &str, layout: Layout, seeds: std::ops::Range<u64>) {
             assert!(missing.is_empty(), "{missing:?} would be missing: {context}");
         }
     }
+    assert!(searched > 0, "no delta was searched for: nothing of the search was tested");
 }
 
 #[test]

@@ -255,7 +255,7 @@ fn hold(path: &Path, who: Who, templates: &[Sandbox; 2]) {
     let (client, server) = (sandbox.copy(&template.path("client"), "client"), sandbox.copy(&template.path("server.git"), "server.git"));
     for pair in transcript.setting("config").split_whitespace() {
         let (key, value) = pair.split_once('=').expect("key=value");
-        sandbox.git(&server, ["config", key, value]);
+        sandbox.git(&server, ["config", "--add", key, value]);
     }
     let talk = Conversation { sandbox: &sandbox, transcript: &transcript, client, server };
     if !transcript.setting("shallow").is_empty() {

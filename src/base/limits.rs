@@ -12,6 +12,10 @@ pub const WANTS_MAX: usize = 4_000_000;
 pub const SHALLOW_MAX: usize = 1_000_000;
 /// `deepen-not` or `want-ref` lines in one request.
 pub const DEEPEN_NOT_MAX: usize = 65_536;
+/// `oid` lines in one `object-info`.
+pub const OBJECT_INFO_MAX: usize = 1_000_000;
+/// The deepest `tree:<depth>` filter of `serve`: below it a walk would cost more than it saves.
+pub const TREE_FILTER_DEPTH_MAX: u64 = 64;
 /// `ref-prefix` lines above which the filter is ignored, as in git (`ls-refs.c`: `TOO_MANY_PREFIXES`).
 pub const REF_PREFIXES_MAX: usize = 65_536;
 /// Bytes of all `ref-prefix` lines, above which the filter is ignored too.

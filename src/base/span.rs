@@ -16,6 +16,8 @@ pub const RECEIVE_PACK: &str = "receive_pack";
 pub const NEGOTIATE: &str = "negotiate";
 /// Wants minus haves.
 pub const WANT_HAVE: &str = "want_have";
+/// Sizes of objects.
+pub const OBJECT_INFO: &str = "object_info";
 /// Each object's cheapest form.
 pub const PLAN: &str = "plan";
 /// Pack bytes to the peer.

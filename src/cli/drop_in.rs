@@ -20,8 +20,7 @@ const OUTPUT_BYTES: usize = 64 << 10;
 pub(super) fn upload_pack(args: &UploadPackArgs) -> ExitCode {
     let how = if args.strict { Discover::Strict } else { Discover::Guess };
     end(open(&args.common, how).and_then(|repository| {
-        let mut options = options(&args.common);
-        options.keepalive_ms = repository.settings().keep_alive_s.saturating_mul(1_000);
+        let options = options(&args.common);
         let cancel = Cancel::new();
         let (input, output) = stdio::open(&cancel, args.timeout).map_err(|error| error.to_string())?;
         let mut output = BufWriter::with_capacity(OUTPUT_BYTES, output);

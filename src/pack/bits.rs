@@ -13,6 +13,15 @@ impl Bits {
         Self { words: vec![0; len.div_ceil(64)], len }
     }
 
+    /// `len` set bits.
+    pub fn full(len: usize) -> Self {
+        let mut bits = Self { words: vec![!0; len.div_ceil(64)], len };
+        if let Some(last) = bits.words.last_mut().filter(|_| !len.is_multiple_of(64)) {
+            *last = (1 << (len & 63)) - 1;
+        }
+        bits
+    }
+
     /// How many bits there are, set or not.
     pub fn len(&self) -> usize {
         self.len
@@ -21,6 +30,39 @@ impl Bits {
     /// Whether there is no bit at all.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// `len` bits from `words`, the lowest first; what lies behind `len` is cleared.
+    pub fn from_words(mut words: Vec<u64>, len: usize) -> Self {
+        words.resize(len.div_ceil(64), 0);
+        if !len.is_multiple_of(64)
+            && let Some(last) = words.last_mut()
+        {
+            *last &= (1 << (len % 64)) - 1;
+        }
+        Self { words, len }
+    }
+
+    /// The bits, 64 at a time, the lowest first; behind [`Bits::len`] all are clear.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// Set every bit that is set in `other`, which is as long; how many of them were clear before.
+    pub fn union(&mut self, other: &Bits) -> usize {
+        let mut new = 0;
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            new += (other & !*word).count_ones() as usize;
+            *word |= other;
+        }
+        new
+    }
+
+    /// Clear every bit that is set in `other`, which is as long.
+    pub fn subtract(&mut self, other: &Bits) {
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            *word &= !other;
+        }
     }
 
     /// Whether bit `at` is set.
@@ -50,11 +92,6 @@ impl Bits {
     /// How many bits are set.
     pub fn count(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
-    }
-
-    /// The bits in words of 64, lower bits first; those past [`Bits::len`] are clear.
-    pub fn words(&self) -> &[u64] {
-        &self.words
     }
 
     /// As [`Bits::words`]; whoever writes keeps what is past the end clear.
@@ -137,8 +174,11 @@ mod tests {
             prop_assert_eq!(bits.iter().collect::<Vec<_>>(), numbers.iter().copied().collect::<Vec<_>>());
             prop_assert_eq!(bits.count(), numbers.len());
             prop_assert_eq!(bits.next_set(from), numbers.range(from..).next().copied());
+            prop_assert_eq!(&Bits::from_words([bits.words(), &[!0]].concat(), 500), &bits);
             let clear = (from..500).find(|n| !numbers.contains(n)).unwrap_or(500);
             prop_assert_eq!(bits.next_clear(from), clear);
+            let full = Bits::full(from);
+            prop_assert_eq!((full.count(), full.next_clear(0), full.next_set(from)), (from, from, None));
         }
 
         #[test]
@@ -158,6 +198,22 @@ mod tests {
             prop_assert_eq!(both(Bits::or), bits(&a.union(&b).copied().collect()));
             prop_assert_eq!(both(Bits::and), bits(&a.intersection(&b).copied().collect()));
             prop_assert_eq!(both(Bits::and_not), bits(&a.difference(&b).copied().collect()));
+        }
+
+        #[test]
+        fn it_joins_and_parts(ours in prop::collection::btree_set(0usize..200, 0..60), theirs in prop::collection::btree_set(0usize..200, 0..60)) {
+            let bits = |numbers: &std::collections::BTreeSet<usize>| {
+                let mut bits = Bits::new(200);
+                for n in numbers {
+                    bits.insert(*n);
+                }
+                bits
+            };
+            let mut joined = bits(&ours);
+            prop_assert_eq!(joined.union(&bits(&theirs)), theirs.difference(&ours).count());
+            prop_assert_eq!(&joined, &bits(&ours.union(&theirs).copied().collect()));
+            joined.subtract(&bits(&theirs));
+            prop_assert_eq!(&joined, &bits(&ours.difference(&theirs).copied().collect()));
         }
     }
 }

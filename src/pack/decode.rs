@@ -3,7 +3,7 @@
 //! A delta chain is followed with a stack, never by recursion, and everything met on the way is kept for the
 //! neighbours that share it, up to a budget in bytes; the oldest goes first.
 
-use super::{Base, Error, Inflater, Kind, Location, Objects, PackFile, apply_delta, delta_sizes, kind_of_code};
+use super::{Base, EntryHeader, Error, Inflater, Kind, Location, Objects, PackFile, apply_delta, delta_sizes, kind_of_code};
 use crate::base::FastMap;
 use gix_hash::oid;
 use std::collections::VecDeque;
@@ -112,7 +112,7 @@ impl<'a> Decoder<'a> {
             match header.base {
                 Base::Whole(code) => {
                     let mut data = vec![];
-                    self.inflate(file, at, &header, &mut data)?;
+                    inflate_entry(&mut self.inflater, file, at, &header, &mut data)?;
                     let found = (kind_of(code)?, Rc::new(data));
                     self.keep((pack, at), &found);
                     break found;
@@ -132,7 +132,7 @@ impl<'a> Decoder<'a> {
         };
         let mut delta = std::mem::take(&mut self.delta);
         for (at, header) in chain.into_iter().rev() {
-            self.inflate(file, at, &header, &mut delta)?;
+            inflate_entry(&mut self.inflater, file, at, &header, &mut delta)?;
             let mut data = vec![];
             let fits = delta_sizes(&delta).is_some() && apply_delta(&object, &delta, &mut data).is_some();
             if !fits {
@@ -143,25 +143,6 @@ impl<'a> Decoder<'a> {
         }
         self.delta = delta;
         Ok((kind, object))
-    }
-
-    fn inflate(&mut self, file: &PackFile, at: u64, header: &super::EntryHeader, out: &mut Vec<u8>) -> Result<(), Error> {
-        let size = usize::try_from(header.size).map_err(|_| Error::corrupt(format!("{}: entry at {at} is too big", file.name())))?;
-        let data = file.data_of(at, header)?;
-        // What a damaged header declares is not allocated: deflate makes at most 1,032 bytes of one.
-        if size / DEFLATE_RATIO_MAX > data.len() {
-            return Err(Error::corrupt(format!("{}: entry at offset {at} declares {size} bytes", file.name())));
-        }
-        match self.inflater.whole(data, size, out) {
-            Ok(_) => Ok(()),
-            // An odd encoder's stream may be longer than any sensible one: look as far as the pack goes.
-            Err(_) if data.len() as u64 > header.size => {
-                let data = file.slice(at + header.len as u64..file.end())?;
-                self.inflater.whole(data, size, out).map(drop)
-            }
-            Err(err) => Err(err),
-        }
-        .map_err(|err| Error::corrupt(format!("{}: entry at offset {at}: {err}", file.name())))
     }
 
     fn keep(&mut self, key: (u32, u64), found: &Object) {
@@ -178,6 +159,26 @@ impl<'a> Decoder<'a> {
             }
         }
     }
+}
+
+/// Inflate the data of the entry at `at` with this `header` into `out`: an object, or a delta.
+pub fn inflate_entry(inflater: &mut Inflater, file: &PackFile, at: u64, header: &EntryHeader, out: &mut Vec<u8>) -> Result<(), Error> {
+    let size = usize::try_from(header.size).map_err(|_| Error::corrupt(format!("{}: entry at {at} is too big", file.name())))?;
+    let data = file.data_of(at, header)?;
+    // What a damaged header declares is not allocated: deflate makes at most 1,032 bytes of one.
+    if size / DEFLATE_RATIO_MAX > data.len() {
+        return Err(Error::corrupt(format!("{}: entry at offset {at} declares {size} bytes", file.name())));
+    }
+    match inflater.whole(data, size, out) {
+        Ok(_) => Ok(()),
+        // An odd encoder's stream may be longer than any sensible one: look as far as the pack goes.
+        Err(_) if data.len() as u64 > header.size => {
+            let data = file.slice(at + header.len as u64..file.end())?;
+            inflater.whole(data, size, out).map(drop)
+        }
+        Err(err) => Err(err),
+    }
+    .map_err(|err| Error::corrupt(format!("{}: entry at offset {at}: {err}", file.name())))
 }
 
 /// Packs on disk are never thin: a base lies in the same pack.

@@ -3,7 +3,7 @@
 //! | file | turns what into what |
 //! |---|---|
 //! | `entry` | the header of one stored entry into a value and back |
-//! | `delta` | a base and a delta into an object |
+//! | `delta` | a base and a delta into an object, and a base and an object into a delta: [`BlockIndex`] |
 //! | `zlib` | deflated bytes into plain ones and back; the one file that names a zlib crate |
 //! | `chunks` | the table of contents of a companion file into ranges; sorted ids into lookup |
 //! | `midx` | a multi-pack index into lookup by id over many packs: [`MultiPackIndex`] |
@@ -38,8 +38,8 @@ mod zlib;
 pub use bitmap::{BitmapOwner, BitmapReader, Bitmaps, Segment};
 pub use bits::Bits;
 pub use commit_graph::{CommitGraph, GraphCommit};
-pub use decode::{Decoder, Object};
-pub use delta::{apply_delta, delta_sizes};
+pub use decode::{Decoder, Object, inflate_entry};
+pub use delta::{BlockIndex, Delta, DeltaOp, apply_delta, delta_sizes};
 pub use entry::{Base, EntryHeader, write_entry_header, write_ofs_distance};
 pub use error::Error;
 pub use file::{LocalBytes, PackBytes, PackFile, PackSource};
@@ -47,7 +47,7 @@ pub use found::{DeltaHint, DeltaHints, Found, name_hash};
 pub use midx::MultiPackIndex;
 pub use object_set::ObjectSet;
 pub use objects::{Location, Objects};
-pub use plan::PackPlan;
+pub use plan::{DeltaSearch, PackOptions, PackPlan};
 pub use stream::write_pack;
 pub use zlib::{Deflater, Inflated, Inflater};
 

@@ -47,6 +47,22 @@ impl ObjectSet {
         new
     }
 
+    /// Add these entries of one pack, numbered as its index numbers them; how many were not in the set.
+    pub fn insert_packed(&mut self, pack: u32, entries: Bits) -> usize {
+        let pack = pack as usize;
+        if self.packs.len() <= pack {
+            self.packs.resize_with(pack + 1, Bits::default);
+        }
+        let new = if self.packs[pack].is_empty() {
+            self.packs[pack] = entries;
+            self.packs[pack].count()
+        } else {
+            self.packs[pack].union(&entries)
+        };
+        self.len += new;
+        new
+    }
+
     /// Whether the object at `location` is in the set.
     pub fn contains(&self, location: &Location) -> bool {
         match *location {
@@ -71,6 +87,11 @@ impl ObjectSet {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Which entries of `pack` are in the set; `None`: it is not touched.
+    pub fn of_pack(&self, pack: u32) -> Option<&Bits> {
+        self.packs.get(pack as usize).filter(|bits| !bits.is_empty())
     }
 
     /// The packs that are touched: their numbers, and which entries.

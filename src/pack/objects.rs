@@ -18,6 +18,16 @@ pub enum Location {
     Loose(ObjectId),
 }
 
+impl Location {
+    /// The id of the object that lies here, in `objects`.
+    pub fn id(&self, objects: &dyn Objects) -> ObjectId {
+        match *self {
+            Self::Packed { pack, entry } => objects.packs()[pack as usize].id(entry).to_owned(),
+            Self::Loose(id) => id,
+        }
+    }
+}
+
 /// A fixed view of stored objects: for as long as it lives, what was found is found again.
 pub trait Objects: Sync {
     /// SHA-1 or SHA-256.

@@ -1,14 +1,17 @@
 //! A plan into pack bytes: copied from the map in long slices, with the distances of ofs-deltas mended where something
-//! between a delta and its base was left out or changed its length.
+//! between a delta and its base was left out, moved or changed its length.
 //!
 //! Within one stored pack the new offset of an entry is its old one less a shift that changes only at the joints
 //! between steps; the shifts so far answer where any earlier entry went. Memory is bounded by the number of joints.
-//! A delta whose base went out from another pack becomes a ref-delta.
+//! A delta whose base went out from another pack, or does not go out at all because the client has it, becomes a
+//! ref-delta.
 
 use super::file::PACK_HEADER_BYTES;
-use super::plan::Step;
-use super::{Base, Decoder, Deflater, EntryHeader, Error, Objects, PackFile, PackPlan, type_code, write_entry_header, write_ofs_distance};
-use crate::base::{Cancel, Phase};
+use super::plan::{Lead, LeadBase, LeadForm, Step};
+use super::{
+    Base, Decoder, Deflater, EntryHeader, Error, Location, Objects, PackFile, PackPlan, type_code, write_entry_header, write_ofs_distance,
+};
+use crate::base::{Cancel, FastMap, Phase};
 use gix_hash::ObjectId;
 use std::io::Write;
 
@@ -22,18 +25,13 @@ const COPY_BYTES: u64 = 1 << 20;
 const OFS_DELTA: u8 = 6;
 const REF_DELTA: u8 = 7;
 
-/// Write `plan` as one pack to `out`; returns its bytes. `ofs_delta`: the client understands ofs-deltas.
+/// Write `plan` as one pack to `out`; returns its bytes.
 ///
 /// A missing or damaged object ends in an error before the trailer, so that no client takes the pack for whole.
-pub fn write_pack(
-    objects: &dyn Objects,
-    plan: &PackPlan,
-    ofs_delta: bool,
-    out: &mut dyn Write,
-    written: &Phase,
-    cancel: &Cancel,
-) -> Result<u64, Error> {
-    if ofs_delta && let Some(pack) = plan.is_stored_pack(objects) {
+pub fn write_pack(objects: &dyn Objects, plan: &PackPlan, out: &mut dyn Write, written: &Phase, cancel: &Cancel) -> Result<u64, Error> {
+    if plan.ofs_delta
+        && let Some(pack) = plan.is_stored_pack(objects)
+    {
         let file = &objects.packs()[pack as usize];
         let len = file.end() + file.trailer().len() as u64;
         copy(file, 0, len, cancel, |bytes| out.write_all(bytes))?;
@@ -41,11 +39,21 @@ pub fn write_pack(
         written.add_bytes(len);
         return Ok(len);
     }
-    let hasher = gix_hash::hasher(objects.hash_kind());
-    let mut stream = Stream { out, hasher, at: 0, shifts: vec![], header: vec![], ofs_delta, cancel };
+    let mut stream = Stream {
+        out,
+        trailer: plan.trailer.get().map_or_else(|| Trailer::Hashed(gix_hash::hasher(objects.hash_kind())), |known| Trailer::Known(*known)),
+        at: 0,
+        shifts: vec![],
+        led: FastMap::default(),
+        entry: vec![],
+        deflater: None,
+        ofs_delta: plan.ofs_delta,
+        cancel,
+    };
     stream.put(b"PACK\0\0\0\x02")?;
     stream.put(&plan.objects().to_be_bytes())?;
     let mut decoder = Decoder::new(objects, CACHE_BYTES_MAX);
+    stream.leads(objects, &mut decoder, &plan.leads, written)?;
     let mut pack_at = None;
     for step in &plan.steps {
         cancel.check()?;
@@ -59,7 +67,7 @@ pub fn write_pack(
         }
         match *step {
             Step::Copy { pack, from, to } => {
-                stream.copy_run(&objects.packs()[pack as usize], from, to)?;
+                stream.copy_run(pack, &objects.packs()[pack as usize], from, to)?;
                 written.add(u64::from(to - from));
             }
             Step::Whole { pack, position } => {
@@ -67,19 +75,24 @@ pub fn write_pack(
                 let (entry, offset) = (file.entry_at(position)?, file.offset_at(position)?);
                 stream.shifts.push((offset, Some(offset as i64 - stream.at as i64)));
                 stream.shifts.push((file.offset_at(position + 1)?, None));
-                let (kind, data) = decoder.get(&super::Location::Packed { pack, entry })?;
-                stream.whole(kind, &data)?;
+                stream.whole(&mut decoder, &Location::Packed { pack, entry })?;
                 written.add(1);
             }
             Step::Loose(id) => {
-                let (kind, data) = decoder.get(&super::Location::Loose(id))?;
-                stream.whole(kind, &data)?;
+                stream.whole(&mut decoder, &Location::Loose(id))?;
                 written.add(1);
             }
         }
         written.add_bytes(stream.at - before);
     }
-    let trailer: ObjectId = stream.hasher.clone().try_finalize().map_err(|err| Error::corrupt(err.to_string()))?;
+    let trailer = match std::mem::replace(&mut stream.trailer, Trailer::Written) {
+        Trailer::Hashed(hasher) => {
+            let hashed: ObjectId = hasher.try_finalize().map_err(|err| Error::corrupt(err.to_string()))?;
+            *plan.trailer.get_or_init(|| hashed)
+        }
+        Trailer::Known(known) => known,
+        Trailer::Written => return Ok(stream.at),
+    };
     stream.put(trailer.as_slice())?;
     Ok(stream.at)
 }
@@ -95,34 +108,110 @@ fn copy(file: &PackFile, from: u64, to: u64, cancel: &Cancel, mut put: impl FnMu
     Ok(())
 }
 
+/// The hash of all that is before it.
+enum Trailer {
+    /// From an earlier run of the same plan.
+    Known(ObjectId),
+    /// As far as has been written.
+    Hashed(gix_hash::Hasher),
+    Written,
+}
+
+/// What a delta's new header names.
+enum NewBase {
+    /// The entry that begins at this offset of the stream.
+    At(u64),
+    /// An object in this pack or, in a thin one, at the client.
+    Id(ObjectId),
+}
+
 struct Stream<'a> {
     out: &'a mut dyn Write,
-    hasher: gix_hash::Hasher,
+    trailer: Trailer,
     at: u64,
     /// From which stored offset on (of the pack in hand) which shift holds: new offset = stored offset - shift.
-    /// `None`: what lies there does not go out.
+    /// `None`: what lies there does not go out, or was led.
     shifts: Vec<(u64, Option<i64>)>,
-    header: Vec<u8>,
+    /// Where the leads begin, by pack and stored offset.
+    led: FastMap<(u32, u64), u64>,
+    /// Scratch for what is put together here.
+    entry: Vec<u8>,
+    deflater: Option<Deflater>,
     ofs_delta: bool,
     cancel: &'a Cancel,
 }
 
 impl Stream<'_> {
     fn put(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.hasher.update(bytes);
+        if let Trailer::Hashed(hasher) = &mut self.trailer {
+            hasher.update(bytes);
+        }
         self.at += bytes.len() as u64;
         self.out.write_all(bytes)
     }
 
-    fn whole(&mut self, kind: super::Kind, data: &[u8]) -> Result<(), Error> {
-        let mut entry = vec![];
-        write_entry_header(type_code(kind), data.len() as u64, &mut entry);
-        Deflater::new(DEFLATE_LEVEL).whole(data, &mut entry)?;
-        Ok(self.put(&entry)?)
+    /// Put the entry that `make` writes.
+    fn put_entry(&mut self, make: impl FnOnce(&mut Self, &mut Vec<u8>) -> Result<(), Error>) -> Result<(), Error> {
+        let mut entry = std::mem::take(&mut self.entry);
+        entry.clear();
+        make(self, &mut entry)?;
+        self.put(&entry)?;
+        self.entry = entry;
+        Ok(())
+    }
+
+    fn whole(&mut self, decoder: &mut Decoder<'_>, location: &Location) -> Result<(), Error> {
+        let (kind, data) = decoder.get(location)?;
+        self.put_entry(|stream, entry| {
+            write_entry_header(type_code(kind), data.len() as u64, entry);
+            stream.deflater.get_or_insert_with(|| Deflater::new(DEFLATE_LEVEL)).whole(&data, entry)
+        })
+    }
+
+    /// Write what was searched for, and remember where it went.
+    fn leads(&mut self, objects: &dyn Objects, decoder: &mut Decoder<'_>, leads: &[Lead], written: &Phase) -> Result<(), Error> {
+        let mut offsets: Vec<u64> = Vec::with_capacity(leads.len());
+        for lead in leads {
+            self.cancel.check()?;
+            let at = self.at;
+            if let Location::Packed { pack, entry } = lead.object {
+                self.led.insert((pack, objects.packs()[pack as usize].offset(entry)?), at);
+            }
+            match &lead.form {
+                LeadForm::Whole => self.whole(decoder, &lead.object)?,
+                LeadForm::Delta { base, size, deflated } => self.put_entry(|stream, entry| {
+                    let base = match *base {
+                        LeadBase::Lead(number) if stream.ofs_delta => NewBase::At(offsets[number as usize]),
+                        LeadBase::Lead(number) => NewBase::Id(leads[number as usize].object.id(objects)),
+                        LeadBase::Client(id) => NewBase::Id(id),
+                    };
+                    stream.delta_header(base, *size, entry);
+                    entry.extend_from_slice(deflated);
+                    Ok(())
+                })?,
+            }
+            offsets.push(at);
+            written.add(1);
+            written.add_bytes(self.at - at);
+        }
+        Ok(())
+    }
+
+    fn delta_header(&self, base: NewBase, size: u64, entry: &mut Vec<u8>) {
+        match base {
+            NewBase::At(base_at) => {
+                write_entry_header(OFS_DELTA, size, entry);
+                write_ofs_distance(self.at - base_at, entry);
+            }
+            NewBase::Id(id) => {
+                write_entry_header(REF_DELTA, size, entry);
+                entry.extend_from_slice(id.as_bytes());
+            }
+        }
     }
 
     /// Copy entries at positions `from..to`, mending what leans on entries before the last joint.
-    fn copy_run(&mut self, file: &PackFile, from: u32, to: u32) -> Result<(), Error> {
+    fn copy_run(&mut self, pack: u32, file: &PackFile, from: u32, to: u32) -> Result<(), Error> {
         let (start, end) = (file.offset_at(from)?, file.offset_at(to)?);
         if end <= start || (from == 0 && start != PACK_HEADER_BYTES) {
             return Err(Error::corrupt(format!("{}.rev: entries are not in order", file.name())));
@@ -143,7 +232,7 @@ impl Stream<'_> {
                     && (!self.ofs_delta || (base < settled && self.shift_of(base) != self.last_shift()))
                 {
                     self.copy_bytes(file, pending, offset)?;
-                    self.mend(file, base, &header)?;
+                    self.mend(pack, file, base, &header)?;
                     pending = offset + header.len as u64;
                     // From the next entry on; this one itself begins where its new header does, one shift back.
                     let at = self.at + (next - pending);
@@ -168,23 +257,16 @@ impl Stream<'_> {
     }
 
     /// Write a new header for an ofs-delta against the entry stored at `base`.
-    fn mend(&mut self, file: &PackFile, base: u64, header: &EntryHeader) -> Result<(), Error> {
-        let mut bytes = std::mem::take(&mut self.header);
-        bytes.clear();
-        match self.shift_of(base) {
-            Some(shift) if self.ofs_delta => {
-                let new_base = (base as i64 - shift) as u64;
-                write_entry_header(OFS_DELTA, header.size, &mut bytes);
-                write_ofs_distance(self.at - new_base, &mut bytes);
-            }
-            _ => {
-                write_entry_header(REF_DELTA, header.size, &mut bytes);
-                bytes.extend_from_slice(file.id(file.entry_at(file.position_of(base)?)?).as_bytes());
-            }
-        }
-        self.put(&bytes)?;
-        self.header = bytes;
-        Ok(())
+    fn mend(&mut self, pack: u32, file: &PackFile, base: u64, header: &EntryHeader) -> Result<(), Error> {
+        let moved = self.led.get(&(pack, base)).copied();
+        let base = match moved.or_else(|| self.shift_of(base).map(|shift| (base as i64 - shift) as u64)) {
+            Some(base_at) if self.ofs_delta => NewBase::At(base_at),
+            _ => NewBase::Id(file.id(file.entry_at(file.position_of(base)?)?).to_owned()),
+        };
+        self.put_entry(|stream, entry| {
+            stream.delta_header(base, header.size, entry);
+            Ok(())
+        })
     }
 
     fn copy_bytes(&mut self, file: &PackFile, from: u64, to: u64) -> Result<(), Error> {

@@ -4,11 +4,15 @@
 //! no more than an honest one. Preset dictionaries are refused by the decoder.
 
 use super::Error;
+use gix_zlib::stream::deflate::{Compress, FlushCompress};
 use gix_zlib::{Decompress, FlushDecompress, Status};
 
 /// Room behind the output in which the decoder may run on its fast path to the very end of a small object.
 pub const SPARE_BYTES: usize = 320;
 const STEP_BYTES_MAX: usize = 1 << 30;
+/// Room made for deflated bytes at a time.
+const OUT_BYTES_MIN: usize = 128;
+const OUT_BYTES_MAX: usize = 4 << 20;
 
 /// A reusable decoder; about 40 kB of state.
 pub struct Inflater(Decompress);
@@ -91,24 +95,59 @@ impl Inflater {
     }
 }
 
-/// A reusable encoder.
-pub struct Deflater {
-    level: i32,
-}
+/// A reusable encoder; about 300 kB of state.
+pub struct Deflater(Compress);
 
 impl Deflater {
     /// An encoder at zlib `level` 0 to 9.
     pub fn new(level: i32) -> Self {
-        Self { level }
+        Self(Compress::new(gix_zlib::Compression::new(level).unwrap_or_default()))
     }
 
     /// Append the zlib stream of `data` to `out`.
     pub fn whole(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-        use std::io::Write;
-        let level = gix_zlib::Compression::new(self.level).unwrap_or_default();
-        let mut stream = gix_zlib::stream::deflate::Write::new(out, level);
-        stream.write_all(data)?;
-        stream.flush()?;
-        Ok(())
+        self.0.reset();
+        let (start, mut taken) = (out.len(), 0);
+        loop {
+            // Deflate makes data at most a little longer; most becomes much shorter.
+            let written = out.len();
+            let room = ((data.len() - taken) / 2).clamp(OUT_BYTES_MIN, OUT_BYTES_MAX);
+            out.try_reserve(room).map_err(|_| Error::Limit { what: "memory for one deflated object (bytes)", limit: data.len() as u64 })?;
+            out.resize(written + room, 0);
+            let status = self.0.compress(&data[taken..], &mut out[written..], FlushCompress::Finish);
+            taken = self.0.total_in() as usize;
+            out.truncate(start + self.0.total_out() as usize);
+            match status {
+                Ok(Status::StreamEnd) => return Ok(()),
+                Ok(_) => {}
+                Err(err) => return Err(std::io::Error::other(err.to_string()).into()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_deflated_is_inflated_again(
+            seeds in prop::collection::vec((any::<u32>(), 0usize..40_000, any::<bool>()), 1..4),
+            level in 0i32..=9,
+        ) {
+            let (mut deflater, mut inflater) = (Deflater::new(level), Inflater::new());
+            for (seed, len, noise) in seeds {
+                let byte = |n: u32| if noise { (n ^ seed).wrapping_mul(2_654_435_761).rotate_left(n & 31) as u8 } else { (n / 100) as u8 };
+                let data: Vec<u8> = (0..len as u32).map(byte).collect();
+                let mut stream = b"before".to_vec();
+                deflater.whole(&data, &mut stream).expect("memory");
+                let mut out = vec![];
+                let taken = inflater.whole(&stream[6..], data.len(), &mut out).expect("whole");
+                prop_assert_eq!(taken + 6, stream.len());
+                prop_assert!(out == data);
+            }
+        }
     }
 }

@@ -15,6 +15,6 @@ mod visible;
 pub use error::Error;
 pub use gate::{EditKind, Gate, OpenGate, Proposal, ProposedEdit, Verdict, Visibility};
 pub use receive_pack::{PushStatistics, receive_pack};
-pub use session::{Options, Protocol, Service, Wants};
+pub use session::{Defaults, Options, Protocol, Service, Wants};
 pub use shared::{SharedState, SharedStatistics};
 pub use upload_pack::{FetchStatistics, upload_pack};

@@ -46,6 +46,18 @@ pub enum Wants {
     ReachableFromVisible,
 }
 
+/// Which capabilities are on where a repository's configuration is silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defaults {
+    /// As git's own programs.
+    Git,
+    /// Everything that is safe.
+    Safe {
+        /// The deepest `tree:<depth>` filter, unless the repository says otherwise.
+        tree_depth_max: u64,
+    },
+}
+
 /// How to serve one request.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -57,7 +69,9 @@ pub struct Options {
     pub advertise_only: bool,
     /// Which objects may be wanted.
     pub wants: Wants,
-    /// Milliseconds of silence after which a keep-alive is sent; 0: never.
+    /// Which capabilities are on.
+    pub defaults: Defaults,
+    /// Milliseconds of silence after which a keep-alive is sent, unless the repository says otherwise; 0: never.
     pub keepalive_ms: u64,
     /// Bounds of a push.
     pub ingest: IngestLimits,
@@ -78,6 +92,7 @@ impl Default for Options {
             stateless: false,
             advertise_only: false,
             wants: Wants::Git,
+            defaults: Defaults::Git,
             keepalive_ms: limits::KEEPALIVE_MS,
             ingest: IngestLimits::default(),
             session_id: None,

@@ -9,7 +9,8 @@
 //! |---|---|
 //! | `map` | a file into bytes: the one place with unsafe code |
 //! | `config` | git's configuration files and environment into one |
-//! | `settings` | that into the values that this house honours |
+//! | `keys` | that into values by key |
+//! | `settings`, `fetch_settings` | those into the values that this house honours; what only fetches look at |
 //! | `format` | a repository's format into its hash, or a refusal by name |
 //! | `discover` | the words of a drop-in's command line into a repository, by git's rules |
 //! | `ref_files` | files beneath `refs`, and `HEAD`, into names and values |
@@ -36,8 +37,10 @@ mod companions;
 mod config;
 mod discover;
 mod error;
+mod fetch_settings;
 mod format;
 mod held;
+mod keys;
 mod loose;
 mod loose_ref;
 #[allow(unsafe_code)]
@@ -65,6 +68,7 @@ mod testing;
 
 pub use discover::{Discover, discover, discover_any_owner};
 pub use error::Error;
+pub use fetch_settings::{FetchSettings, FilterRules, Promisor};
 pub use held::HeldSnapshot;
 pub use map::Mapped;
 pub use objects::ObjectStore;

@@ -55,12 +55,16 @@ impl Repository {
             ConfigScope::Git => config::read_as_git(git_dir, &common_dir, &config::process_env)?,
             ConfigScope::RepositoryOnly => config::read_repository_only(git_dir, &common_dir)?,
         };
+        let mut settings = Settings::read(&config)?;
+        if scope == ConfigScope::Git {
+            settings.read_env(&config::process_env)?;
+        }
         Ok(Self {
             git_dir: git_dir.to_owned(),
             common_dir,
             hash: format.hash,
             scope,
-            settings: Arc::new(Settings::read(&config)?),
+            settings: Arc::new(settings),
             staged_for: None,
             staged: None,
         })

@@ -59,13 +59,12 @@ impl<'a> Iterator for Scan<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         while !self.loose.is_empty() {
             let name = self.refs.loose(self.loose.start).0;
-            match self.next_packed() {
-                Some(packed) => match packed.1.name.cmp(name) {
+            if let Some(packed) = self.next_packed() {
+                match packed.1.name.cmp(name) {
                     Ordering::Less => return Some(packed),
                     Ordering::Equal => {}
                     Ordering::Greater => self.ahead = Some(packed),
-                },
-                None => {}
+                }
             }
             // A broken one stands for nothing, and so does a packed one behind it.
             if let Some(found) = self.next_loose() {

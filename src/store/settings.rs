@@ -1,12 +1,24 @@
 //! git's configuration into the values that this house honours.
 //!
-//! Source: git-config, "receive.*", "transfer.*", "uploadpack.*", "lsrefs.unborn", "core.logAllRefUpdates",
-//! "core.commitGraph", "core.multiPackIndex", "pack.useBitmaps".
+//! Source: git-config, "receive.*", "transfer.*", "lsrefs.unborn", "core.logAllRefUpdates", "core.commitGraph",
+//! "core.multiPackIndex", "pack.useBitmaps", "pack.window", "pack.depth", "pack.threads"; what only fetches look at is in
+//! `fetch_settings`.
 //! The last value of a key counts, wherever it stands. A value that cannot be understood is an error that
 //! names key and file, as in git.
 
 use super::Error;
-use bstr::{BString, ByteSlice};
+use super::config::Env;
+use super::fetch_settings::FetchSettings;
+use super::keys::Keys;
+use crate::pack::DeltaSearch;
+use bstr::{BStr, BString, ByteSlice};
+use std::os::unix::ffi::OsStrExt;
+
+/// As in git (`pack-objects.c`: `(1 << OE_DEPTH_BITS) - 1`).
+const PACK_DEPTH_MAX: u64 = 4095;
+/// A repository's own file must not make one fetch dear without bound.
+const PACK_WINDOW_MAX: u64 = 250;
+const PACK_THREADS_MAX: u64 = 64;
 
 /// When ref updates are written to reflogs (`core.logAllRefUpdates`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -65,24 +77,20 @@ pub struct Settings {
     pub upload_hide_refs: Vec<bstr::BString>,
     /// `transfer.hideRefs` and `receive.hideRefs`, in order.
     pub receive_hide_refs: Vec<bstr::BString>,
-    /// `uploadpack.allowTipSHA1InWant`, or implied by `allowAnySHA1InWant`.
-    pub allow_tip_sha1_in_want: bool,
-    /// `uploadpack.allowReachableSHA1InWant`, or implied by `allowAnySHA1InWant`.
-    pub allow_reachable_sha1_in_want: bool,
-    /// `uploadpack.allowAnySHA1InWant`.
-    pub allow_any_sha1_in_want: bool,
+    /// `GIT_NAMESPACE` as the beginning of names, such as `refs/namespaces/a/`; empty outside of any.
+    pub namespace: BString,
+    /// What a fetch may ask for.
+    pub fetch: FetchSettings,
     /// `lsrefs.unborn`: whether an unborn HEAD is advertised, and told about when asked.
     pub ls_refs_unborn: Unborn,
     /// `transfer.advertiseSID`.
     pub advertise_sid: bool,
-    /// `transfer.advertiseObjectInfo`.
-    pub advertise_object_info: bool,
-    /// `uploadpack.keepAlive` in seconds; 0 turns it off.
-    pub keep_alive_s: u64,
     /// `receive.keepAlive` in seconds; 0 turns it off.
     pub receive_keep_alive_s: u64,
     /// `receive.fsckObjects`, else `transfer.fsckObjects`; `None` where neither is set.
     pub fsck_objects: Option<bool>,
+    /// `pack.window`, `pack.depth`, `pack.threads`: how far deltas are searched.
+    pub delta_search: DeltaSearch,
 }
 
 /// `lsrefs.unborn`.
@@ -113,15 +121,13 @@ impl Default for Settings {
             prefer_ofs_delta: true,
             upload_hide_refs: vec![],
             receive_hide_refs: vec![],
-            allow_tip_sha1_in_want: false,
-            allow_reachable_sha1_in_want: false,
-            allow_any_sha1_in_want: false,
+            namespace: BString::default(),
+            fetch: FetchSettings::default(),
             ls_refs_unborn: Unborn::Advertise,
             advertise_sid: false,
-            advertise_object_info: false,
-            keep_alive_s: 5,
             receive_keep_alive_s: 5,
             fsck_objects: None,
+            delta_search: DeltaSearch::default(),
         }
     }
 }
@@ -132,7 +138,6 @@ impl Settings {
         let keys = Keys(config);
         let default = Self::default();
         let bare = keys.boolean("core", "bare")?;
-        let any = keys.boolean("uploadpack", "allowAnySHA1InWant")?.unwrap_or(false);
         let receive_fsck = keys.boolean("receive", "fsckObjects")?;
         let transfer_fsck = keys.boolean("transfer", "fsckObjects")?;
         Ok(Self {
@@ -150,64 +155,54 @@ impl Settings {
             prefer_ofs_delta: keys.boolean("repack", "useDeltaBaseOffset")?.unwrap_or(default.prefer_ofs_delta),
             upload_hide_refs: keys.hide_refs("uploadpack"),
             receive_hide_refs: keys.hide_refs("receive"),
-            allow_tip_sha1_in_want: any || keys.boolean("uploadpack", "allowTipSHA1InWant")?.unwrap_or(false),
-            allow_reachable_sha1_in_want: any || keys.boolean("uploadpack", "allowReachableSHA1InWant")?.unwrap_or(false),
-            allow_any_sha1_in_want: any,
+            namespace: default.namespace,
+            fetch: FetchSettings::read(&keys)?,
             ls_refs_unborn: keys.unborn()?.unwrap_or(default.ls_refs_unborn),
             advertise_sid: keys.boolean("transfer", "advertiseSID")?.unwrap_or(default.advertise_sid),
-            advertise_object_info: keys.boolean("transfer", "advertiseObjectInfo")?.unwrap_or(default.advertise_object_info),
-            keep_alive_s: keys.unsigned("uploadpack", "keepAlive")?.unwrap_or(default.keep_alive_s),
             receive_keep_alive_s: keys.unsigned("receive", "keepAlive")?.unwrap_or(default.receive_keep_alive_s),
             fsck_objects: receive_fsck.or(transfer_fsck),
+            delta_search: keys.delta_search()?,
         })
     }
 }
 
-/// Values by key, with the file that a bad one stands in.
-struct Keys<'a>(&'a gix_config::File);
-
-/// The last value of a key (`None`: the key stands there without `=`), and where it stands.
-struct Value {
-    text: Option<BString>,
-    key: String,
-    origin: String,
-}
-
-impl Value {
-    fn bad(&self) -> Error {
-        let text = self.text.as_ref().map_or_else(String::new, |text| format!("'{text}' "));
-        Error::Config(format!("{}: bad value {text}of {}", self.origin, self.key))
-    }
-
-    fn boolean(&self) -> Result<bool, Error> {
-        match &self.text {
-            None => Ok(true),
-            Some(text) => gix_config::Boolean::try_from(text.as_bstr()).map(|value| value.0).map_err(|_| self.bad()),
+impl Settings {
+    /// What a drop-in takes from its environment beside the configuration.
+    pub(super) fn read_env(&mut self, env: Env<'_>) -> Result<(), Error> {
+        if let Some(value) = env("GIT_TEST_SIDEBAND_ALL") {
+            let all = gix_config::Boolean::try_from(value).map_err(|_| Error::Config("GIT_TEST_SIDEBAND_ALL is no boolean".into()))?;
+            if all.0 {
+                self.fetch.allow_sideband_all = Some(true);
+            }
         }
+        if let Some(raw) = env("GIT_NAMESPACE") {
+            self.namespace = namespace(raw.as_bytes().as_bstr())?;
+        }
+        Ok(())
     }
 }
 
+/// `a/b` into `refs/namespaces/a/refs/namespaces/b/` (gitnamespaces).
+fn namespace(raw: &BStr) -> Result<BString, Error> {
+    let mut name = BString::default();
+    for part in raw.split_str("/").filter(|part| !part.is_empty()) {
+        name.extend_from_slice(&[b"refs/namespaces/", part, b"/"].concat());
+    }
+    let valid = name.is_empty() || gix_validate::reference::name(name.trim_end_with(|end| end == '/').as_bstr()).is_ok();
+    if valid { Ok(name) } else { Err(Error::Config(format!("bad git namespace path \"{raw}\""))) }
+}
+
+/// Keys whose values are words of their own.
 impl Keys<'_> {
-    fn last(&self, section: &str, name: &str) -> Option<Value> {
-        let plain = |found: &gix_config::file::SectionRef<'_>| found.header().subsection_name().is_none();
-        let sections: Vec<_> = self.0.sections_by_name(section)?.filter(plain).collect();
-        sections.iter().rev().find_map(|found| {
-            let text = found.value_implicit(name)?;
-            let origin = found.meta().path.as_ref().map_or_else(|| "environment".to_owned(), |path| path.display().to_string());
-            Some(Value { text, key: format!("{section}.{name}"), origin })
+    fn delta_search(&self) -> Result<DeltaSearch, Error> {
+        let default = DeltaSearch::default();
+        let number = |name: &str| self.unsigned("pack", name);
+        Ok(DeltaSearch {
+            window: number("window")?.map_or(default.window, |window| window.min(PACK_WINDOW_MAX) as usize),
+            depth: number("depth")?.map_or(default.depth, |depth| depth.min(PACK_DEPTH_MAX) as u32),
+            threads: number("threads")?.map_or(default.threads, |threads| threads.min(PACK_THREADS_MAX) as usize),
+            ..default
         })
-    }
-
-    fn boolean(&self, section: &str, name: &str) -> Result<Option<bool>, Error> {
-        self.last(section, name).map(|value| value.boolean()).transpose()
-    }
-
-    /// A number that means nothing when it is negative: then it is 0.
-    fn unsigned(&self, section: &str, name: &str) -> Result<Option<u64>, Error> {
-        let Some(value) = self.last(section, name) else { return Ok(None) };
-        let text = value.text.as_ref().ok_or_else(|| value.bad())?;
-        let number: i64 = gix_config::Integer::from_bytes(text).map_err(|_| value.bad())?;
-        Ok(Some(u64::try_from(number).unwrap_or(0)))
     }
 
     fn deny(&self, name: &str) -> Result<Option<DenyCurrent>, Error> {
@@ -246,12 +241,9 @@ impl Keys<'_> {
 
     /// `transfer.hideRefs` and `<service>.hideRefs` as they stand, without `/` at the end.
     fn hide_refs(&self, service: &str) -> Vec<BString> {
-        let counts = |name: &[u8]| name.eq_ignore_ascii_case(b"transfer") || name.eq_ignore_ascii_case(service.as_bytes());
-        self.0
-            .sections()
-            .filter(|section| counts(section.header().name()) && section.header().subsection_name().is_none())
-            .flat_map(|section| section.values("hideRefs"))
-            .map(|pattern| pattern.trim_end_with(|end| end == '/').into())
+        self.all()
+            .filter(|entry| entry.is("transfer", "hiderefs") || entry.is(service, "hiderefs"))
+            .filter_map(|entry| Some(entry.value.text?.trim_end_with(|end| end == '/').into()))
             .collect()
     }
 }
@@ -274,7 +266,7 @@ mod tests {
         let read = read(
             "[receive]\ndenyDeletes\nDENYNONFASTFORWARDS=yes\nmaxinputsize=2k\ndenyCurrentBranch=updateInstead\ndenyDeleteCurrent=false\n\
              [Receive]\ndenydeletes=off\nkeepalive=-1\n[core]\nbare=false\n[transfer]\nfsckObjects=true\nhideRefs=refs/a/\n[uploadpack]\n\
-             allowAnySHA1InWant=true\nhiderefs=!refs/a/b\n[receive]\nhiderefs=refs/c\n[transfer]\nhiderefs=refs/d//\n[lsrefs]\nunborn=allow\n",
+             hiderefs=!refs/a/b\n[receive]\nhiderefs=refs/c\n[transfer]\nhiderefs=refs/d//\n[lsrefs]\nunborn=allow\n",
         )
         .unwrap();
         let wanted = Settings {
@@ -287,15 +279,21 @@ mod tests {
             max_input_size_bytes: 2048,
             receive_keep_alive_s: 0,
             fsck_objects: Some(true),
-            allow_tip_sha1_in_want: true,
-            allow_reachable_sha1_in_want: true,
-            allow_any_sha1_in_want: true,
             ls_refs_unborn: Unborn::Allow,
             upload_hide_refs: vec!["refs/a".into(), "!refs/a/b".into(), "refs/d".into()],
             receive_hide_refs: vec!["refs/a".into(), "refs/c".into(), "refs/d".into()],
             ..Settings::default()
         };
         assert_eq!(read, wanted);
+    }
+
+    #[test]
+    fn the_search_for_deltas_goes_as_far_as_told_but_not_without_bound() {
+        let default = DeltaSearch::default();
+        let read = |config: &str| read(config).unwrap().delta_search;
+        assert_eq!(read("[pack]\nwindow=0\ndepth=7\nthreads=1"), DeltaSearch { window: 0, depth: 7, threads: 1, ..default.clone() });
+        let most = DeltaSearch { window: 250, depth: 4095, threads: 64, ..default };
+        assert_eq!(read("[pack]\nwindow=1m\ndepth=1m\nthreads=1m"), most);
     }
 
     #[test]
@@ -316,5 +314,13 @@ mod tests {
             let err = read(config).unwrap_err();
             assert!(err.contains(key), "{config}: {err}");
         }
+    }
+
+    #[test]
+    fn a_namespace_nests_and_must_be_a_name() {
+        let of = |raw: &str| namespace(raw.into()).map(|name| name.to_string()).map_err(|err| err.to_string());
+        assert_eq!(of("").unwrap(), "");
+        assert_eq!(of("a//b/").unwrap(), "refs/namespaces/a/refs/namespaces/b/");
+        assert!(of("a/../b").unwrap_err().contains("bad git namespace path \"a/../b\""));
     }
 }

@@ -143,7 +143,8 @@ impl<'a> Cover<'a> {
     }
 }
 
-fn tree_data(decoder: &mut Decoder<'_>, id: ObjectId, location: &Location) -> Result<std::rc::Rc<Vec<u8>>, Error> {
+/// The bytes of the tree `id`, which lies at `location`.
+pub(super) fn tree_data(decoder: &mut Decoder<'_>, id: ObjectId, location: &Location) -> Result<std::rc::Rc<Vec<u8>>, Error> {
     match decoder.get(location)? {
         (Kind::Tree, data) => Ok(data),
         (found, _) => Err(Error::WrongKind { id, wanted: Kind::Tree, found }),

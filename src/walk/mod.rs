@@ -6,6 +6,7 @@
 //! | `commit`, `tree` | bytes into a commit's links, a tree's entries |
 //! | `commits` | ids into a table of commits; wants and haves into painted history |
 //! | `cover` | a tree, and one that is covered already, into the objects between them |
+//! | `scan` | most of a repository's root trees into all that they reach, cheaper than tree by tree |
 //! | `want_have` | wants and haves into an [`crate::pack::ObjectSet`] |
 //! | `negotiate` | haves into acknowledgements |
 //! | `shallow` | both sides' boundaries and how far history shall go into the boundary of a fetch |
@@ -20,6 +21,7 @@ mod error;
 mod negotiate;
 mod peel;
 mod reach;
+mod scan;
 mod shallow;
 mod tree;
 mod visible;
@@ -32,4 +34,4 @@ pub use peel::peel;
 pub use reach::{ReachableObjects, ReachedCommits, find_unreachable, is_ancestor};
 pub use shallow::{Boundaries, Boundary, Deepening, INFINITE_DEPTH, find_boundary};
 pub use visible::{VisibleHead, VisibleRef, VisibleRefs};
-pub use want_have::{FetchSides, find_objects};
+pub use want_have::{Enumeration, FetchSides, find_objects, find_objects_by};

@@ -17,11 +17,21 @@ pub(super) struct TreeEntry<'a> {
 impl<'a> TreeEntry<'a> {
     /// Read the entry at the start of `bytes`; `None` when there is no whole one.
     #[inline]
-    fn read(bytes: &'a [u8], id_len: usize) -> Option<Self> {
-        let mode_len = memchr::memchr(b' ', bytes.get(..bytes.len().min(8))?)?;
+    pub fn read(bytes: &'a [u8], id_len: usize) -> Option<Self> {
+        // Modes have six digits, those of folders five.
+        let mode_len = match (bytes.get(5), bytes.get(6)) {
+            (Some(b' '), _) if !bytes[..5].contains(&b' ') => 5,
+            (Some(_), Some(b' ')) if !bytes[..6].contains(&b' ') => 6,
+            _ => memchr::memchr(b' ', &bytes[..bytes.len().min(8)])?,
+        };
         let nul = mode_len + 1 + memchr::memchr(0, &bytes[mode_len + 1..])?;
         let raw = bytes.get(..nul + 1 + id_len)?;
         Some(Self { raw, mode_len, id_at: nul + 1 })
+    }
+
+    /// How many bytes it takes.
+    pub fn len(&self) -> usize {
+        self.raw.len()
     }
 
     /// What it names; `None` for a commit of another repository (a submodule's gitlink).

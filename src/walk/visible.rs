@@ -3,9 +3,10 @@
 use super::{Error, peel};
 use crate::pack::{Bits, Decoder};
 use crate::store::{Head, Peeled, RefEntry, Refs, Snapshot, Target};
-use bstr::{BStr, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 use gix_hash::ObjectId;
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The refs of a snapshot less those that are hidden from this request.
@@ -14,12 +15,15 @@ pub struct VisibleRefs {
     refs: Arc<Refs>,
     only: Option<Bits>,
     head: Head,
+    /// What the full names begin with, and what is seen of them does not (gitnamespaces); empty outside of any namespace.
+    namespace: BString,
 }
 
 /// Which refs are seen, HEAD among them: two views of one [`Snapshot::state`] that hash alike see the same.
 impl Hash for VisibleRefs {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { refs: _, only, head } = self;
+        let Self { refs: _, only, head, namespace } = self;
+        namespace.hash(state);
         only.hash(state);
         head.hash(state);
     }
@@ -28,7 +32,7 @@ impl Hash for VisibleRefs {
 /// One visible ref that leads to an object.
 #[derive(Clone, Copy, Debug)]
 pub struct VisibleRef<'a> {
-    /// Full name.
+    /// Full name, as it is seen in its namespace.
     pub name: &'a BStr,
     /// The object that it finally leads to.
     pub id: ObjectId,
@@ -50,9 +54,10 @@ pub enum VisibleHead<'a> {
 }
 
 impl VisibleRefs {
-    /// The refs of `snapshot` whose numbers are in `only` (`None`: all), and HEAD as this request may see it.
+    /// The refs of `snapshot` whose numbers are in `only` (`None`: all), and HEAD as this request may see it. In a namespace,
+    /// `only` has none from outside, and names `head` in full.
     pub fn new(snapshot: &Snapshot, only: Option<Bits>, head: Head) -> Self {
-        Self { refs: snapshot.refs().clone(), only, head }
+        Self { refs: snapshot.refs().clone(), only, head, namespace: snapshot.settings().namespace.clone() }
     }
 
     /// Whether any ref of the snapshot is hidden from this request.
@@ -60,27 +65,43 @@ impl VisibleRefs {
         self.only.is_some()
     }
 
+    fn sees(&self, at: usize) -> bool {
+        self.only.as_ref().is_none_or(|bits| bits.get(at))
+    }
+
     fn view<'a>(&'a self, entry: RefEntry<'a>) -> Option<VisibleRef<'a>> {
         let symref_target = match entry.target {
-            Target::Symbolic(target) => Some(target).filter(|target| self.find(target).is_some()),
+            Target::Symbolic(target) => self.within(target).filter(|target| self.find(target).is_some()),
             Target::Object(_) => None,
         };
-        Some(VisibleRef { name: entry.name, id: entry.id?, symref_target, peeled: entry.peeled })
+        Some(VisibleRef { name: self.within(entry.name)?, id: entry.id?, symref_target, peeled: entry.peeled })
+    }
+
+    /// A full name as it is seen in the namespace; `None` outside of it.
+    fn within<'a>(&self, name: &'a BStr) -> Option<&'a BStr> {
+        name.strip_prefix(self.namespace.as_slice()).map(ByteSlice::as_bstr)
+    }
+
+    /// The numbers of the refs whose names in the namespace begin with `prefix`.
+    fn numbers(&self, prefix: &BStr) -> Range<usize> {
+        match self.namespace.is_empty() {
+            true => self.refs.range_with_prefix(prefix),
+            false => self.refs.range_with_prefix([self.namespace.as_slice(), prefix].concat().as_bstr()),
+        }
     }
 
     /// The visible refs in order of names; those that lead to no object are left out.
     pub fn iter(&self) -> impl Iterator<Item = VisibleRef<'_>> {
-        self.with_prefix("".into())
+        // In a namespace HEAD is a ref like any other; it stands apart.
+        self.with_prefix(if self.namespace.is_empty() { "".into() } else { "refs/".into() })
     }
 
     /// The visible refs whose names begin with `prefix`.
     pub fn with_prefix<'a>(&'a self, prefix: &'a BStr) -> impl Iterator<Item = VisibleRef<'a>> {
         // Where all are seen, none needs a number.
-        let all = self.only.is_none().then(|| self.refs.with_prefix(prefix)).into_iter().flatten();
-        let some = self.only.as_ref().map(|only| {
-            let range = self.refs.range_with_prefix(prefix);
-            range.filter(|at| only.get(*at)).map(|at| self.refs.get(at))
-        });
+        let is_all = self.only.is_none() && self.namespace.is_empty();
+        let all = is_all.then(|| self.refs.with_prefix(prefix)).into_iter().flatten();
+        let some = (!is_all).then(|| self.numbers(prefix).filter(|at| self.sees(*at)).map(|at| self.refs.get(at)));
         all.chain(some.into_iter().flatten()).filter_map(|entry| self.view(entry))
     }
 
@@ -92,13 +113,14 @@ impl VisibleRefs {
         self.refs.check()
     }
 
-    /// The visible ref with this full name.
+    /// The visible ref with this full name; what is returned bears its name outside of the namespace.
     pub fn find(&self, name: &BStr) -> Option<RefEntry<'_>> {
-        let entry = self.refs.find(name)?;
-        match &self.only {
-            None => Some(entry),
-            Some(bits) => self.refs.range_with_prefix(name).next().filter(|at| bits.get(*at)).map(|_| entry),
+        if self.only.is_none() && self.namespace.is_empty() {
+            return self.refs.find(name);
         }
+        let at = self.numbers(name).next()?;
+        let entry = self.refs.get(at);
+        (self.within(entry.name)? == name && self.sees(at)).then_some(entry)
     }
 
     /// HEAD.
@@ -106,8 +128,8 @@ impl VisibleRefs {
         match &self.head {
             Head::Missing => VisibleHead::None,
             Head::Detached(id) => VisibleHead::Born(*id, None),
-            Head::Symbolic(name, Some(id)) => VisibleHead::Born(*id, Some(name.as_bstr())),
-            Head::Symbolic(name, None) => VisibleHead::Unborn(name.as_bstr()),
+            Head::Symbolic(name, Some(id)) => VisibleHead::Born(*id, self.within(name.as_bstr())),
+            Head::Symbolic(name, None) => self.within(name.as_bstr()).map_or(VisibleHead::None, VisibleHead::Unborn),
         }
     }
 

@@ -5,7 +5,7 @@
 
 use super::{Error, Pkt, PktReader};
 use crate::base::limits::OPTION_BYTES_MAX;
-use bstr::{BString, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 use std::io::Read;
 
 /// What comes before a command's arguments.
@@ -13,16 +13,18 @@ use std::io::Read;
 pub struct CommandHead {
     /// The value of `command=`.
     pub name: BString,
-    /// The value of `agent=`.
-    pub agent: Option<BString>,
-    /// The value of `session-id=`.
-    pub session_id: Option<BString>,
-    /// The value of `object-format=`; SHA-1 where the client is silent.
-    pub object_format: Option<BString>,
-    /// The values of `server-option=`, in order.
-    pub server_options: Vec<BString>,
+    /// The other lines, in order: name, and value where there is a `=`. Whether they were offered is not looked at here.
+    pub capabilities: Vec<(BString, Option<BString>)>,
     /// Arguments follow.
     pub has_arguments: bool,
+}
+
+impl CommandHead {
+    /// The last value of the capability `name`; `Some(None)` where it stands there without one.
+    pub fn value(&self, name: &str) -> Option<Option<&BStr>> {
+        let found = self.capabilities.iter().rev().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_ref().map(|value| value.as_bstr()))
+    }
 }
 
 /// Read one head; `Ok(None)` when the client has closed its side or ended with a flush: it wants nothing more.
@@ -59,22 +61,16 @@ pub fn read_command<R: Read>(reader: &mut PktReader<R>) -> Result<Option<Command
 }
 
 fn take_line(head: &mut CommandHead, line: &[u8]) -> Result<(), Error> {
-    let (key, value) = line.split_once_str("=").unwrap_or((line, b""));
-    let value = || Some(BString::from(value));
-    match key {
-        b"command" if !head.name.is_empty() => {
-            return Err(Error::protocol(format!(
-                "command '{}' requested after already requesting command '{}'",
-                line[8..].as_bstr(),
-                head.name
-            )));
+    let (name, value) = match line.split_once_str("=") {
+        Some((name, value)) => (name, Some(BString::from(value))),
+        None => (line, None),
+    };
+    match (name, value) {
+        (b"command", Some(value)) if !head.name.is_empty() => {
+            return Err(Error::protocol(format!("command '{value}' requested after already requesting command '{}'", head.name)));
         }
-        b"command" => head.name = value().unwrap_or_default(),
-        b"agent" => head.agent = value(),
-        b"session-id" => head.session_id = value(),
-        b"object-format" => head.object_format = value(),
-        b"server-option" => head.server_options.extend(value()),
-        _ => return Err(Error::protocol(format!("unknown capability '{}'", line.as_bstr()))),
+        (b"command", Some(value)) => head.name = value,
+        (name, value) => head.capabilities.push((name.into(), value)),
     }
     Ok(())
 }
@@ -91,8 +87,9 @@ mod tests {
     fn a_head_is_read_up_to_its_arguments() {
         let head = read(b"0014command=ls-refs\n0015server-option=abc0016object-format=sha10001").expect("legal").expect("a command");
         assert_eq!((head.name.as_bstr(), head.has_arguments), (b"ls-refs".as_bstr(), true));
-        assert_eq!(head.server_options, ["abc"]);
-        assert_eq!(head.object_format, Some("sha1".into()));
+        assert_eq!(head.value("server-option"), Some(Some("abc".into())));
+        assert_eq!(head.value("object-format"), Some(Some("sha1".into())));
+        assert_eq!(head.value("agent"), None);
     }
 
     #[test]
@@ -103,7 +100,7 @@ mod tests {
 
     #[test]
     fn heads_that_make_no_sense_are_refused() {
-        for bytes in [&b"000bagent=x0000"[..], b"0008what0000", b"000dcommand=a000dcommand=b0000", b"000dcommand=a", b"000dcommand=a0002"] {
+        for bytes in [&b"000bagent=x0000"[..], b"000dcommand=a000dcommand=b0000", b"000dcommand=a", b"000dcommand=a0002"] {
             assert!(read(bytes).is_err(), "{}", bytes.escape_ascii());
         }
     }

@@ -114,6 +114,14 @@ pub struct FetchRequest {
     pub session_id: Option<BString>,
 }
 
+impl FetchRequest {
+    /// Want `ids` too: what the refs wanted by name lead to.
+    pub fn want_also(&mut self, ids: &[ObjectId]) {
+        let mut known: FastSet<ObjectId> = self.wants.iter().copied().collect();
+        self.wants.extend(ids.iter().filter(|id| known.insert(**id)));
+    }
+}
+
 /// Read the wants of versions 0 and 1, up to their flush. `Ok(None)`: the client wants nothing.
 pub fn read_fetch_v0<R: Read>(
     reader: &mut PktReader<R>,

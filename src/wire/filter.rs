@@ -74,6 +74,18 @@ impl Filter {
         }
     }
 
+    /// What git's configuration calls it (`uploadpackfilter.<filter>.allow`).
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::BlobNone => "blob:none",
+            Self::BlobLimit(_) => "blob:limit",
+            Self::TreeDepth(_) => "tree",
+            Self::ObjectType(_) => "object:type",
+            Self::SparseOid(_) => "sparse:oid",
+            Self::Combine(_) => "combine",
+        }
+    }
+
     /// The filters that this one is made of: itself, unless it combines others.
     pub fn parts(&self) -> Vec<&Self> {
         match self {

@@ -13,7 +13,7 @@ use crate::serve::{EditKind, Proposal, ProposedEdit, Verdict};
 use crate::store::{DenyCurrent, Head, Push, RefEdit, RefRefusal, Snapshot, Target};
 use crate::walk::{check_connected, is_ancestor};
 use crate::{base, pack, walk};
-use bstr::{BString, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 use gix_hash::ObjectId;
 
 /// git's words for a new value that reaches what is neither here nor in the pack.
@@ -23,7 +23,7 @@ const MISSING: &str = "missing necessary objects";
 pub(super) struct Command {
     /// As the client named it.
     pub name: BString,
-    /// The ref that changes: where a symbolic one leads.
+    /// The ref that changes: where a symbolic one leads; in full, outside of any namespace.
     pub resolved: BString,
     pub old: ObjectId,
     pub new: ObjectId,
@@ -82,7 +82,7 @@ pub(super) fn judge(conversation: &mut Conversation<'_>, push: &Push) -> Result<
 }
 
 fn resolve(view: &Snapshot, command: &crate::wire::PushCommand) -> Command {
-    let mut resolved = command.name.clone();
+    let mut resolved = BString::from([view.settings().namespace.as_slice(), &command.name].concat());
     for _ in 0..base::limits::SYMREF_DEPTH_MAX {
         match view.refs().find(resolved.as_bstr()).map(|entry| entry.target) {
             Some(Target::Symbolic(target)) => resolved = target.into(),
@@ -131,14 +131,20 @@ fn refuse_doubles(commands: &mut [Command]) {
 fn check_name(view: &Snapshot, command: &mut Command) {
     let rest = command.resolved.strip_prefix(b"refs/");
     // Below `refs/` a single component is enough, as git has it; such a ref can only be deleted.
-    let valid = rest.is_some_and(|rest| {
-        gix_validate::reference::name(command.resolved.as_bstr()).is_ok() && (command.is_deletion() || rest.contains(&b'/'))
-    });
+    let valid = command.name.starts_with(b"refs/")
+        && rest.is_some_and(|rest| {
+            gix_validate::reference::name(command.resolved.as_bstr()).is_ok() && (command.is_deletion() || rest.contains(&b'/'))
+        });
     if !valid {
         command.refuse("funny refname");
-    } else if is_hidden(command.resolved.as_bstr(), &view.settings().receive_hide_refs) {
+    } else if is_hidden(name_within(view, command), command.resolved.as_bstr(), &view.settings().receive_hide_refs) {
         command.refuse(if command.is_deletion() { "deny deleting a hidden ref" } else { "deny updating a hidden ref" });
     }
+}
+
+/// The name of the ref that changes, as it is in its namespace.
+fn name_within<'a>(view: &Snapshot, command: &'a Command) -> &'a BStr {
+    command.resolved.strip_prefix(view.settings().namespace.as_slice()).unwrap_or(&command.resolved).as_bstr()
 }
 
 /// The objects named must be there and fit the ref; old and new decide what the command is.
@@ -159,7 +165,7 @@ fn check_objects(view: &Snapshot, decoder: &mut Decoder<'_>, command: &mut Comma
         command.refuse(MISSING);
         return Ok(());
     };
-    if command.resolved.starts_with(b"refs/heads/") && new_kind != Kind::Commit {
+    if name_within(view, command).starts_with(b"refs/heads/") && new_kind != Kind::Commit {
         command.refuse(format!("a branch must name a commit, not a {new_kind}"));
         return Ok(());
     }
@@ -180,7 +186,7 @@ fn check_settings(view: &Snapshot, command: &mut Command) {
     let settings = view.settings();
     let is_head = matches!(view.head(), Head::Symbolic(name, _) if *name == command.resolved);
     if command.is_deletion() {
-        if settings.deny_deletes && command.resolved.starts_with(b"refs/heads/") {
+        if settings.deny_deletes && name_within(view, command).starts_with(b"refs/heads/") {
             command.refuse("deletion prohibited");
         }
         match settings.deny_delete_current {
@@ -201,7 +207,7 @@ fn check_settings(view: &Snapshot, command: &mut Command) {
             }
         }
     }
-    if settings.deny_non_fast_forwards && command.kind == EditKind::Rewind && command.resolved.starts_with(b"refs/heads/") {
+    if settings.deny_non_fast_forwards && command.kind == EditKind::Rewind && name_within(view, command).starts_with(b"refs/heads/") {
         command.refuse("non-fast-forward");
     }
 }

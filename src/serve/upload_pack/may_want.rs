@@ -11,6 +11,7 @@ use crate::pack::{Decoder, Kind, Objects as _};
 use crate::serve::shared::{Made, Shareable};
 use crate::serve::{Protocol, Wants};
 use crate::walk::{self, ReachableObjects, ReachedCommits, find_unreachable};
+use bstr::BStr;
 use gix_hash::ObjectId;
 
 /// Answers whether the client may know that an object is here.
@@ -57,8 +58,11 @@ pub(super) fn check_wants<'a>(conversation: &Conversation<'a>, wants: &[ObjectId
     let all_visible = !refs.hides_any();
     let reachable = conversation.options.wants == Wants::ReachableFromVisible || git_rules(conversation).1;
     if let Some(want) = not_tips.first() {
-        let allowed_tip =
-            |want: &ObjectId| snapshot.settings().allow_tip_sha1_in_want && snapshot.refs().iter().any(|entry| entry.id == Some(*want));
+        let allowed_tip = |want: &ObjectId| {
+            let settings = snapshot.settings();
+            let within = |name: &BStr| name.starts_with(&settings.namespace);
+            settings.fetch.allow_tip_sha1_in_want && snapshot.refs().iter().any(|entry| entry.id == Some(*want) && within(entry.name))
+        };
         let left: Vec<ObjectId> = match conversation.options.wants {
             Wants::Git => not_tips.iter().copied().filter(|want| !allowed_tip(want)).collect(),
             Wants::ReachableFromVisible => not_tips.clone(),
@@ -77,6 +81,14 @@ pub(super) fn check_wants<'a>(conversation: &Conversation<'a>, wants: &[ObjectId
         }
         _ => MayTell::Always,
     })
+}
+
+/// Those of `ids`, all of which are here, that this client may not hear of: by git's rules none.
+pub(super) fn find_forbidden(conversation: &Conversation<'_>, ids: &[ObjectId]) -> Result<Vec<ObjectId>, Error> {
+    match conversation.options.wants {
+        Wants::Git => Ok(vec![]),
+        Wants::ReachableFromVisible => unreachable(conversation, ids),
+    }
 }
 
 /// Those of `ids` that visible refs do not reach. Where requests share, a first one that asks for more than commits
@@ -111,7 +123,7 @@ impl Shareable for ReachableObjects {
 
 /// git's rules as two answers: any object at all, any object that advertised refs reach.
 fn git_rules(conversation: &Conversation<'_>) -> (bool, bool) {
-    let settings = conversation.snapshot.settings();
+    let settings = &conversation.snapshot.settings().fetch;
     let any = conversation.options.protocol == Protocol::V2 || settings.allow_any_sha1_in_want;
     // Between two requests of a stateless talk the tips may have moved.
     (any, settings.allow_reachable_sha1_in_want || conversation.options.stateless)

@@ -1,14 +1,21 @@
 //! A fetch or clone: from the advertisement to the last byte of the pack.
 //!
 //! Source: gitprotocol-pack, "Fetching Data From a Server"; gitprotocol-v2. Versions 0 and 1 are in `v0`, version 2
-//! in `v2`; both make one [`crate::wire::FetchRequest`], which `send` answers.
+//! in `v2`; both make one [`crate::wire::FetchRequest`], which `send` answers. `capabilities` is the table of all that is
+//! offered.
 
+mod bundle_uri;
+mod capabilities;
 mod ls_refs;
+mod may_filter;
 mod may_want;
+mod object_info;
+mod promisor;
 mod send;
 mod shallow;
 mod v0;
 mod v2;
+mod want_ref;
 
 use super::shared::{Made, Shareable};
 use super::visible::visible_refs;
@@ -16,7 +23,7 @@ use super::{Error, Gate, Options, Protocol};
 use crate::base::Cancel;
 use crate::store::{Repository, Snapshot};
 use crate::walk::VisibleRefs;
-use crate::wire::{Band, PktReader, SideBand, write_error};
+use crate::wire::{Band, PktReader, SideBand, write_data, write_delim, write_error, write_flush};
 use std::io::{Read, Write};
 
 /// What one request did.
@@ -49,6 +56,9 @@ pub fn upload_pack(
         Ok(snapshot) => snapshot,
         Err(err) => return Err(tell(out, err, Voice::Line)),
     };
+    if snapshot.settings().fetch.has_pack_objects_hook {
+        tracing::warn!("uploadpack.packObjectsHook is set; it is never run");
+    }
     let refs = visible_refs(&snapshot, gate, &snapshot.settings().upload_hide_refs);
     let mut conversation = Conversation {
         snapshot: &snapshot,
@@ -58,6 +68,7 @@ pub fn upload_pack(
         out,
         cancel,
         voice: Voice::Line,
+        all_in_bands: false,
         statistics: FetchStatistics::default(),
     };
     let outcome = match options.protocol {
@@ -90,6 +101,8 @@ struct Conversation<'a> {
     out: &'a mut dyn Write,
     cancel: &'a Cancel,
     voice: Voice,
+    /// Every line of an answer travels in a band (`sideband-all`).
+    all_in_bands: bool,
     statistics: FetchStatistics,
 }
 
@@ -119,6 +132,36 @@ impl Conversation<'_> {
                 Ok(self.out.write_all(&answer.0)?)
             }
         }
+    }
+
+    /// Write one line of a section of an answer.
+    fn line(&mut self, text: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.data(&[text.as_ref(), b"\n"].concat())
+    }
+
+    /// Write one line of a section of an answer as it is.
+    fn data(&mut self, text: &[u8]) -> Result<(), Error> {
+        match self.all_in_bands {
+            true => write_data(&mut self.out, &[&[Band::Data as u8], text].concat())?,
+            false => write_data(&mut self.out, text)?,
+        }
+        Ok(())
+    }
+
+    /// Write what stands between two sections.
+    fn delim(&mut self) -> Result<(), Error> {
+        Ok(write_delim(&mut self.out)?)
+    }
+
+    /// Write what stands behind the last section.
+    fn end(&mut self) -> Result<(), Error> {
+        Ok(write_flush(&mut self.out)?)
+    }
+
+    /// Milliseconds of silence after which a keep-alive is due; 0: never.
+    fn keepalive_ms(&self) -> u64 {
+        let seconds = self.snapshot.settings().fetch.keep_alive_s;
+        seconds.map_or(self.options.keepalive_ms, |seconds| seconds.saturating_mul(1_000))
     }
 
     fn hash(&self) -> gix_hash::Kind {

@@ -2,7 +2,7 @@
 
 use super::{Conversation, Error, Voice};
 use crate::base::{Cancel, Progress, span};
-use crate::pack::{Found, PackPlan, write_pack};
+use crate::pack::{Found, PackOptions, PackPlan, write_pack};
 use crate::serve::SharedState;
 use crate::serve::attend::attend;
 use crate::serve::shared::{Made, Shareable};
@@ -28,7 +28,7 @@ pub(super) struct Agreed<'a> {
 pub(super) fn send_pack(conversation: &mut Conversation<'_>, agreed: Agreed<'_>) -> Result<(), Error> {
     let request = agreed.request;
     let (snapshot, refs, cancel) = (conversation.snapshot, conversation.refs, conversation.cancel);
-    let progress = Progress::new();
+    let (progress, keepalive_ms) = (Progress::new(), conversation.keepalive_ms());
     let mut bands = match request.bands {
         Bands::Large => SideBand::large(&mut *conversation.out),
         Bands::Small => SideBand::small(&mut *conversation.out),
@@ -37,19 +37,19 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, agreed: Agreed<'_>)
     conversation.voice = if bands.has_bands() { Voice::Bands } else { Voice::Line };
     let quiet = request.no_progress;
     let shared = conversation.options.shared.as_deref();
-    let plan = attend(&mut bands, &progress, quiet, conversation.options.keepalive_ms, cancel, || match shared {
+    let plan = attend(&mut bands, &progress, quiet, keepalive_ms, cancel, || match shared {
         Some(shared) => shared_plan(shared, snapshot, refs, agreed, &progress, cancel),
         None => plan(snapshot, refs, agreed, &progress, cancel).map(Arc::new),
     })?;
     if !quiet {
-        bands.say(Band::Progress, format!("Total {}, reused {}\n", plan.objects(), plan.copied()).as_bytes())?;
+        bands.say(Band::Progress, format!("Total {} (delta {}), reused {}\n", plan.objects(), plan.deltas(), plan.copied()).as_bytes())?;
     }
     if !bands.has_bands() {
         conversation.voice = Voice::Nothing;
     }
     let _span = tracing::debug_span!(span::STREAM, objects = plan.objects()).entered();
     let written = Progress::new().begin("Writing objects", u64::from(plan.objects()));
-    let bytes = write_pack(&**snapshot.objects(), &plan, request.ofs_delta, &mut bands, &written, cancel)?;
+    let bytes = write_pack(&**snapshot.objects(), &plan, &mut bands, &written, cancel)?;
     let in_bands = bands.has_bands();
     bands.flush()?;
     bands.finish()?;
@@ -130,7 +130,9 @@ fn plan(snapshot: &Snapshot, refs: &VisibleRefs, agreed: Agreed<'_>, progress: &
         found
     };
     let _span = tracing::debug_span!(span::PLAN, objects = found.set.len()).entered();
-    Ok(PackPlan::new(objects, &found, cancel)?)
+    let search = snapshot.settings().delta_search.clone();
+    let options = PackOptions { ofs_delta: request.ofs_delta, thin: request.thin_pack, search };
+    Ok(PackPlan::new(objects, &found, &options, cancel)?)
 }
 
 /// Visible tags that are objects of their own, with what they lead to.

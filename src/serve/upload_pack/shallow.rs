@@ -8,10 +8,9 @@ use super::may_want::MayTell;
 use super::{Conversation, Error};
 use crate::pack::{Decoder, Kind, Objects};
 use crate::walk::{Boundaries, Boundary, Deepening, ReachedCommits, VisibleHead, VisibleRefs, find_boundary};
-use crate::wire::{Deepen, FetchRequest, write_data};
+use crate::wire::{Deepen, FetchRequest};
 use bstr::{BStr, BString, ByteSlice};
 use gix_hash::ObjectId;
-use std::io::Write;
 
 /// Who tells the client where this repository's own history ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,10 +90,10 @@ pub(super) fn has_news(request: &FetchRequest, boundary: &Boundary) -> bool {
 }
 
 /// Tell the changes, without line ends as git does.
-pub(super) fn write_changes(mut out: &mut dyn Write, boundary: &Boundary) -> Result<(), Error> {
+pub(super) fn write_changes(conversation: &mut Conversation<'_>, boundary: &Boundary) -> Result<(), Error> {
     for (word, ids) in [("shallow", &boundary.shallow), ("unshallow", &boundary.unshallow)] {
         for id in ids {
-            write_data(&mut out, format!("{word} {id}").as_bytes())?;
+            conversation.data(format!("{word} {id}").as_bytes())?;
         }
     }
     Ok(())

@@ -3,44 +3,21 @@
 //! Source: gitprotocol-pack, "Fetching Data From a Server". The answers to haves are those of git's
 //! `upload-pack.c`: `get_common_commits`.
 
+use super::may_filter::check_filter;
 use super::may_want::{MayTell, check_wants};
 use super::send::{Agreed, send_pack};
 use super::shallow::OwnBoundary;
-use super::{Conversation, Error, shallow};
+use super::{Conversation, Error, capabilities, shallow};
 use crate::base::Cancel;
+use crate::serve::Protocol;
 use crate::serve::shared::Made;
-use crate::serve::{Options, Protocol, Wants};
-use crate::store::{Settings, Snapshot};
+use crate::store::Snapshot;
 use crate::walk::{Boundary, Common, Negotiation, VisibleHead, VisibleRefs};
 use crate::wire::{
-    AckMode, AdvertisedRef, Advertisement, Deepen, FetchFeatures, FetchRequest, NegotiationLine, agent, read_fetch_v0,
-    read_negotiation_line, write_flush, write_text,
+    AckMode, AdvertisedRef, Advertisement, Deepen, FetchRequest, NegotiationLine, read_fetch_v0, read_negotiation_line, write_text,
 };
 use gix_hash::ObjectId;
 use std::io::Write;
-
-/// What is advertised, in git's order, and when. Each is served by `read_fetch_v0` and what follows it.
-type Advertise = fn(&Options, &Settings) -> bool;
-const CAPABILITIES: [(&str, Advertise); 14] = [
-    ("multi_ack", |_, _| true),
-    ("side-band", |_, _| true),
-    ("side-band-64k", |_, _| true),
-    ("ofs-delta", |_, _| true),
-    ("shallow", |_, _| true),
-    ("deepen-since", |_, _| true),
-    ("deepen-not", |_, _| true),
-    ("deepen-relative", |_, _| true),
-    ("no-progress", |_, _| true),
-    ("include-tag", |_, _| true),
-    ("multi_ack_detailed", |_, _| true),
-    ("allow-tip-sha1-in-want", |options, settings| settings.allow_tip_sha1_in_want || reachable_is_served(options)),
-    ("allow-reachable-sha1-in-want", |options, settings| settings.allow_reachable_sha1_in_want || reachable_is_served(options)),
-    ("no-done", |options, _| options.stateless || options.advertise_only),
-];
-
-fn reachable_is_served(options: &Options) -> bool {
-    options.wants == Wants::ReachableFromVisible
-}
 
 /// Serve one client.
 pub(super) fn serve(conversation: &mut Conversation<'_>) -> Result<(), Error> {
@@ -51,12 +28,16 @@ pub(super) fn serve(conversation: &mut Conversation<'_>) -> Result<(), Error> {
         return Ok(());
     }
     let hash = conversation.hash();
-    let Some(request) = read_fetch_v0(&mut conversation.reader, hash, FetchFeatures::default())? else { return Ok(()) };
+    let features = capabilities::fetch_features(conversation);
+    let Some(request) = read_fetch_v0(&mut conversation.reader, hash, features)? else { return Ok(()) };
+    if let Some(filter) = &request.filter {
+        check_filter(conversation, filter)?;
+    }
     let mut may_tell = check_wants(conversation, &request.wants)?;
     let boundary = shallow::find(conversation, &request, OwnBoundary::Advertised, &mut may_tell)?;
     if request.deepen != Deepen::No {
-        shallow::write_changes(&mut *conversation.out, &boundary)?;
-        write_flush(&mut conversation.out)?;
+        shallow::write_changes(conversation, &boundary)?;
+        conversation.end()?;
         conversation.out.flush()?;
     }
     match negotiate(conversation, &request, &boundary, &mut may_tell)? {
@@ -65,36 +46,23 @@ pub(super) fn serve(conversation: &mut Conversation<'_>) -> Result<(), Error> {
     }
 }
 
-fn capabilities(conversation: &Conversation<'_>) -> String {
-    let settings = conversation.snapshot.settings();
-    let mut words: Vec<String> =
-        CAPABILITIES.iter().filter(|(_, when)| when(conversation.options, settings)).map(|(word, _)| (*word).to_owned()).collect();
-    if let VisibleHead::Born(_, Some(target)) = conversation.refs.head() {
-        words.push(format!("symref=HEAD:{target}"));
-    }
-    words.push(format!("object-format={}", conversation.hash()));
-    words.push(format!("agent={}", agent()));
-    words.extend(conversation.options.session_id.iter().filter(|_| settings.advertise_sid).map(|id| format!("session-id={id}")));
-    words.join(" ")
-}
-
 fn advertise(conversation: &mut Conversation<'_>) -> Result<(), Error> {
     if conversation.options.protocol == Protocol::V1 {
         write_text(&mut conversation.out, "version 1")?;
     }
-    let words = capabilities(conversation);
+    let words = capabilities::words_v0(conversation);
     let own = shallow::visible_own(conversation)?;
     let (snapshot, refs, cancel) = (conversation.snapshot, conversation.refs, conversation.cancel);
     let from = Made::new("advertisement", snapshot).from(refs).from(&words).from(&own);
-    conversation.answer(from, |out| write_refs(snapshot, refs, &own, &words, out, cancel))?;
+    conversation.answer(from, |out| write_refs(snapshot, refs, &words, &own, out, cancel))?;
     Ok(conversation.out.flush()?)
 }
 
 fn write_refs(
     snapshot: &Snapshot,
     refs: &VisibleRefs,
-    shallow: &[ObjectId],
     words: &str,
+    own: &[ObjectId],
     out: &mut dyn Write,
     cancel: &Cancel,
 ) -> Result<(), Error> {
@@ -111,7 +79,7 @@ fn write_refs(
         lines.add(AdvertisedRef { name: entry.name, id: entry.id, peeled })?;
     }
     refs.check()?;
-    for id in shallow {
+    for id in own {
         lines.add_shallow(*id)?;
     }
     lines.finish(snapshot.hash_kind())?;

@@ -1,43 +1,16 @@
-//! Protocol version 2: one table says what is advertised and what is served; requests come one after another.
+//! Protocol version 2: requests come one after another, each for a command of the capability table.
 //!
-//! Source: gitprotocol-v2. A request's head names its command; capabilities that are not in the table do not exist.
+//! Source: gitprotocol-v2; `serve.c`: `process_request`; `upload-pack.c`: `upload_pack_v2`. A capability or command that was
+//! not offered does not exist.
 
+use super::may_filter::check_filter;
 use super::may_want::check_wants;
 use super::send::{Agreed, send_pack};
 use super::shallow::OwnBoundary;
-use super::{Conversation, Error, ls_refs, shallow};
-use crate::store::Unborn;
+use super::{Conversation, Error, Voice, capabilities, shallow, want_ref};
 use crate::walk::Negotiation;
-use crate::wire::{CommandHead, FetchFeatures, FetchRequest, agent, read_command, read_fetch_v2, write_delim, write_flush, write_text};
-
-type Serve = fn(&mut Conversation<'_>, &CommandHead) -> Result<(), Error>;
-
-/// One capability: what to say of it (`None`: nothing, it is off), and what answers it if it is a command.
-struct Capability {
-    name: &'static str,
-    advertise: fn(&Conversation<'_>) -> Option<String>,
-    serve: Option<Serve>,
-}
-
-const BARE: fn(&Conversation<'_>) -> Option<String> = |_| Some(String::new());
-
-const CAPABILITIES: [Capability; 6] = [
-    Capability { name: "agent", advertise: |_| Some(agent().to_owned()), serve: None },
-    Capability { name: "ls-refs", advertise: advertise_ls_refs, serve: Some(ls_refs::serve) },
-    Capability { name: "fetch", advertise: |_| Some("shallow wait-for-done".to_owned()), serve: Some(fetch) },
-    Capability { name: "server-option", advertise: BARE, serve: None },
-    Capability { name: "object-format", advertise: |conversation| Some(conversation.hash().to_string()), serve: None },
-    Capability { name: "session-id", advertise: advertise_session_id, serve: None },
-];
-
-fn advertise_ls_refs(conversation: &Conversation<'_>) -> Option<String> {
-    let advertise = conversation.snapshot.settings().ls_refs_unborn == Unborn::Advertise;
-    Some(if advertise { "unborn".to_owned() } else { String::new() })
-}
-
-fn advertise_session_id(conversation: &Conversation<'_>) -> Option<String> {
-    conversation.options.session_id.clone().filter(|_| conversation.snapshot.settings().advertise_sid)
-}
+use crate::wire::{CommandHead, FetchRequest, read_command, read_fetch_v2, write_flush, write_text};
+use bstr::ByteSlice;
 
 /// Serve one client: the advertisement, then requests until it wants no more.
 pub(super) fn serve(conversation: &mut Conversation<'_>) -> Result<(), Error> {
@@ -49,14 +22,10 @@ pub(super) fn serve(conversation: &mut Conversation<'_>) -> Result<(), Error> {
     }
     while let Some(head) = read_command(&mut conversation.reader)? {
         conversation.cancel.check()?;
-        check_object_format(conversation, &head)?;
-        let serve = CAPABILITIES
-            .iter()
-            .find(|capability| head.name == capability.name && (capability.advertise)(conversation).is_some())
-            .and_then(|capability| capability.serve)
-            .ok_or_else(|| Error::Protocol(format!("invalid command '{}'", head.name)))?;
+        let serve = find_command(conversation, &head)?;
         serve(conversation, &head)?;
         conversation.out.flush()?;
+        (conversation.voice, conversation.all_in_bands) = (Voice::Line, false);
         if conversation.options.stateless {
             break;
         }
@@ -64,14 +33,24 @@ pub(super) fn serve(conversation: &mut Conversation<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// What answers a request, if all that its head says was offered.
+fn find_command(conversation: &Conversation<'_>, head: &CommandHead) -> Result<capabilities::Serve, Error> {
+    for (name, value) in &head.capabilities {
+        if !capabilities::is_line(conversation, name.as_bstr()) {
+            let value = value.as_ref().map_or_else(String::new, |value| format!("={value}"));
+            return Err(Error::Protocol(format!("unknown capability '{name}{value}'")));
+        }
+    }
+    let serve = capabilities::command(conversation, head.name.as_bstr());
+    let serve = serve.ok_or_else(|| Error::Protocol(format!("invalid command '{}'", head.name)))?;
+    check_object_format(conversation, head)?;
+    Ok(serve)
+}
+
 fn advertise(conversation: &mut Conversation<'_>) -> Result<(), Error> {
     write_text(&mut conversation.out, "version 2")?;
-    for capability in &CAPABILITIES {
-        match (capability.advertise)(conversation) {
-            Some(value) if value.is_empty() => write_text(&mut conversation.out, capability.name)?,
-            Some(value) => write_text(&mut conversation.out, format!("{}={value}", capability.name))?,
-            None => {}
-        }
+    for line in capabilities::lines_v2(conversation) {
+        write_text(&mut conversation.out, line)?;
     }
     write_flush(&mut conversation.out)?;
     Ok(conversation.out.flush()?)
@@ -79,20 +58,36 @@ fn advertise(conversation: &mut Conversation<'_>) -> Result<(), Error> {
 
 fn check_object_format(conversation: &Conversation<'_>, head: &CommandHead) -> Result<(), Error> {
     let ours = conversation.hash().to_string();
-    let theirs = head.object_format.as_ref().map_or("sha1".into(), |format| format.to_string());
-    if theirs == ours {
-        return Ok(());
+    let theirs = match head.value("object-format") {
+        None => "sha1".to_owned(),
+        Some(Some(format)) => format.to_string(),
+        Some(None) => return Err(Error::Protocol("object-format capability requires an argument".to_owned())),
+    };
+    match theirs == ours {
+        true => Ok(()),
+        false if ["sha1", "sha256"].contains(&&*theirs) => {
+            Err(Error::Protocol(format!("mismatched object format: server {ours}; client {theirs}")))
+        }
+        false => Err(Error::Protocol(format!("unknown object format '{theirs}'"))),
     }
-    Err(Error::Protocol(format!("mismatched object format: server {ours}; client {theirs}")))
 }
 
 /// The states of a fetch: arguments read; acknowledgements, unless the client is done; the pack, once enough is known.
-fn fetch(conversation: &mut Conversation<'_>, head: &CommandHead) -> Result<(), Error> {
+pub(super) fn fetch(conversation: &mut Conversation<'_>, head: &CommandHead) -> Result<(), Error> {
     let hash = conversation.hash();
-    let request = match head.has_arguments {
-        true => read_fetch_v2(&mut conversation.reader, hash, FetchFeatures::default())?,
+    let features = capabilities::fetch_features(conversation);
+    let mut request = match head.has_arguments {
+        true => read_fetch_v2(&mut conversation.reader, hash, features)?,
         false => FetchRequest::default(),
     };
+    if request.sideband_all {
+        (conversation.voice, conversation.all_in_bands) = (Voice::Bands, true);
+    }
+    if let Some(filter) = &request.filter {
+        check_filter(conversation, filter)?;
+    }
+    let wanted_refs = want_ref::resolve(conversation, &request.want_refs)?;
+    request.want_also(&wanted_refs);
     if request.wants.is_empty() && !request.wait_for_done {
         // As in git: the client has thought better of it.
         return Ok(());
@@ -104,25 +99,26 @@ fn fetch(conversation: &mut Conversation<'_>, head: &CommandHead) -> Result<(), 
         known.take_have(*have, &mut |id| may_tell.ask(id))?;
     }
     if !request.done && (!request.haves.is_empty() || request.wait_for_done) {
-        write_text(&mut conversation.out, "acknowledgments")?;
+        conversation.line("acknowledgments")?;
         if known.common().is_empty() {
-            write_text(&mut conversation.out, "NAK")?;
+            conversation.line("NAK")?;
         }
         for id in known.common() {
-            write_text(&mut conversation.out, format!("ACK {id}"))?;
+            conversation.line(format!("ACK {id}"))?;
         }
         if request.wait_for_done || !known.is_enough(conversation.cancel)? {
-            return Ok(write_flush(&mut conversation.out)?);
+            return conversation.end();
         }
-        write_text(&mut conversation.out, "ready")?;
-        write_delim(&mut conversation.out)?;
+        conversation.line("ready")?;
+        conversation.delim()?;
     }
     let boundary = shallow::find(conversation, &request, OwnBoundary::Told, &mut may_tell)?;
     if shallow::has_news(&request, &boundary) {
-        write_text(&mut conversation.out, "shallow-info")?;
-        shallow::write_changes(&mut *conversation.out, &boundary)?;
-        write_delim(&mut conversation.out)?;
+        conversation.line("shallow-info")?;
+        shallow::write_changes(conversation, &boundary)?;
+        conversation.delim()?;
     }
-    write_text(&mut conversation.out, "packfile")?;
+    want_ref::write_section(conversation, &request.want_refs, &wanted_refs)?;
+    conversation.line("packfile")?;
     send_pack(conversation, Agreed { request: &request, boundary: &boundary, haves: known.common() })
 }

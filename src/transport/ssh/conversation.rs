@@ -12,7 +12,8 @@ use super::guarded::Guard;
 use super::handler::Login;
 use super::reply;
 use crate::access::{Command, Decision, Description, ErasedUser, Grant, Location, Place, printable};
-use crate::serve::{self, Options, Protocol, Wants};
+use crate::base::limits::TREE_FILTER_DEPTH_MAX;
+use crate::serve::{self, Defaults, Options, Protocol, Wants};
 use crate::store::Repository;
 use bytes::Bytes;
 use russh::ChannelWriteHalf;
@@ -208,6 +209,7 @@ impl Conversation {
         let options = Options {
             protocol: Protocol::from_env(self.git_protocol.as_deref().unwrap_or_default()),
             wants: Wants::ReachableFromVisible,
+            defaults: Defaults::Safe { tree_depth_max: TREE_FILTER_DEPTH_MAX },
             ingest: self.shared.ingest,
             shared: Some(self.shared.state.clone()),
             session_id: Some(format!("packmule-{}-{}", std::process::id(), self.request)),

@@ -1,7 +1,7 @@
 //! A base and a delta into an object.
 //!
 //! Source: gitformat-pack, "Deltified representation": two sizes, then instructions that copy a range
-//! of the base or insert literal bytes. Delta search will live beside this file.
+//! of the base or insert literal bytes.
 
 /// Read one little-endian base-128 size; `None` when `delta` ends within it or it overflows.
 fn read_size(delta: &[u8], at: &mut usize) -> Option<u64> {
@@ -23,31 +23,58 @@ fn read_size(delta: &[u8], at: &mut usize) -> Option<u64> {
 
 /// The sizes that a delta begins with, in bytes: of its base and of its result. `None`: not a delta.
 pub fn delta_sizes(delta: &[u8]) -> Option<(u64, u64)> {
-    let mut at = 0;
-    Some((read_size(delta, &mut at)?, read_size(delta, &mut at)?))
+    Delta::read(delta).map(|delta| (delta.base_size, delta.size))
 }
 
-/// Replace `out` by what `delta` makes of `base`.
-///
-/// `None` when the delta is malformed, was made for a base of another size, copies from outside the
-/// base, or makes more or fewer bytes than it declares; `out` is then undefined. The caller has
-/// checked the declared size ([`delta_sizes`]) against its limits.
-pub fn apply_delta(base: &[u8], delta: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    let mut at = 0;
-    let base_size = read_size(delta, &mut at)?;
-    let size = usize::try_from(read_size(delta, &mut at)?).ok()?;
-    if base_size != base.len() as u64 {
-        return None;
+/// One instruction of a delta.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeltaOp<'a> {
+    /// Bytes of the base.
+    Copy {
+        /// Where they begin.
+        from: usize,
+        /// How many.
+        len: usize,
+    },
+    /// These bytes.
+    Insert(&'a [u8]),
+}
+
+/// A delta as a reader sees it: two sizes, then instructions.
+#[derive(Clone, Copy, Debug)]
+pub struct Delta<'a> {
+    /// Bytes of the base that it was made for.
+    pub base_size: u64,
+    /// Bytes that it makes.
+    pub size: u64,
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Delta<'a> {
+    /// Read the sizes; `None`: not a delta.
+    pub fn read(bytes: &'a [u8]) -> Option<Self> {
+        let mut at = 0;
+        Some(Self { base_size: read_size(bytes, &mut at)?, size: read_size(bytes, &mut at)?, bytes, at })
     }
-    out.clear();
-    out.try_reserve_exact(size).ok()?;
-    while let Some(&op) = delta.get(at) {
+
+    /// Whether no instruction is left.
+    #[inline]
+    pub fn is_done(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
+    /// The next instruction; `None` when it is cut off or reserved.
+    #[inline]
+    pub fn next_op(&mut self) -> Option<DeltaOp<'a>> {
+        let (delta, mut at) = (self.bytes, self.at);
+        let op = *delta.get(at)?;
         at += 1;
-        let bytes = if op & 0x80 != 0 {
-            let (mut offset, mut len) = (0usize, 0usize);
+        let op = if op & 0x80 != 0 {
+            let (mut from, mut len) = (0usize, 0usize);
             for bit in 0..4 {
                 if op & (1 << bit) != 0 {
-                    offset |= usize::from(*delta.get(at)?) << (8 * bit);
+                    from |= usize::from(*delta.get(at)?) << (8 * bit);
                     at += 1;
                 }
             }
@@ -57,14 +84,36 @@ pub fn apply_delta(base: &[u8], delta: &[u8], out: &mut Vec<u8>) -> Option<()> {
                     at += 1;
                 }
             }
-            let len = if len == 0 { 0x10000 } else { len };
-            base.get(offset..offset.checked_add(len)?)?
+            DeltaOp::Copy { from, len: if len == 0 { 0x10000 } else { len } }
         } else if op != 0 {
             let literal = delta.get(at..at + usize::from(op))?;
             at += literal.len();
-            literal
+            DeltaOp::Insert(literal)
         } else {
             return None;
+        };
+        self.at = at;
+        Some(op)
+    }
+}
+
+/// Replace `out` by what `delta` makes of `base`.
+///
+/// `None` when the delta is malformed, was made for a base of another size, copies from outside the
+/// base, or makes more or fewer bytes than it declares; `out` is then undefined. The caller has
+/// checked the declared size ([`delta_sizes`]) against its limits.
+pub fn apply_delta(base: &[u8], delta: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let mut delta = Delta::read(delta)?;
+    let size = usize::try_from(delta.size).ok()?;
+    if delta.base_size != base.len() as u64 {
+        return None;
+    }
+    out.clear();
+    out.try_reserve_exact(size).ok()?;
+    while !delta.is_done() {
+        let bytes = match delta.next_op()? {
+            DeltaOp::Copy { from, len } => base.get(from..from.checked_add(len)?)?,
+            DeltaOp::Insert(bytes) => bytes,
         };
         if bytes.len() > size - out.len() {
             return None;

@@ -1,0 +1,180 @@
+//! What a walk found into the cheapest honest form of each object: stored bytes where they can go out as they lie, a
+//! delta that is searched for where that pays, and else the whole object, deflated anew.
+//!
+//! Neighbouring entries that all go out are one step: their bytes are copied without looking at single entries
+//! again. A stored delta may lean on a base in the same pack, or in a pack with a smaller number: so no circle can
+//! arise although one object may be stored in several packs against different bases. A searched delta leans only on
+//! what the client has or on an object searched before it; those go out first. In a thin pack a base may also be an
+//! object that the client is known to have.
+//!
+//! | file | turns what into what |
+//! |---|---|
+//! | `reuse` | the set into positions of packs, and stored entries into usable or not |
+//! | `search` | objects without a good stored form into deltas |
+
+mod reuse;
+mod search;
+
+use super::{Error, Found, Location, ObjectSet, Objects};
+use crate::base::Cancel;
+use gix_hash::ObjectId;
+use reuse::{Reuse, positions};
+pub use search::DeltaSearch;
+use std::sync::OnceLock;
+
+/// What the client understands, and what may be spent on it.
+#[derive(Clone, Debug, Default)]
+pub struct PackOptions {
+    /// It understands ofs-deltas.
+    pub ofs_delta: bool,
+    /// It completes thin packs.
+    pub thin: bool,
+    /// Where deltas are searched.
+    pub search: DeltaSearch,
+}
+
+/// One piece of the pack to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The entries at positions `from..to` of this pack, in order of offsets, as they are stored.
+    Copy { pack: u32, from: u32, to: u32 },
+    /// The object at this position of this pack, inflated and deflated anew.
+    Whole { pack: u32, position: u32 },
+    /// This loose object.
+    Loose(ObjectId),
+}
+
+/// One object that was searched for; it goes out before all steps.
+#[derive(Debug)]
+pub(super) struct Lead {
+    pub object: Location,
+    pub form: LeadForm,
+}
+
+/// How it goes out.
+#[derive(Debug)]
+pub(super) enum LeadForm {
+    /// Deflated anew.
+    Whole,
+    /// As a delta of `size` bytes, deflated already.
+    Delta { base: LeadBase, size: u64, deflated: Box<[u8]> },
+}
+
+/// What a searched delta leans on.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum LeadBase {
+    /// A lead before it, by number.
+    Lead(u32),
+    /// An object that the client has.
+    Client(ObjectId),
+}
+
+/// What to send, in order.
+#[derive(Debug, Default)]
+pub struct PackPlan {
+    pub(super) leads: Vec<Lead>,
+    pub(super) steps: Vec<Step>,
+    /// The trailer of the pack that this plan makes, once it was made: the same plan makes the same bytes.
+    pub(super) trailer: OnceLock<ObjectId>,
+    pub(super) ofs_delta: bool,
+    objects: u32,
+    copied: u32,
+    deltas: u32,
+}
+
+impl PackPlan {
+    /// Plan what was `found`, whose places are those of `objects`.
+    pub fn new(objects: &dyn Objects, found: &Found, options: &PackOptions, cancel: &Cancel) -> Result<Self, Error> {
+        let count = found.set.len();
+        let count = u32::try_from(count).map_err(|_| Error::Limit { what: "objects in one pack", limit: u64::from(u32::MAX) })?;
+        let mut plan = Self { objects: count, ofs_delta: options.ofs_delta, ..Self::default() };
+        let reuse = Reuse::new(objects, found, options.thin);
+        plan.leads = search::find_leads(&reuse, &options.search, cancel)?;
+        plan.deltas = plan.leads.iter().filter(|lead| matches!(lead.form, LeadForm::Delta { .. })).count() as u32;
+        let mut led = ObjectSet::new();
+        for lead in &plan.leads {
+            led.insert(objects, &lead.object);
+        }
+        for pack in found.set.packed().map(|(pack, _)| pack) {
+            cancel.check()?;
+            plan.add_pack(&reuse, pack, &led, cancel)?;
+        }
+        let loose = found.set.loose().iter().filter(|id| !led.contains(&Location::Loose(**id)));
+        plan.steps.extend(loose.map(|id| Step::Loose(*id)));
+        // Plans are kept for those who ask for the same.
+        plan.steps.shrink_to_fit();
+        plan.leads.shrink_to_fit();
+        Ok(plan)
+    }
+
+    /// How many objects the pack will have.
+    pub fn objects(&self) -> u32 {
+        self.objects
+    }
+
+    /// How many of them go out as they are stored.
+    pub fn copied(&self) -> u32 {
+        self.copied
+    }
+
+    /// Memory taken, about: everything that grows with the number of objects or with their bytes counts.
+    pub fn held_bytes(&self) -> usize {
+        let deflated = |lead: &Lead| match &lead.form {
+            LeadForm::Delta { deflated, .. } => deflated.len(),
+            LeadForm::Whole => 0,
+        };
+        let leads: usize = self.leads.iter().map(deflated).sum();
+        size_of::<Self>() + self.steps.capacity() * size_of::<Step>() + self.leads.capacity() * size_of::<Lead>() + leads
+    }
+
+    /// How many go out as deltas that were searched for.
+    pub fn deltas(&self) -> u32 {
+        self.deltas
+    }
+
+    /// The number of the stored pack that is this plan, whole and as it lies.
+    pub(super) fn is_stored_pack(&self, objects: &dyn Objects) -> Option<u32> {
+        match self.steps[..] {
+            [Step::Copy { pack, from: 0, to }] if self.leads.is_empty() && to == objects.packs()[pack as usize].len() => Some(pack),
+            _ => None,
+        }
+    }
+
+    /// Add what goes out of `pack`, less what was `led`.
+    fn add_pack(&mut self, reuse: &Reuse<'_>, pack: u32, led: &ObjectSet, cancel: &Cancel) -> Result<(), Error> {
+        let file = &reuse.objects.packs()[pack as usize];
+        let positions = positions(reuse, pack, led, cancel)?;
+        let mut at = positions.next_set(0);
+        while let Some(start) = at {
+            let end = positions.next_clear(start);
+            at = positions.next_set(end);
+            let mut open = start as u32;
+            // From a pack's beginning on, all bases of ofs-deltas lie before; a whole pack is whole.
+            if start == 0 && end == file.len() as usize {
+                self.copy(pack, 0, end as u32);
+                continue;
+            }
+            let mut run_offset = file.offset_at(open)?;
+            for position in start as u32..end as u32 {
+                if position % 4096 == 0 {
+                    cancel.check()?;
+                }
+                if !reuse.is_usable(pack, position, run_offset)? {
+                    self.copy(pack, open, position);
+                    self.steps.push(Step::Whole { pack, position });
+                    open = position + 1;
+                    run_offset = file.offset_at(open)?;
+                }
+            }
+            self.copy(pack, open, end as u32);
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, pack: u32, from: u32, to: u32) {
+        if from < to {
+            self.steps.push(Step::Copy { pack, from, to });
+            self.copied += to - from;
+        }
+    }
+}
