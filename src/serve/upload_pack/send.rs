@@ -1,5 +1,6 @@
 //! A request and the common objects into a pack on its way to the client.
 
+use super::made_pack::MadePack;
 use super::{Conversation, Error, Voice};
 use crate::base::{Cancel, Progress, span};
 use crate::pack::{Found, PackOptions, PackPlan, write_pack};
@@ -63,7 +64,7 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, agreed: Agreed<'_>)
 }
 
 /// The plan that somebody else has made or is making from the same state, view and request; else one for all who
-/// come meanwhile.
+/// come meanwhile. Whoever is not the first may get its pack, too.
 fn shared_plan(
     shared: &SharedState,
     snapshot: &Snapshot,
@@ -71,18 +72,21 @@ fn shared_plan(
     agreed: Agreed<'_>,
     progress: &Progress,
     cancel: &Cancel,
-) -> Result<Arc<PackPlan>, Error> {
+) -> Result<(Arc<PackPlan>, Option<Arc<MadePack>>), Error> {
     let Agreed { request, boundary, haves } = agreed;
     let mut common = haves.to_vec();
     common.sort_unstable();
-    let from = Made::new("plan", snapshot).from(refs).from(what_counts(request)).from(boundary).from(common);
-    let (plan, found) = shared.get_or_make(from, cancel, || plan(snapshot, refs, agreed, progress, cancel))?;
-    if found {
-        let phase = progress.begin("Enumerating objects", 0);
-        phase.set(u64::from(plan.objects()));
-        phase.finish();
+    let counts = what_counts(request);
+    let made = |kind| Made::new(kind, snapshot).from(refs).from(&counts).from(boundary).from(&common);
+    let (plan, found) = shared.get_or_make(made("plan"), cancel, || plan(snapshot, refs, agreed, progress, cancel))?;
+    if !found {
+        return Ok((plan, None));
     }
-    Ok(plan)
+    let phase = progress.begin("Enumerating objects", 0);
+    phase.set(u64::from(plan.objects()));
+    phase.finish();
+    let pack = MadePack::find(shared, made("pack"), snapshot, &plan, request.ofs_delta, cancel)?;
+    Ok((plan, pack))
 }
 
 /// `request` without that on which the pack does not depend: what is said in another order, how it is talked about,
