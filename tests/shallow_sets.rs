@@ -4,6 +4,7 @@
 mod common;
 
 use common::fixture::{Random, Story};
+use common::pkt::{self, Pkt, Who};
 use common::remote::Remote;
 use common::{Case, Sandbox, check};
 use std::collections::{BTreeMap, BTreeSet};
@@ -227,5 +228,71 @@ fn a_server_whose_own_history_ends_serves_what_it_has() {
     for seed in 20..24 {
         hold(Case { hash: "sha1", protocol: 2 }, seed, 5, Some(2 + seed as usize % 4));
         hold(Case { hash: "sha1", protocol: 0 }, seed, 5, Some(2 + seed as usize % 4));
+    }
+}
+
+/// What comes back for packets that no git would put together like this.
+struct Answer {
+    /// `shallow` and `unshallow` lines.
+    told: BTreeSet<String>,
+    objects: BTreeSet<String>,
+}
+
+fn ask(sandbox: &Sandbox, who: Who, server: &Path, lines: &[String]) -> Option<Answer> {
+    let mut input = [pkt::data("command=fetch\n"), b"0001".to_vec()].concat();
+    input.extend(lines.iter().flat_map(|line| pkt::data(format!("{line}\n"))));
+    input.extend_from_slice(b"0000");
+    let output = common::run_with_input(&mut who.command(sandbox, 2, "upload-pack", &["--stateless-rpc"], server), &input);
+    if !output.status.success() {
+        return None;
+    }
+    let (mut rest, mut told, mut pack, mut in_pack) = (&output.stdout[..], BTreeSet::new(), vec![], false);
+    while let Some(packet) = pkt::take(&mut rest).expect("packets") {
+        match packet {
+            Pkt::Data(payload) if in_pack => pack.extend_from_slice(payload.strip_prefix(&[1]).unwrap_or_default()),
+            Pkt::Data(payload) if payload.starts_with(b"packfile") => in_pack = true,
+            Pkt::Data(payload) if payload.starts_with(b"shallow-info") => {}
+            Pkt::Data(payload) => drop(told.insert(String::from_utf8_lossy(&payload).trim_end().to_owned())),
+            _ => {}
+        }
+    }
+    // Completed in a repository that has everything.
+    let target = sandbox.copy(server, "unpacked");
+    let shown = sandbox.git_with_input(&target, ["index-pack", "--stdin", "--fix-thin"], &pack);
+    let name = format!("objects/pack/pack-{}.idx", shown.trim_start_matches("pack\t"));
+    let listed = sandbox.git_with_input(&target, ["show-index"], &std::fs::read(target.join(name)).expect("an index"));
+    let objects = listed.lines().filter_map(|line| line.split(' ').nth(1)).map(str::to_owned).collect();
+    std::fs::remove_dir_all(target).expect("a folder of ours");
+    Some(Answer { told, objects })
+}
+
+/// Boundaries and haves as they come, true of no client or of some.
+#[test]
+fn whatever_a_client_says_of_its_history_git_would_tell_it_the_same() {
+    let sandbox = Sandbox::new();
+    let (server, _) = sandbox.history("server.git", "sha1", 77, 60);
+    let commits: Vec<String> = sandbox.git(&server, ["rev-list", "--all"]).lines().map(str::to_owned).collect();
+    let refs: Vec<String> = sandbox.git(&server, ["for-each-ref", "--format=%(refname)"]).lines().map(str::to_owned).collect();
+    let mut random = Random(77);
+    for round in 0..60 {
+        let mut lines = vec!["ofs-delta".to_owned(), "done".to_owned()];
+        lines.extend(random.one_in(2).then(|| "thin-pack".to_owned()));
+        for (word, count) in [("want", 1 + random.below(3)), ("have", random.below(4)), ("shallow", random.below(4))] {
+            lines.extend((0..count).map(|_| format!("{word} {}", commits[random.below(commits.len())])));
+        }
+        match random.below(5) {
+            0 => {}
+            1 | 2 => lines.push(format!("deepen {}", 1 + random.below(12))),
+            3 => lines.push(format!("deepen-since {}", 1_600_000_000 + 2500 * random.below(60))),
+            _ => lines.push(format!("deepen-not {}", refs[random.below(refs.len())])),
+        }
+        let (ours, gits) = (ask(&sandbox, Who::Packmule, &server, &lines), ask(&sandbox, Who::Git, &server, &lines));
+        assert_eq!(ours.is_some(), gits.is_some(), "round {round}: {lines:#?}");
+        let (Some(ours), Some(gits)) = (ours, gits) else { continue };
+        assert_eq!(ours.told, gits.told, "round {round}: {lines:#?}");
+        if !lines.contains(&"thin-pack".to_owned()) {
+            let more: Vec<_> = ours.objects.difference(&gits.objects).collect();
+            assert!(more.is_empty(), "round {round}: more than git sends: {more:?}: {lines:#?}");
+        }
     }
 }

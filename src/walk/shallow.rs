@@ -259,3 +259,154 @@ fn merged(lists: &[&[ObjectId]]) -> Vec<ObjectId> {
     ids.dedup();
     ids
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pack::{self, Location, PackFile};
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    /// Commits that are nothing but links: number `n` has the parents `history[n]`.
+    struct History(Vec<Vec<usize>>);
+
+    fn id(n: usize) -> ObjectId {
+        ObjectId::from_hex(format!("{:040x}", n + 1).as_bytes()).expect("forty digits")
+    }
+
+    fn ids(numbers: &[usize]) -> Vec<ObjectId> {
+        numbers.iter().map(|n| id(*n)).collect()
+    }
+
+    impl History {
+        fn number(&self, oid: &gix_hash::oid) -> Option<usize> {
+            (0..self.0.len()).find(|n| id(*n) == oid)
+        }
+    }
+
+    impl Objects for History {
+        fn hash_kind(&self) -> gix_hash::Kind {
+            gix_hash::Kind::Sha1
+        }
+
+        fn packs(&self) -> &[Arc<PackFile>] {
+            &[]
+        }
+
+        fn locate(&self, oid: &gix_hash::oid) -> Result<Option<Location>, pack::Error> {
+            Ok(self.number(oid).map(|_| Location::Loose(oid.to_owned())))
+        }
+
+        fn read_loose(&self, oid: &gix_hash::oid, out: &mut Vec<u8>) -> Result<Option<Kind>, pack::Error> {
+            let Some(n) = self.number(oid) else { return Ok(None) };
+            let parents: String = self.0[n].iter().map(|parent| format!("parent {}\n", id(*parent))).collect();
+            let time = 1000 + n;
+            *out = format!("tree {}\n{parents}author a <a> {time} +0000\ncommitter a <a> {time} +0000\n\n", id(99)).into_bytes();
+            Ok(Some(Kind::Commit))
+        }
+    }
+
+    fn find(history: &[&[usize]], own: &[usize], client: &[usize], wants: &[usize], deepening: Deepening) -> Option<Boundary> {
+        let history = History(history.iter().map(|parents| parents.to_vec()).collect());
+        let (own, client, wants) = (ids(own), ids(client), ids(wants));
+        let sides = Boundaries { own: &own, client: &client, wants: &wants };
+        find_boundary(&history, &sides, &deepening, &Cancel::new()).expect("whole history")
+    }
+
+    /// 0 - 1 - 2 - 3 - 5, and 2 - 4 - 5.
+    const FORK: [&[usize]; 6] = [&[], &[0], &[1], &[2], &[2], &[3, 4]];
+
+    #[test]
+    fn what_lies_behind_a_boundary_that_moves_is_wanted_and_cut_where_it_ends_now() {
+        let found = find(&FORK, &[], &[3, 4], &[5], Deepening::Depth(4)).expect("commits");
+        assert_eq!(found.shallow, ids(&[1]));
+        assert_eq!(found.unshallow, ids(&[3, 4]));
+        assert_eq!(found.uncovered, ids(&[2, 2]));
+        assert_eq!(found.cut, ids(&[1, 3, 4]));
+    }
+
+    #[test]
+    fn a_boundary_that_stays_is_not_told_again() {
+        let found = find(&FORK, &[], &[3, 4], &[5], Deepening::Depth(2)).expect("commits");
+        assert_eq!((found.shallow, found.unshallow, found.cut), (vec![], vec![], ids(&[3, 4])));
+    }
+
+    #[test]
+    fn relative_depth_counts_on_from_the_nearest_shallow_commit() {
+        let found = find(&FORK, &[], &[1, 4], &[5], Deepening::RelativeDepth(1)).expect("commits");
+        assert_eq!((found.shallow, found.unshallow), (ids(&[2]), ids(&[4])));
+        let found = find(&FORK, &[], &[1], &[0], Deepening::RelativeDepth(1)).expect("commits");
+        assert_eq!((found.shallow, found.unshallow), (vec![], vec![]), "the wants reach no boundary");
+    }
+
+    #[test]
+    fn everything_ends_only_where_the_repository_does() {
+        let found = find(&FORK, &[], &[3], &[5], Deepening::Depth(INFINITE_DEPTH)).expect("commits");
+        assert_eq!((found.shallow, found.unshallow), (vec![], ids(&[3])));
+        let found = find(&FORK, &[1], &[3], &[5], Deepening::Depth(INFINITE_DEPTH)).expect("commits");
+        assert_eq!((found.shallow, found.unshallow, found.cut), (ids(&[1]), ids(&[3]), ids(&[1, 3])));
+    }
+
+    #[test]
+    fn the_repositorys_own_end_is_told_unless_the_client_ends_before() {
+        let told = |client: &[usize]| find(&FORK, &[1], client, &[5], Deepening::TellOwn).expect("commits").shallow;
+        assert_eq!((told(&[]), told(&[3]), told(&[3, 4])), (ids(&[1]), ids(&[1]), vec![]));
+        let found = find(&FORK, &[1], &[], &[5], Deepening::History { since: 1000, not: vec![] }).expect("commits");
+        assert_eq!(found.shallow, ids(&[1]), "also where history is cut by time");
+    }
+
+    #[test]
+    fn history_ends_before_what_is_too_old_or_left_out() {
+        let found = |since, not: &[usize]| find(&FORK, &[], &[], &[5], Deepening::History { since, not: ids(not) });
+        assert_eq!(found(1003, &[]).expect("commits").shallow, ids(&[4, 3]));
+        assert_eq!(found(0, &[3]).expect("commits").shallow, ids(&[5, 4]));
+        assert!(found(0, &[]).expect("commits").shallow.is_empty());
+        assert_eq!(found(2000, &[]), None);
+        assert_eq!(found(0, &[5]), None);
+    }
+
+    fn any_history() -> impl Strategy<Value = Vec<Vec<usize>>> {
+        let parents = (0usize..12).prop_map(|n| prop::collection::btree_set(0..n.max(1), 0..3.min(n + 1)));
+        prop::collection::vec(parents.prop_flat_map(|set| set), 1..12).prop_map(|sets| {
+            let below = |(n, set): (usize, std::collections::BTreeSet<usize>)| set.into_iter().filter(|parent| *parent < n).collect();
+            sets.into_iter().enumerate().map(below).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn depth_is_the_shortest_way_from_any_want(
+            history in any_history(),
+            own in prop::collection::btree_set(0usize..12, 0..3),
+            client in prop::collection::btree_set(0usize..12, 0..4),
+            want in 0usize..12,
+            depth in 1u32..8,
+        ) {
+            let inside = |n: &usize| *n < history.len();
+            let (own, client): (Vec<usize>, Vec<usize>) = (own.into_iter().filter(inside).collect(), client.into_iter().filter(inside).collect());
+            let want = want % history.len();
+            // Relaxed until nothing changes: the longest way has as many steps as there are commits.
+            let mut levels = BTreeMap::from([(want, 1)]);
+            for _ in 0..history.len() {
+                for (n, level) in levels.clone() {
+                    for parent in history[n].iter().filter(|_| !own.contains(&n)) {
+                        let known = levels.entry(*parent).or_insert(u32::MAX);
+                        *known = (*known).min(level + 1);
+                    }
+                }
+            }
+            let is_edge = |n: &usize| levels[n] == depth || (levels[n] < depth && own.contains(n));
+            let mut edge: Vec<ObjectId> = levels.keys().filter(|n| is_edge(n) && !client.contains(n)).map(|n| id(*n)).collect();
+            let moved: Vec<usize> = client.iter().copied().filter(|n| levels.get(n).is_some_and(|level| *level < depth && !own.contains(n))).collect();
+            let borrowed: Vec<&[usize]> = history.iter().map(Vec::as_slice).collect();
+            let found = find(&borrowed, &own, &client, &[want], Deepening::Depth(depth)).expect("a depth always leaves commits");
+            let mut told = found.shallow.clone();
+            told.sort();
+            edge.sort();
+            prop_assert_eq!(told, edge);
+            prop_assert_eq!(found.unshallow, ids(&moved));
+            prop_assert_eq!(found.uncovered, moved.iter().flat_map(|n| ids(&history[*n])).collect::<Vec<_>>());
+        }
+    }
+}
