@@ -81,6 +81,11 @@ impl CommitGraph {
         self.len() == 0
     }
 
+    /// Whether commits have corrected commit dates.
+    pub fn has_generations(&self) -> bool {
+        self.has_generations
+    }
+
     /// Bytes of all files: what [`CommitGraph::is_sound`] reads the first time.
     pub fn bytes(&self) -> u64 {
         self.layers.iter().map(|layer| layer.data.len() as u64).sum()

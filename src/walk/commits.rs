@@ -3,11 +3,15 @@
 //! The walk goes from new to old by committer time with a priority queue, as `limit_list` of git's `revision.c`
 //! does: what a have reaches is uninteresting, and when only uninteresting commits are left in the queue the walk
 //! goes on a little, because clocks go wrong.
+//!
+//! Where there is a commit-graph, links are read from it, once the walk is long enough to pay for looking at its
+//! checksums; and where that has corrected commit dates the walk goes by them, and ends as soon as no commit left in the
+//! queue can reach one that was found: exactly, whatever clocks said.
 
 use super::Error;
 use super::commit::parse_commit;
 use crate::base::{Cancel, FastMap, FastSet, Phase};
-use crate::pack::{Decoder, Kind, Location};
+use crate::pack::{CommitGraph, Decoder, GraphCommit, Kind, Location};
 use gix_hash::ObjectId;
 use std::collections::BinaryHeap;
 use std::ops::Range;
@@ -29,12 +33,32 @@ const PARSED: u8 = 16;
 /// Commits looked at after only uninteresting ones are left in the queue; git takes 5.
 const SLOP: usize = 64;
 
+/// A commit that is not in the commit-graph, or not known to be: no commit that is reaches it.
+const NO_GENERATION: u64 = u64::MAX;
+/// A commit whose place in the commit-graph is not known.
+const NO_POSITION: u32 = u32::MAX;
+
+/// Commits read from objects before a commit-graph is opened: small requests do without.
+const GRAPH_COMMITS_MIN: u64 = 32;
+/// Bytes of a commit-graph whose checksum takes about as long as reading one commit's object.
+const GRAPH_BYTES_PER_COMMIT: u64 = 8 << 10;
+
 struct Node {
     id: ObjectId,
     tree: ObjectId,
     date: u64,
+    generation: u64,
+    position: u32,
     parents: Range<u32>,
     flags: u8,
+}
+
+/// Whether links are read from the commit-graph.
+#[derive(Clone, Copy)]
+enum Graph<'a> {
+    Undecided,
+    Unused,
+    Used(&'a CommitGraph),
 }
 
 /// Commits met so far, each once.
@@ -44,6 +68,9 @@ pub(super) struct Commits<'a> {
     numbers: FastMap<ObjectId, Number>,
     nodes: Vec<Node>,
     parents: Vec<Number>,
+    graph: Graph<'a>,
+    /// Commits read from their objects.
+    read: u64,
 }
 
 /// Commit objects are small and mostly stored whole.
@@ -52,7 +79,15 @@ const CACHE_BYTES_MAX: usize = 4 << 20;
 impl<'a> Commits<'a> {
     /// An empty table; the parents of `shallow` commits (sorted) do not count.
     pub fn new(objects: &'a dyn crate::pack::Objects, shallow: &'a [ObjectId]) -> Self {
-        Self { decoder: Decoder::new(objects, CACHE_BYTES_MAX), shallow, numbers: FastMap::default(), nodes: vec![], parents: vec![] }
+        Self {
+            decoder: Decoder::new(objects, CACHE_BYTES_MAX),
+            shallow,
+            numbers: FastMap::default(),
+            nodes: vec![],
+            parents: vec![],
+            graph: Graph::Undecided,
+            read: 0,
+        }
     }
 
     pub fn decoder(&mut self) -> &mut Decoder<'a> {
@@ -63,7 +98,7 @@ impl<'a> Commits<'a> {
     pub fn intern(&mut self, id: ObjectId) -> Number {
         let next = self.nodes.len() as Number;
         *self.numbers.entry(id).or_insert_with(|| {
-            self.nodes.push(Node { id, tree: id, date: 0, parents: 0..0, flags: 0 });
+            self.nodes.push(Node { id, tree: id, date: 0, generation: NO_GENERATION, position: NO_POSITION, parents: 0..0, flags: 0 });
             next
         })
     }
@@ -80,6 +115,19 @@ impl<'a> Commits<'a> {
     /// Committer time of a parsed commit.
     pub fn date(&self, number: Number) -> u64 {
         self.nodes[number as usize].date
+    }
+
+    /// What a parsed commit's place in a queue goes by: corrected commit date where one is known, then committer time. With
+    /// [`Commits::has_generations`] a commit reaches only such with less, as far as clocks are right for those that
+    /// are not in the commit-graph.
+    pub fn rank(&self, number: Number) -> (u64, u64) {
+        let node = &self.nodes[number as usize];
+        (node.generation, node.date)
+    }
+
+    /// Whether corrected commit dates are known. Parsing may change it, and with it every [`Commits::rank`].
+    pub fn has_generations(&self) -> bool {
+        matches!(self.graph, Graph::Used(graph) if graph.has_generations())
     }
 
     /// The parents of a parsed commit.
@@ -104,6 +152,10 @@ impl<'a> Commits<'a> {
         if self.nodes[number as usize].flags & PARSED != 0 {
             return Ok(());
         }
+        if self.parse_from_graph(number) {
+            return Ok(());
+        }
+        self.read += 1;
         let id = self.id(number);
         let (kind, data) = self.decoder.find(&id)?.ok_or_else(|| Error::missing(id))?;
         if kind != Kind::Commit {
@@ -117,12 +169,81 @@ impl<'a> Commits<'a> {
                 self.parents.push(parent);
             }
         }
-        let node = &mut self.nodes[number as usize];
-        node.tree = links.tree;
-        node.date = links.date;
-        node.parents = start..self.parents.len() as u32;
-        node.flags |= PARSED;
+        self.settle(number, links.tree, links.date, start);
         Ok(())
+    }
+
+    fn settle(&mut self, number: Number, tree: ObjectId, date: u64, parents_start: u32) {
+        let node = &mut self.nodes[number as usize];
+        node.tree = tree;
+        node.date = date;
+        node.parents = parents_start..self.parents.len() as u32;
+        node.flags |= PARSED;
+    }
+
+    /// Whether the commit-graph had the commit's links.
+    fn parse_from_graph(&mut self, number: Number) -> bool {
+        let Some(graph) = self.graph() else { return false };
+        let Some((position, commit)) = self.find_in_graph(number, graph) else { return false };
+        let start = self.parents.len() as u32;
+        if self.shallow.binary_search(&self.id(number)).is_err() {
+            for position in commit.parents {
+                let Some(id) = graph.id(position) else { return false };
+                let parent = self.intern(id.to_owned());
+                self.nodes[parent as usize].position = position;
+                self.parents.push(parent);
+            }
+        }
+        self.settle(number, commit.tree, commit.date, start);
+        let node = &mut self.nodes[number as usize];
+        (node.position, node.generation) = (position, commit.generation.unwrap_or(NO_GENERATION));
+        true
+    }
+
+    fn find_in_graph(&mut self, number: Number, graph: &CommitGraph) -> Option<(u32, GraphCommit)> {
+        let node = &self.nodes[number as usize];
+        let position = if node.position == NO_POSITION { graph.find(&node.id)? } else { node.position };
+        let commit = graph.commit(position);
+        if commit.is_none() {
+            tracing::warn!(commit = %node.id, "ignoring a commit-graph that makes no sense");
+            self.graph = Graph::Unused;
+            self.nodes.iter_mut().for_each(|node| node.generation = NO_GENERATION);
+        }
+        Some((position, commit?))
+    }
+
+    /// The commit-graph, if there is one and looking at its checksums pays or is done.
+    fn graph(&mut self) -> Option<&'a CommitGraph> {
+        match self.graph {
+            Graph::Used(graph) => return Some(graph),
+            Graph::Undecided if self.read >= GRAPH_COMMITS_MIN => {}
+            _ => return None,
+        }
+        let Some(graph) = self.decoder.objects().commit_graph() else {
+            self.graph = Graph::Unused;
+            return None;
+        };
+        if graph.is_known_sound().is_none() && self.read * GRAPH_BYTES_PER_COMMIT < graph.bytes() {
+            return None;
+        }
+        if !graph.is_sound() {
+            self.graph = Graph::Unused;
+            return None;
+        }
+        self.graph = Graph::Used(graph);
+        // Those that were read from objects so far have their generations too.
+        for number in 0..self.nodes.len() as Number {
+            if !matches!(self.graph, Graph::Used(_)) {
+                return None;
+            }
+            if self.nodes[number as usize].flags & PARSED != 0
+                && let Some((position, commit)) = self.find_in_graph(number, graph)
+            {
+                let node = &mut self.nodes[number as usize];
+                (node.position, node.generation) = (position, commit.generation.unwrap_or(NO_GENERATION));
+            }
+        }
+        if let Graph::Used(graph) = self.graph { Some(graph) } else { None }
     }
 
     /// Commits that `wants` reach and `haves` do not, newest first. `phase` counts them as they are met.
@@ -150,8 +271,10 @@ impl<'a> Commits<'a> {
             }
         }
         let (mut found, mut slop, mut steps) = (vec![], SLOP, 0usize);
-        let mut oldest_found = u64::MAX;
-        while let Some((date, std::cmp::Reverse(number))) = queue.heap.pop() {
+        let (mut oldest_found, mut lowest_found) = (u64::MAX, NO_GENERATION);
+        let mut by_generation = self.has_generations();
+        while let Some((_, std::cmp::Reverse(number))) = queue.heap.pop() {
+            let (generation, date) = self.rank(number);
             steps += 1;
             if steps.is_multiple_of(1024) {
                 cancel.check()?;
@@ -166,6 +289,7 @@ impl<'a> Commits<'a> {
             if !had {
                 found.push(number);
                 oldest_found = oldest_found.min(date);
+                lowest_found = lowest_found.min(generation);
                 phase.add(1);
             }
             for at in self.nodes[number as usize].parents.clone() {
@@ -176,11 +300,26 @@ impl<'a> Commits<'a> {
                 }
                 self.meet(parent, if had { HAD } else { WANTED }, &mut queue);
             }
-            if queue.wanted == 0 && date < oldest_found {
-                if slop == 0 {
-                    break;
+            if by_generation != self.has_generations() {
+                by_generation = !by_generation;
+                lowest_found = found.iter().map(|number| self.rank(*number).0).min().unwrap_or(NO_GENERATION);
+                let waiting = std::mem::take(&mut queue.heap);
+                queue.heap = waiting.into_iter().map(|(_, number)| (self.rank(number.0), number)).collect();
+            }
+            if queue.wanted > 0 {
+                continue;
+            }
+            let is_over = match queue.heap.peek() {
+                // Nothing in the queue reaches as high as what was found.
+                Some(((highest, _), _)) if *highest != NO_GENERATION => *highest <= lowest_found,
+                _ if date < oldest_found => {
+                    slop -= 1;
+                    slop == 0
                 }
-                slop -= 1;
+                _ => false,
+            };
+            if is_over {
+                break;
             }
         }
         found.retain(|number| !self.is_had(*number));
@@ -231,7 +370,7 @@ impl<'a> Commits<'a> {
         let before = node.flags;
         if before & MET == 0 {
             node.flags |= flag | MET | WAITING;
-            queue.heap.push((node.date, std::cmp::Reverse(number)));
+            queue.heap.push(((node.generation, node.date), std::cmp::Reverse(number)));
             queue.wanted += usize::from(flag == WANTED);
             return;
         }
@@ -252,9 +391,9 @@ impl<'a> Commits<'a> {
     }
 }
 
-/// Commits to look at, newest first, and how many of them no have reaches.
+/// Commits to look at, highest [`Commits::rank`] first, and how many of them no have reaches.
 #[derive(Default)]
 struct Queue {
-    heap: BinaryHeap<(u64, std::cmp::Reverse<Number>)>,
+    heap: BinaryHeap<((u64, u64), std::cmp::Reverse<Number>)>,
     wanted: usize,
 }

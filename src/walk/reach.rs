@@ -56,6 +56,9 @@ pub fn find_unreachable(
     Ok(open)
 }
 
+/// Commits looked at whatever clocks say: enough for the commit-graph to be asked.
+const WALK_MIN: usize = 64;
+
 /// Everything that some tips reach: found once, asked often.
 pub struct ReachableObjects(ObjectSet);
 
@@ -80,14 +83,16 @@ impl ReachableObjects {
 /// What some tips reach, found out as far as it is asked for: each commit is looked at once, however many questions come.
 pub struct ReachedCommits<'a> {
     commits: Commits<'a>,
-    queue: BinaryHeap<(u64, Number)>,
+    queue: BinaryHeap<((u64, u64), Number)>,
+    by_generation: bool,
     reached: FastSet<Number>,
 }
 
 impl<'a> ReachedCommits<'a> {
     /// The commits that `tips` reach.
     pub fn new(objects: &'a dyn Objects, shallow: &'a [ObjectId], tips: &mut dyn Iterator<Item = ObjectId>) -> Result<Self, Error> {
-        let mut found = Self { commits: Commits::new(objects, shallow), queue: BinaryHeap::new(), reached: FastSet::default() };
+        let commits = Commits::new(objects, shallow);
+        let mut found = Self { commits, queue: BinaryHeap::new(), by_generation: false, reached: FastSet::default() };
         for tip in tips {
             if let Some((id, Kind::Commit)) = peel(found.commits.decoder(), tip)? {
                 let number = found.commits.intern(id);
@@ -97,7 +102,8 @@ impl<'a> ReachedCommits<'a> {
         Ok(found)
     }
 
-    /// Whether `id` is a commit among them. A commit whose clock was ahead of its children's may be missed.
+    /// Whether `id` is a commit among them. An old commit whose clock was ahead of its children's may be missed where no
+    /// commit-graph knows better.
     pub fn contains(&mut self, id: ObjectId, cancel: &Cancel) -> Result<bool, Error> {
         match self.commits.decoder().objects().locate(&id)? {
             Some(location) if self.commits.decoder().kind(&location)? == Kind::Commit => {}
@@ -105,10 +111,11 @@ impl<'a> ReachedCommits<'a> {
         }
         let number = self.commits.intern(id);
         self.commits.parse(number)?;
-        let date = self.commits.date(number);
         while !self.reached.contains(&number) {
+            self.reorder();
+            let rank = self.commits.rank(number);
             match self.queue.peek() {
-                Some((newest, _)) if *newest >= date => {}
+                Some((highest, _)) if *highest >= rank || self.reached.len() < WALK_MIN => {}
                 _ => return Ok(false),
             }
             let Some((_, next)) = self.queue.pop() else { return Ok(false) };
@@ -122,10 +129,19 @@ impl<'a> ReachedCommits<'a> {
         Ok(true)
     }
 
+    /// Parsing commits may have taught their generations.
+    fn reorder(&mut self) {
+        if self.by_generation != self.commits.has_generations() {
+            self.by_generation = !self.by_generation;
+            let waiting = std::mem::take(&mut self.queue);
+            self.queue = waiting.into_iter().map(|(_, number)| (self.commits.rank(number), number)).collect();
+        }
+    }
+
     fn meet(&mut self, number: Number) -> Result<(), Error> {
         if self.reached.insert(number) {
             self.commits.parse(number)?;
-            self.queue.push((self.commits.date(number), number));
+            self.queue.push((self.commits.rank(number), number));
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::pack::{DeltaHints, Found, Kind, Location, Objects};
 use gix_hash::ObjectId;
 
 /// What both sides of a fetch have said.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct FetchSides<'a> {
     /// Objects wanted; each is here.
     pub wants: &'a [ObjectId],

@@ -109,6 +109,7 @@ const CAPABILITIES: &[Capability] = &[
     row("promisor-remote", false, LINE).value(|talk| promisor::told(&talk.snapshot.settings().fetch.promisors))
         .key("promisor.advertise", |set| set.fetch.advertise_promisors, false, false),
     row("multi_ack", true, V2::No),
+    row("thin-pack", true, V2::No),
     row("side-band", true, V2::No),
     row("side-band-64k", true, V2::No),
     row("ofs-delta", true, V2::No),
