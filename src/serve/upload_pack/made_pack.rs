@@ -31,7 +31,6 @@ impl MadePack {
         from: Made,
         snapshot: &Snapshot,
         plan: &PackPlan,
-        ofs_delta: bool,
         cancel: &Cancel,
     ) -> Result<Option<Arc<Self>>, Error> {
         let recoded = plan.objects().saturating_sub(plan.copied());
@@ -41,7 +40,7 @@ impl MadePack {
         let make = || {
             let mut out = Bounded { bytes: vec![], bytes_max: shared.bytes_max() / 16, is_full: false };
             let written = Progress::new().begin("Writing objects", u64::from(plan.objects()));
-            match write_pack(&**snapshot.objects(), plan, ofs_delta, &mut out, &written, cancel) {
+            match write_pack(&**snapshot.objects(), plan, &mut out, &written, cancel) {
                 Err(_) if out.is_full => Ok(Self(None)),
                 Err(err) => Err(err.into()),
                 Ok(_) => {

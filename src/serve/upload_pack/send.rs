@@ -38,9 +38,9 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, agreed: Agreed<'_>)
     conversation.voice = if bands.has_bands() { Voice::Bands } else { Voice::Line };
     let quiet = request.no_progress;
     let shared = conversation.options.shared.as_deref();
-    let plan = attend(&mut bands, &progress, quiet, keepalive_ms, cancel, || match shared {
+    let (plan, made) = attend(&mut bands, &progress, quiet, keepalive_ms, cancel, || match shared {
         Some(shared) => shared_plan(shared, snapshot, refs, agreed, &progress, cancel),
-        None => plan(snapshot, refs, agreed, &progress, cancel).map(Arc::new),
+        None => plan(snapshot, refs, agreed, &progress, cancel).map(|plan| (Arc::new(plan), None)),
     })?;
     if !quiet {
         bands.say(Band::Progress, format!("Total {} (delta {}), reused {}\n", plan.objects(), plan.deltas(), plan.copied()).as_bytes())?;
@@ -50,7 +50,10 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, agreed: Agreed<'_>)
     }
     let _span = tracing::debug_span!(span::STREAM, objects = plan.objects()).entered();
     let written = Progress::new().begin("Writing objects", u64::from(plan.objects()));
-    let bytes = write_pack(&**snapshot.objects(), &plan, &mut bands, &written, cancel)?;
+    let bytes = match made {
+        Some(made) => made.write(&mut bands, cancel)?,
+        None => write_pack(&**snapshot.objects(), &plan, &mut bands, &written, cancel)?,
+    };
     let in_bands = bands.has_bands();
     bands.flush()?;
     bands.finish()?;
@@ -85,7 +88,7 @@ fn shared_plan(
     let phase = progress.begin("Enumerating objects", 0);
     phase.set(u64::from(plan.objects()));
     phase.finish();
-    let pack = MadePack::find(shared, made("pack"), snapshot, &plan, request.ofs_delta, cancel)?;
+    let pack = MadePack::find(shared, made("pack"), snapshot, &plan, cancel)?;
     Ok((plan, pack))
 }
 
