@@ -26,6 +26,20 @@ pub const PUSH_COMMAND_BYTES_MAX: usize = 256 << 20;
 pub const PUSH_COMMANDS_MAX: usize = 1_000_000;
 /// Longest ref name taken from the wire, in bytes.
 pub const REF_NAME_BYTES_MAX: usize = 4_096;
+/// Words that `git archive --remote` may send (`builtin/upload-archive.c`: `MAX_ARGS`).
+pub const ARCHIVE_ARGUMENTS_MAX: usize = 64;
+/// Bytes of all those words.
+pub const ARCHIVE_ARGUMENT_BYTES_MAX: usize = 1 << 20;
+/// Entries of trees looked at for one archive, however often the same tree comes.
+pub const ARCHIVE_ENTRIES_MAX: u64 = 50_000_000;
+/// Bytes of the directory at the end of a zip file, which is held until then.
+pub const ZIP_DIRECTORY_BYTES_MAX: usize = 256 << 20;
+/// Folders within folders that an archive is made of (git-config, `core.maxTreeDepth`).
+pub const TREE_DEPTH_MAX: usize = 2_048;
+/// A blob from this size on goes into an archive in pieces, where it is stored whole in a pack and nothing is to be replaced in it.
+pub const ARCHIVE_STREAM_BYTES_MIN: u64 = 8 << 20;
+/// Longest file of attributes that is looked at, in bytes.
+pub const ATTRIBUTES_BYTES_MAX: usize = 4 << 20;
 /// `server-option` and `push-option` lines, bytes in all.
 pub const OPTION_BYTES_MAX: usize = 1 << 20;
 /// Symbolic refs followed before a chain counts as a loop (`refs.h`: `SYMREF_MAXDEPTH`).

@@ -24,6 +24,8 @@ pub(super) enum Command {
     UploadPack(UploadPackArgs),
     /// Take one push on standard input and output, in place of git-receive-pack.
     ReceivePack(ReceivePackArgs),
+    /// Send one archive of a tree on standard output, in place of git-upload-archive.
+    UploadArchive(UploadArchiveArgs),
 }
 
 #[derive(Debug, Default, clap::Args)]
@@ -72,6 +74,13 @@ pub(super) struct ReceivePackArgs {
     pub(super) reject_thin_pack_for_testing: bool,
     #[command(flatten)]
     pub(super) common: CommonArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct UploadArchiveArgs {
+    /// The repository
+    #[arg(value_name = "DIR")]
+    pub(super) dir: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,14 +1,16 @@
-//! `packmule upload-pack DIR` and `packmule receive-pack DIR`: in place of git's programs, on standard input and output.
+//! `packmule upload-pack DIR`, `receive-pack DIR` and `upload-archive DIR`: in place of git's programs, on standard input and output.
 //!
-//! Flags, environment, messages and exit codes are git's (`builtin/upload-pack.c`, `builtin/receive-pack.c`):
+//! Flags, environment, messages and exit codes are git's (`builtin/upload-pack.c`, `builtin/receive-pack.c`,
+//! `builtin/upload-archive.c`):
 //! `GIT_PROTOCOL` chooses the version, 128 is a fatal error, 129 bad usage.
 
-use super::args::{CommonArgs, ReceivePackArgs, UploadPackArgs};
+use super::args::{CommonArgs, ReceivePackArgs, UploadArchiveArgs, UploadPackArgs};
 use super::stdio;
 use crate::base::Cancel;
 use crate::serve::{self, OpenGate, Options, Protocol, Wants};
 use crate::store::{self, Discover, Repository, discover};
 use std::io::{BufWriter, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// How git's programs end on a fatal error.
@@ -19,7 +21,7 @@ const OUTPUT_BYTES: usize = 64 << 10;
 /// Serve one fetch.
 pub(super) fn upload_pack(args: &UploadPackArgs) -> ExitCode {
     let how = if args.strict { Discover::Strict } else { Discover::Guess };
-    end(open(&args.common, how).and_then(|repository| {
+    end(open(&args.common.dir, how).and_then(|repository| {
         let options = options(&args.common);
         let cancel = Cancel::new();
         let (input, output) = stdio::open(&cancel, args.timeout).map_err(|error| error.to_string())?;
@@ -36,7 +38,7 @@ pub(super) fn receive_pack(args: &ReceivePackArgs) -> ExitCode {
     if args.reject_thin_pack_for_testing {
         return end(Err("thin packs cannot be rejected here: --reject-thin-pack-for-testing is not supported".to_owned()));
     }
-    end(open(&args.common, Discover::Guess).and_then(|repository| {
+    end(open(&args.common.dir, Discover::Guess).and_then(|repository| {
         let options = options(&args.common);
         let cancel = Cancel::new();
         let (input, output) = stdio::open(&cancel, 0).map_err(|error| error.to_string())?;
@@ -46,10 +48,21 @@ pub(super) fn receive_pack(args: &ReceivePackArgs) -> ExitCode {
     }))
 }
 
-fn open(args: &CommonArgs, how: Discover) -> Result<Repository, String> {
-    discover(&args.dir, how).map_err(|error| match error {
+/// Send one archive.
+pub(super) fn upload_archive(args: &UploadArchiveArgs) -> ExitCode {
+    end(open(&args.dir, Discover::Guess).and_then(|repository| {
+        let cancel = Cancel::new();
+        let (input, output) = stdio::open(&cancel, 0).map_err(|error| error.to_string())?;
+        let mut output = BufWriter::with_capacity(OUTPUT_BYTES, output);
+        let outcome = serve::upload_archive(&repository, &OpenGate, &Options::default(), input, &mut output, &cancel).map(drop);
+        finish(outcome, output)
+    }))
+}
+
+fn open(dir: &Path, how: Discover) -> Result<Repository, String> {
+    discover(dir, how).map_err(|error| match error {
         // git names the path as it was given, whatever was tried.
-        store::Error::NotARepository(_) => format!("'{}' does not appear to be a git repository", args.dir.display()),
+        store::Error::NotARepository(_) => format!("'{}' does not appear to be a git repository", dir.display()),
         error => error.to_string(),
     })
 }

@@ -7,7 +7,7 @@
 //! | `failure` | errors into message, hints and exit code |
 //! | `admin_keys` | files with public keys into people who may do everything |
 //! | `serve` | `packmule serve` into a running server |
-//! | `drop_in` | `packmule upload-pack` and `receive-pack` into git's programs |
+//! | `drop_in` | `packmule upload-pack`, `receive-pack` and `upload-archive` into git's programs |
 //! | `stdio` | standard input and output into a peer that can hang up |
 
 mod admin_keys;
@@ -32,15 +32,15 @@ const USAGE: u8 = 2;
 
 /// Run one command line; `args` begin with the program's name.
 ///
-/// Under the name `git-upload-pack` or `git-receive-pack` (a link to this binary) it is that program.
+/// Under the name `git-upload-pack`, `git-receive-pack` or `git-upload-archive` (a link to this binary) it is that program.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut words: Vec<OsString> = args.into_iter().collect();
     let called = words.first().and_then(|name| Path::new(name).file_name()).and_then(|name| name.to_str());
-    if let Some(service @ ("git-upload-pack" | "git-receive-pack")) = called {
+    if let Some(service @ ("git-upload-pack" | "git-receive-pack" | "git-upload-archive")) = called {
         let service = OsString::from(&service["git-".len()..]);
         words.insert(1, service);
     }
-    let drop_in = words.get(1).is_some_and(|word| word == "upload-pack" || word == "receive-pack");
+    let drop_in = words.get(1).is_some_and(|word| word == "upload-pack" || word == "receive-pack" || word == "upload-archive");
     let asks_usage = drop_in && words.iter().any(|word| word == "-h");
     let args = match Args::try_parse_from(words) {
         Ok(args) => args,
@@ -59,6 +59,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         },
         Command::UploadPack(args) => drop_in::upload_pack(&args),
         Command::ReceivePack(args) => drop_in::receive_pack(&args),
+        Command::UploadArchive(args) => drop_in::upload_archive(&args),
     }
 }
 

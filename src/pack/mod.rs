@@ -31,6 +31,7 @@ pub mod index;
 mod midx;
 mod object_set;
 mod objects;
+mod pieces;
 mod plan;
 mod stream;
 mod zlib;
@@ -47,9 +48,10 @@ pub use found::{DeltaHint, DeltaHints, Found, name_hash};
 pub use midx::MultiPackIndex;
 pub use object_set::ObjectSet;
 pub use objects::{Location, Objects};
+pub use pieces::WholeEntry;
 pub use plan::{DeltaSearch, PackOptions, PackPlan};
 pub use stream::write_pack;
-pub use zlib::{Deflater, Inflated, Inflater};
+pub use zlib::{Deflater, Inflated, Inflater, RawDeflater};
 
 pub use gix_object::Kind;
 

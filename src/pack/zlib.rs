@@ -126,6 +126,64 @@ impl Deflater {
     }
 }
 
+/// A writer that deflates without zlib's frame round the stream (RFC 1951): for gzip and zip, which have their own.
+pub struct RawDeflater<W: std::io::Write>(gix_zlib::stream::deflate::Write<Unframed<W>>);
+
+impl<W: std::io::Write> RawDeflater<W> {
+    /// A stream at `level` 0 to 9 that goes to `out`.
+    pub fn new(out: W, level: i32) -> Self {
+        let level = gix_zlib::Compression::new(level).unwrap_or_default();
+        Self(gix_zlib::stream::deflate::Write::new(Unframed { out, skipped: 0, tail: vec![] }, level))
+    }
+
+    /// End the stream and give `out` back.
+    pub fn finish(mut self) -> std::io::Result<W> {
+        std::io::Write::flush(&mut self.0)?;
+        Ok(self.0.into_inner().out)
+    }
+}
+
+impl<W: std::io::Write> std::io::Write for RawDeflater<W> {
+    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+        self.0.write(data)
+    }
+
+    /// Does nothing: flushing would end the stream.
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Lets a zlib stream through without its two bytes of header and its checksum.
+struct Unframed<W> {
+    out: W,
+    skipped: usize,
+    tail: Vec<u8>,
+}
+
+const ZLIB_HEADER_BYTES: usize = 2;
+const ZLIB_CHECKSUM_BYTES: usize = 4;
+
+impl<W: std::io::Write> std::io::Write for Unframed<W> {
+    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+        let skip = (ZLIB_HEADER_BYTES - self.skipped).min(data.len());
+        self.skipped += skip;
+        let rest = &data[skip..];
+        // Always hold back as much as may turn out to be the checksum.
+        let kept = rest.len().min(ZLIB_CHECKSUM_BYTES);
+        let from_tail = (self.tail.len() + kept).saturating_sub(ZLIB_CHECKSUM_BYTES);
+        self.out.write_all(&self.tail[..from_tail])?;
+        self.out.write_all(&rest[..rest.len() - kept])?;
+        self.tail.drain(..from_tail);
+        self.tail.extend_from_slice(&rest[rest.len() - kept..]);
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

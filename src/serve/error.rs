@@ -97,6 +97,7 @@ impl From<wire::Error> for Error {
     fn from(err: wire::Error) -> Self {
         match err {
             wire::Error::Protocol(what) => Self::Protocol(what),
+            wire::Error::Request(what) => Self::Refused(what),
             wire::Error::Limit { what, limit } => Self::Limit(format!("too many {what}: at most {limit}")),
             wire::Error::HungUp => Self::HungUp,
             wire::Error::Io(err) => Self::Io(err),

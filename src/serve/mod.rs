@@ -1,4 +1,4 @@
-//! One request from its first packet to its last: [`upload_pack`] and [`receive_pack`]. Knows a [`Gate`], never a user.
+//! One request from its first packet to its last: [`upload_pack`], [`receive_pack`] and [`upload_archive`]. Knows a [`Gate`], never a user.
 //!
 //! upload-pack and receive-pack are named from the server's side: the first sends a pack to a client
 //! that fetches, the second takes one from a client that pushes.
@@ -9,6 +9,7 @@ mod gate;
 mod receive_pack;
 mod session;
 mod shared;
+mod upload_archive;
 mod upload_pack;
 mod visible;
 
@@ -17,4 +18,5 @@ pub use gate::{EditKind, Gate, OpenGate, Proposal, ProposedEdit, Verdict, Visibi
 pub use receive_pack::{PushStatistics, receive_pack};
 pub use session::{Defaults, Options, Protocol, Service, Wants};
 pub use shared::{SharedState, SharedStatistics};
+pub use upload_archive::{ArchiveStatistics, upload_archive};
 pub use upload_pack::{FetchStatistics, upload_pack};

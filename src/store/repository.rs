@@ -154,6 +154,16 @@ impl Repository {
         Ok(commits)
     }
 
+    /// The attributes that this repository gives to paths, as they stand in `info/attributes`; empty where there are none.
+    pub fn info_attributes(&self) -> Result<Vec<u8>, Error> {
+        let path = self.common_dir.join("info/attributes");
+        match std::fs::read(&path) {
+            Ok(text) => Ok(text),
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(vec![]),
+            Err(err) => Err(Error::io(format!("read {}", path.display()))(err)),
+        }
+    }
+
     /// Begin a push.
     pub fn push(&self) -> Result<Push, Error> {
         Push::begin(self)

@@ -87,6 +87,14 @@ pub struct Settings {
     pub advertise_sid: bool,
     /// `receive.keepAlive` in seconds; 0 turns it off.
     pub receive_keep_alive_s: u64,
+    /// `uploadArchive.allowUnreachable`: counts in drop-ins only.
+    pub archive_unreachable: bool,
+    /// `tar.tgz.remote`: whether the format `tgz` is served.
+    pub archive_tgz: bool,
+    /// `tar.tar.gz.remote`: whether the format `tar.gz` is served.
+    pub archive_tar_gz: bool,
+    /// `tar.umask`; `None`: the server's own (`user`).
+    pub tar_umask: Option<u32>,
     /// `receive.fsckObjects`, else `transfer.fsckObjects`; `None` where neither is set.
     pub fsck_objects: Option<bool>,
     /// `pack.window`, `pack.depth`, `pack.threads`: how far deltas are searched.
@@ -126,6 +134,10 @@ impl Default for Settings {
             ls_refs_unborn: Unborn::Advertise,
             advertise_sid: false,
             receive_keep_alive_s: 5,
+            archive_unreachable: false,
+            archive_tgz: true,
+            archive_tar_gz: true,
+            tar_umask: Some(Self::TAR_UMASK),
             fsck_objects: None,
             delta_search: DeltaSearch::default(),
         }
@@ -133,6 +145,9 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The bits that tar files of archives never have (git-config, `tar.umask`).
+    pub const TAR_UMASK: u32 = 0o002;
+
     /// Pick the values out of a configuration that has been put together in order of precedence.
     pub(super) fn read(config: &gix_config::File) -> Result<Self, Error> {
         let keys = Keys(config);
@@ -160,6 +175,10 @@ impl Settings {
             ls_refs_unborn: keys.unborn()?.unwrap_or(default.ls_refs_unborn),
             advertise_sid: keys.boolean("transfer", "advertiseSID")?.unwrap_or(default.advertise_sid),
             receive_keep_alive_s: keys.unsigned("receive", "keepAlive")?.unwrap_or(default.receive_keep_alive_s),
+            archive_unreachable: keys.boolean("uploadarchive", "allowUnreachable")?.unwrap_or(default.archive_unreachable),
+            archive_tgz: keys.archive_format("tgz")?.unwrap_or(default.archive_tgz),
+            archive_tar_gz: keys.archive_format("tar.gz")?.unwrap_or(default.archive_tar_gz),
+            tar_umask: keys.umask()?.unwrap_or(default.tar_umask),
             fsck_objects: receive_fsck.or(transfer_fsck),
             delta_search: keys.delta_search()?,
         })
@@ -205,6 +224,14 @@ impl Keys<'_> {
         })
     }
 
+    /// Whether the archive format is served to clients (`tar.<format>.remote`).
+    fn archive_format(&self, format: &str) -> Result<Option<bool>, Error> {
+        let is_it = |subsection: &BString| *subsection == format;
+        let of_it =
+            self.all().filter(|entry| entry.section == "tar" && entry.name == "remote" && entry.subsection.as_ref().is_some_and(is_it));
+        of_it.last().map(|entry| entry.value.boolean()).transpose()
+    }
+
     fn deny(&self, name: &str) -> Result<Option<DenyCurrent>, Error> {
         let Some(value) = self.last("receive", name) else { return Ok(None) };
         let text = value.text.as_ref().map(|text| text.to_ascii_lowercase()).unwrap_or_default();
@@ -216,6 +243,17 @@ impl Keys<'_> {
             _ if value.boolean()? => DenyCurrent::Refuse,
             _ => DenyCurrent::Ignore,
         }))
+    }
+
+    /// Octal with a leading 0, as C reads it; `user` is `None`.
+    fn umask(&self) -> Result<Option<Option<u32>>, Error> {
+        let Some(value) = self.last("tar", "umask") else { return Ok(None) };
+        let text = value.text.as_ref().and_then(|text| text.to_str().ok()).ok_or_else(|| value.bad())?;
+        if text == "user" {
+            return Ok(Some(None));
+        }
+        let radix = if text.len() > 1 && text.starts_with('0') { 8 } else { 10 };
+        u32::from_str_radix(text, radix).map(|umask| Some(Some(umask & 0o777))).map_err(|_| value.bad())
     }
 
     fn unborn(&self) -> Result<Option<Unborn>, Error> {

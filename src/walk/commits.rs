@@ -141,6 +141,11 @@ impl<'a> Commits<'a> {
         self.nodes[number as usize].flags & HAD != 0
     }
 
+    /// Where the commit is stored; `None` when it is not here.
+    pub fn find(&self, number: Number) -> Result<Option<Location>, Error> {
+        Ok(self.decoder.objects().locate(&self.id(number))?)
+    }
+
     /// Where the commit is stored.
     pub fn locate(&self, number: Number) -> Result<Location, Error> {
         let id = self.id(number);

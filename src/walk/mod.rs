@@ -6,6 +6,7 @@
 //! | `commit`, `tree` | bytes into a commit's links, a tree's entries |
 //! | `commits` | ids into a table of commits; wants and haves into painted history |
 //! | `cover` | a tree, and one that is covered already, into the objects between them |
+//! | `bitmaps` | wanted commits into all that they reach, where git's bitmaps tell it |
 //! | `scan` | most of a repository's root trees into all that they reach, cheaper than tree by tree |
 //! | `want_have` | wants and haves into an [`crate::pack::ObjectSet`] |
 //! | `negotiate` | haves into acknowledgements |
@@ -13,6 +14,7 @@
 //! | `reach` | ids and tips into "reachable or not"; fast-forward |
 //! | `connectivity` | the new tips of a push into "whole or not" |
 
+mod bitmaps;
 mod commit;
 mod commits;
 mod connectivity;

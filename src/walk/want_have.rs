@@ -5,6 +5,7 @@
 //! had commits that are parents of new ones. An older tree that came back is sent again only where git does so too.
 
 use super::Error;
+use super::bitmaps::Reached;
 use super::commit::parse_tag;
 use super::commits::{Commits, Number};
 use super::cover::Cover;
@@ -32,7 +33,7 @@ pub struct FetchSides<'a> {
 /// How the trees of new commits are gone through. The set is the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Enumeration {
-    /// By the size of the request.
+    /// By bitmaps, if there are any and the client has nothing yet; else by the size of the request.
     #[default]
     BySize,
     /// Each tree against the one before it.
@@ -84,7 +85,20 @@ pub fn find_objects_by(
         cover.theirs.insert(objects, location);
     }
     let wanted = sort_by_kind(&mut commits, sides.wants)?;
-    let new = commits.paint(&wanted.commits, &had.commits, phase, cancel)?;
+    // Whatever is wanted of a client that has nothing is a closure: no history needs to be painted.
+    let is_closure = how == Enumeration::BySize && sides.haves.is_empty() && sides.shallow.is_empty();
+    let reached = match is_closure && !wanted.commits.is_empty() {
+        true => Reached::find(objects, &mut commits, &wanted.commits, phase, cancel)?,
+        false => None,
+    };
+    let reached = reached.filter(|reached| !how.scans(objects, &reached.walked, false));
+    let new = match &reached {
+        Some(reached) => {
+            reached.cover(&mut cover, phase)?;
+            reached.walked.clone()
+        }
+        None => commits.paint(&wanted.commits, &had.commits, phase, cancel)?,
+    };
     for number in had.commits.iter().filter(|_| sides.aggressive) {
         cover.exclude_tree(commits.tree(*number))?;
     }
@@ -187,8 +201,14 @@ pub(super) fn cover_commits(commits: &mut Commits<'_>, cover: &mut Cover<'_>, ne
     for &number in new.iter().rev() {
         let location = commits.locate(number)?;
         cover.add(&location);
-        let first = commits.parents(number).first().copied();
-        let base = first.filter(|parent| commits.is_had(*parent) || covered.contains(parent)).map(|parent| commits.tree(parent));
+        let mut base = None;
+        if let Some(first) = commits.parents(number).first().copied() {
+            // What goes out already goes out as a whole, a commit that bitmaps spoke of for one.
+            if commits.is_had(first) || covered.contains(&first) || commits.find(first)?.is_some_and(|at| cover.ours.contains(&at)) {
+                commits.parse(first)?;
+                base = Some(commits.tree(first));
+            }
+        }
         cover.add_tree(commits.tree(number), base)?;
         covered.insert(number);
     }

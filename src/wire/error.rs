@@ -15,6 +15,9 @@ pub enum Error {
         /// The bound.
         limit: usize,
     },
+    /// The request is well formed and cannot be served; the sentence is for the peer.
+    #[error("{0}")]
+    Request(String),
     /// The peer hung up in the middle of something.
     #[error("the remote end hung up unexpectedly")]
     HungUp,

@@ -9,6 +9,7 @@
 //! | `ls_refs` | an `ls-refs` command and its answer |
 //! | `filter` | a filter specification into [`Filter`] |
 //! | `fetch_request` | a fetch of any version into one [`FetchRequest`] |
+//! | `upload_archive` | the arguments of `git archive --remote` into one [`ArchiveRequest`] |
 //! | `push_request` | commands of a push into [`PushRequest`] |
 //! | `report_status` | what became of them into the report |
 //! | `side_band` | bytes into bands |
@@ -24,6 +25,7 @@ mod pkt;
 mod push_request;
 mod report_status;
 mod side_band;
+mod upload_archive;
 
 pub use advertisement::{AdvertisedRef, Advertisement};
 pub use capability::{Capabilities, agent};
@@ -38,3 +40,4 @@ pub use pkt::{Pkt, PktReader, write_data, write_delim, write_error, write_flush,
 pub use push_request::{PushCommand, PushRequest, read_push_request};
 pub use report_status::{RefStatus, write_report};
 pub use side_band::{Band, SideBand};
+pub use upload_archive::{ARCHIVE_FORMATS, ArchiveFormat, ArchiveOrder, ArchiveRequest, read_archive_request};

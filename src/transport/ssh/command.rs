@@ -1,6 +1,6 @@
 //! The text of an `exec` request into a service and a path, or into one sentence that says why not.
 //!
-//! Taken are exactly `git-upload-pack PATH`, `git upload-pack PATH` and the same for `receive-pack`, with one
+//! Taken are exactly `git-upload-pack PATH`, `git upload-pack PATH` and the same for `receive-pack` and `upload-archive`, with one
 //! space, where PATH is in the form of git's `sq_quote` (`quote.c`: single quotes round everything, `'` as
 //! `'\''` and `!` as `'\!'`) or a plain word. There is no shell; nothing else is interpreted.
 
@@ -10,7 +10,10 @@ use crate::access::{Command, RequestPath, printable};
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GitCommand {
+    /// The right that it takes.
     pub(super) service: Command,
+    /// `git-upload-archive`: reading, too, but an archive instead of a pack.
+    pub(super) is_archive: bool,
     pub(super) path: RequestPath,
 }
 
@@ -22,7 +25,7 @@ pub(super) fn parse(line: &[u8]) -> Result<GitCommand, String> {
     let Ok(line) = std::str::from_utf8(line) else {
         return Err("a command that is not UTF-8 is not taken".to_owned());
     };
-    let Some((service, argument)) = split_service(line) else {
+    let Some((service, is_archive, argument)) = split_service(line) else {
         return Err(why_not(line));
     };
     let path = dequote(argument)?;
@@ -32,15 +35,16 @@ pub(super) fn parse(line: &[u8]) -> Result<GitCommand, String> {
     if path.contains(['\0', '\n', '\r']) {
         return Err("a path with a line break or a NUL is not taken".to_owned());
     }
-    Ok(GitCommand { service, path: RequestPath::new(path) })
+    Ok(GitCommand { service, is_archive, path: RequestPath::new(path) })
 }
 
-fn split_service(line: &str) -> Option<(Command, &str)> {
+fn split_service(line: &str) -> Option<(Command, bool, &str)> {
     let rest = line.strip_prefix("git-").or_else(|| line.strip_prefix("git "))?;
     let (word, argument) = rest.split_once(' ')?;
     match word {
-        "upload-pack" => Some((Command::UploadPack, argument)),
-        "receive-pack" => Some((Command::ReceivePack, argument)),
+        "upload-pack" => Some((Command::UploadPack, false, argument)),
+        "upload-archive" => Some((Command::UploadPack, true, argument)),
+        "receive-pack" => Some((Command::ReceivePack, false, argument)),
         _ => None,
     }
 }
@@ -84,13 +88,11 @@ fn why_not(line: &str) -> String {
     let name = word.rsplit('/').next().unwrap_or_default();
     let second = line.split_whitespace().nth(1).unwrap_or_default();
     match (name, second) {
-        ("git-upload-archive", _) | ("git", "upload-archive") => {
-            "archives are not made here; clone the repository and run git archive in the clone".to_owned()
-        }
-        ("git-upload-pack" | "git-receive-pack", "") | ("git", "upload-pack" | "receive-pack") => {
+        ("git-upload-pack" | "git-receive-pack" | "git-upload-archive", "")
+        | ("git", "upload-pack" | "receive-pack" | "upload-archive") => {
             "the path of a repository is missing: git clone ssh://HOST/PATH".to_owned()
         }
-        ("git-upload-pack" | "git-receive-pack", _) => format!("exactly this is taken: {name} 'PATH'"),
+        ("git-upload-pack" | "git-receive-pack" | "git-upload-archive", _) => format!("exactly this is taken: {name} 'PATH'"),
         ("scp" | "sftp" | "sftp-server" | "rsync", _) => "files are not copied here; use git clone and git push".to_owned(),
         ("sh" | "bash" | "zsh" | "dash" | "ash" | "fish" | "csh" | "ksh" | "login" | "su", _) => "there is no shell here".to_owned(),
         _ => format!("only git fetch and git push are served here, not '{}'", printable(name)),
@@ -107,12 +109,14 @@ mod tests {
     }
 
     #[test]
-    fn the_two_services_are_taken_in_both_spellings() {
+    fn the_services_are_taken_in_both_spellings() {
         let (fetch, push) = (Command::UploadPack, Command::ReceivePack);
         for (line, service, path) in [
             ("git-upload-pack '/a/b.git'", fetch, "/a/b.git"),
             ("git upload-pack 'a b'", fetch, "a b"),
             ("git-receive-pack 'x'", push, "x"),
+            ("git-upload-archive 'x'", fetch, "x"),
+            ("git upload-archive x/y.git", fetch, "x/y.git"),
             ("git receive-pack x/y.git", push, "x/y.git"),
             (r"git-upload-pack 'it'\''s'", fetch, "it's"),
             (r"git-upload-pack 'wow'\!'!x'", fetch, "wow!!x"),
@@ -124,10 +128,18 @@ mod tests {
     }
 
     #[test]
+    fn an_archive_is_told_from_a_fetch() {
+        let is_archive = |line: &[u8]| parse(line).expect("taken").is_archive;
+        assert!(is_archive(b"git-upload-archive 'x'") && !is_archive(b"git-upload-pack 'x'") && !is_archive(b"git-receive-pack 'x'"));
+    }
+
+    #[test]
     fn everything_else_is_refused_with_a_sentence() {
         for (line, says) in [
-            ("git-upload-archive 'x'", "archives"),
-            ("git upload-archive 'x'", "archives"),
+            ("git-upload-archive --exec=id", "options"),
+            ("git-upload-archive", "missing"),
+            ("git upload-archive", "missing"),
+            ("git-upload-archive x y", "single quotes"),
             ("scp -t /tmp", "files"),
             ("/usr/lib/openssh/sftp-server", "files"),
             ("bash -c id", "no shell"),

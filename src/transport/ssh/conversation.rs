@@ -223,11 +223,14 @@ impl Conversation {
         let first = if command.service == Command::UploadPack { limits.request().min(limits.input_idle()) } else { limits.input_idle() };
         let input = self.inbox.reader(first, limits.input_idle());
         let gate = ready.grant.into_gate(tokio::runtime::Handle::current(), self.shared.callback_timeout);
-        let (service, cancel, repository) = (command.service, self.hangup.cancel().clone(), ready.repository);
+        let (service, is_archive, cancel) = (command.service, command.is_archive, self.hangup.cancel().clone());
+        let repository = ready.repository;
         let engine = tokio::task::spawn_blocking(move || {
             let mut output = output;
             let outcome =
                 match service {
+                    Command::UploadPack if is_archive => serve::upload_archive(&repository, &*gate, &options, input, &mut output, &cancel)
+                        .map(|done| Done { objects: done.entries, pack_bytes: done.bytes, refs: 0, created: false }),
                     Command::UploadPack => serve::upload_pack(&repository, &*gate, &options, input, &mut output, &cancel)
                         .map(|done| Done { objects: done.objects, pack_bytes: done.pack_bytes, refs: 0, created: false }),
                     Command::ReceivePack => serve::receive_pack(&repository, &*gate, &options, input, &mut output, &cancel).map(|done| {

@@ -234,7 +234,7 @@ impl<'s, 'a> Sweep<'s, 'a> {
             }
             let mut bits = Bits::from_words(words.to_vec(), objects.packs()[pack].len() as usize);
             if let Some((_, but)) = but.and_then(|but| but.packed().find(|(number, _)| *number as usize == pack)) {
-                bits.subtract(but);
+                bits.and_not(but);
             }
             set.insert_packed(pack as u32, bits);
         }

@@ -1,5 +1,5 @@
-//! The delta-order scan beside tree differences: over random histories, layouts and requests both give one set, and what
-//! is damaged or missing counts only where the request reaches it.
+//! Bitmaps and the delta-order scan beside tree differences: over random histories, layouts and requests they give one
+//! set, and what is damaged or missing counts only where the request reaches it.
 
 mod common;
 
@@ -9,7 +9,7 @@ use gix_hash::ObjectId;
 use packmule::base::{Cancel, Progress};
 use packmule::pack::{Kind, Location, ObjectSet, Objects, PackFile};
 use packmule::store::{ConfigScope, ObjectStore, Repository};
-use packmule::walk::{Enumeration, Error, FetchSides, find_objects_by};
+use packmule::walk::{Enumeration, Error, FetchSides, ReachableObjects, find_objects_by};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -91,6 +91,58 @@ fn the_scan_and_tree_differences_give_one_set() {
         let all = ids(&sandbox, &path, &["rev-list", "--objects", "--no-object-names", "--all"]).into_iter().collect();
         let tips = ids(&sandbox, &path, &["for-each-ref", "--format=%(objectname)"]);
         assert_eq!(enumerate(Enumeration::Scan, &*objects, &tips, &[]).expect("whole").0, all, "seed {seed}");
+    }
+}
+
+/// Layouts with bitmaps by number: of one pack; of a multi-pack index; each with nothing, a pack, loose objects after it.
+fn lay_out_with_bitmaps(sandbox: &Sandbox, hash: &str, seed: u64, layout: u64) -> std::path::PathBuf {
+    let (path, mut story) = sandbox.history("repository", hash, seed, 60);
+    if layout.is_multiple_of(2) {
+        sandbox.git(&path, ["repack", "-adbfq"]);
+    } else {
+        sandbox.git(&path, ["repack", "-dq"]);
+        sandbox.git_with_input(&path, ["pack-objects", "-q", "--revs", "objects/pack/pack"], b"refs/heads/main\n");
+        sandbox.git(&path, ["multi-pack-index", "write", "--bitmap"]);
+    }
+    let bitmaps = std::fs::read_dir(path.join("objects/pack")).expect("a folder").flatten();
+    let bitmaps = bitmaps.filter(|file| file.path().extension().is_some_and(|end| end == "bitmap")).count();
+    assert_eq!(bitmaps, 1);
+    if layout / 2 > 0 {
+        sandbox.import(&path, &story.grow(10));
+    }
+    if layout / 2 > 1 {
+        let pack = story.grow(5);
+        sandbox.git_with_input(&path, ["-c", "fastimport.unpackLimit=100000", "fast-import", "--quiet", "--done"], &pack);
+    }
+    path
+}
+
+#[test]
+fn bitmaps_and_tree_differences_give_one_set() {
+    for seed in 0..7u64 {
+        let sandbox = Sandbox::new();
+        let path = lay_out_with_bitmaps(&sandbox, if seed == 6 { "sha256" } else { "sha1" }, 100 + seed, seed % 6);
+        let objects = open(&path);
+        assert!(objects.bitmaps().is_some(), "seed {seed}");
+        let commits = ids(&sandbox, &path, &["rev-list", "--all"]);
+        let others = ids(&sandbox, &path, &["for-each-ref", "--format=%(objectname)", "refs/tags"]);
+        let others = [others, ids(&sandbox, &path, &["log", "--all", "--format=%T"])].concat();
+        let mut random = Random(seed);
+        for round in 0..20 {
+            let mut wants: Vec<ObjectId> = (0..1 + random.below(4)).map(|_| commits[random.below(commits.len())]).collect();
+            if random.one_in(3) {
+                wants.push(others[random.below(others.len())]);
+            }
+            let context = format!("seed {seed} round {round}: want {wants:?}");
+            let by_bitmaps = enumerate(Enumeration::BySize, &*objects, &wants, &[]).expect("whole");
+            let by_trees = enumerate(Enumeration::TreeDifferences, &*objects, &wants, &[]).expect("whole");
+            assert_eq!(by_bitmaps, by_trees, "{context}");
+            let reached = ReachableObjects::find(&*objects, &[], &wants, &Cancel::new()).expect("whole");
+            for id in commits.iter().chain(&others) {
+                let location = objects.locate(id).expect("readable").expect("here");
+                assert_eq!(reached.contains(&location), by_trees.0.contains(id), "{id} {context}");
+            }
+        }
     }
 }
 
