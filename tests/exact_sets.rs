@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::exact::{Layout, gits_set, ids, repository};
 use common::fixture::Random;
 use common::{Sandbox, run_with_input};
 use gix_hash::ObjectId;
@@ -11,56 +12,7 @@ use packmule::pack::{DeltaSearch, Kind, Location, Objects, PackOptions, PackPlan
 use packmule::store::{ConfigScope, Repository, Snapshot};
 use packmule::walk::{FetchSides, check_connected, find_objects, find_unreachable, is_ancestor};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-
-/// How a repository's objects lie on disk.
-#[derive(Clone, Copy, Debug)]
-enum Layout {
-    OnePack,
-    RefDeltas,
-    PacksAndLoose,
-}
-
-fn repository(sandbox: &Sandbox, name: &str, hash: &str, seed: u64, layout: Layout) -> PathBuf {
-    let (path, mut story) = sandbox.history(name, hash, seed, 60);
-    match layout {
-        Layout::OnePack => drop(sandbox.git(&path, ["repack", "-adfq", "--depth=20"])),
-        Layout::RefDeltas => drop(sandbox.git(&path, ["-c", "repack.useDeltaBaseOffset=false", "repack", "-adfq"])),
-        Layout::PacksAndLoose => {
-            for _ in 0..3 {
-                sandbox.git(&path, ["repack", "-dq"]);
-                sandbox.import(&path, &story.grow(12));
-            }
-            // Overlapping packs: what is reachable from main lies twice.
-            sandbox.git_with_input(&path, ["pack-objects", "-q", "--revs", "objects/pack/pack"], b"refs/heads/main\n");
-            sandbox.import(&path, &story.grow(4));
-            let pack = std::fs::read_dir(path.join("objects/pack")).expect("packs");
-            let newest = pack.flatten().filter(|entry| entry.path().extension().is_some_and(|end| end == "pack"));
-            let newest = newest.max_by_key(|entry| entry.metadata().and_then(|meta| meta.modified()).expect("times")).expect("a pack");
-            let bytes = std::fs::read(newest.path()).expect("a pack");
-            let stem = newest.path().with_extension("");
-            for end in ["pack", "idx", "rev"] {
-                let _ = std::fs::remove_file(stem.with_extension(end));
-            }
-            sandbox.git_with_input(&path, ["unpack-objects", "-q"], &bytes);
-        }
-    }
-    path
-}
-
-fn ids(sandbox: &Sandbox, path: &Path, args: &[&str]) -> Vec<ObjectId> {
-    sandbox.git(path, args).lines().map(|line| ObjectId::from_hex(line.as_bytes()).expect("an id")).collect()
-}
-
-/// What git would send, and what the haves reach.
-fn oracle(sandbox: &Sandbox, path: &Path, wants: &[ObjectId], haves: &[ObjectId]) -> BTreeSet<ObjectId> {
-    let mut revs: String = wants.iter().map(|id| format!("{id}\n")).collect();
-    revs.extend(haves.iter().map(|id| format!("^{id}\n")));
-    let mut command = sandbox.git_command(path, ["rev-list", "--objects", "--no-object-names", "--stdin"]);
-    let output = run_with_input(&mut command, revs.as_bytes());
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("ascii").lines().map(|line| ObjectId::from_hex(line.as_bytes()).expect("an id")).collect()
-}
+use std::path::Path;
 
 /// The ids that `pack` brings a client that has exactly what `haves` reach, which must be able to take it.
 fn ids_of_pack(sandbox: &Sandbox, path: &Path, hash: &str, haves: &[ObjectId], thin: bool, pack: &[u8]) -> BTreeSet<ObjectId> {
@@ -96,8 +48,8 @@ fn ids_of_pack(sandbox: &Sandbox, path: &Path, hash: &str, haves: &[ObjectId], t
 fn packed(snapshot: &Snapshot, wants: &[ObjectId], haves: &[ObjectId], options: &PackOptions) -> (Vec<u8>, u32) {
     let (objects, cancel) = (&**snapshot.objects(), Cancel::new());
     let phase = Progress::new().begin("Counting objects", 0);
-    let found = find_objects(objects, &FetchSides { wants, haves, shallow: &[], aggressive: false, tags: &[] }, &phase, &cancel)
-        .expect("a whole repository");
+    let sides = FetchSides { wants, haves, shallow: &[], aggressive: false, tags: &[], filter: None };
+    let found = find_objects(objects, &sides, &phase, &cancel).expect("a whole repository");
     let plan = PackPlan::new(objects, &found, options, &cancel).expect("a sound repository");
     let mut pack = vec![];
     write_pack(objects, &plan, &mut pack, &phase, &cancel).expect("memory");
@@ -146,10 +98,10 @@ fn hold(hash: &str, layout: Layout, seeds: std::ops::Range<u64>) {
             let (pack, deltas) = packed(&snapshot, &wants, &haves, &options);
             searched += deltas;
             let sent = ids_of_pack(&sandbox, &path, hash, &haves, options.thin, &pack);
-            let gits = oracle(&sandbox, &path, &wants, &haves);
+            let gits = gits_set(&sandbox, &path, &wants, &haves, None);
             assert!(sent.is_subset(&gits), "more than git sends: {context}");
-            let needed = oracle(&sandbox, &path, &wants, &[]);
-            let had = if haves.is_empty() { BTreeSet::new() } else { oracle(&sandbox, &path, &haves, &[]) };
+            let needed = gits_set(&sandbox, &path, &wants, &[], None);
+            let had = if haves.is_empty() { BTreeSet::new() } else { gits_set(&sandbox, &path, &haves, &[], None) };
             let missing: Vec<_> = needed.iter().filter(|id| !sent.contains(*id) && !had.contains(*id)).collect();
             assert!(missing.is_empty(), "{missing:?} would be missing: {context}");
         }
@@ -190,8 +142,8 @@ fn reachability_answers_as_git_does() {
         assert_eq!(unreachable.is_empty(), git.success(), "{one} {other}");
     }
     let (old, new) = (commits[commits.len() / 2], commits[0]);
-    let all: Vec<ObjectId> = oracle(&sandbox, &path, &[new], &[]).into_iter().collect();
-    let reached = oracle(&sandbox, &path, &[old], &[]);
+    let all: Vec<ObjectId> = gits_set(&sandbox, &path, &[new], &[], None).into_iter().collect();
+    let reached = gits_set(&sandbox, &path, &[old], &[], None);
     let unreachable = find_unreachable(objects, &[], &all, &mut [old].into_iter(), &cancel).expect("whole");
     let wanted: BTreeSet<ObjectId> = all.iter().copied().filter(|id| !reached.contains(id)).collect();
     assert_eq!(unreachable.into_iter().collect::<BTreeSet<_>>(), wanted);
@@ -227,8 +179,8 @@ fn a_push_is_connected_only_when_nothing_new_is_missing() {
     let tip = ids(&sandbox, &path, &["rev-parse", "main"])[0];
     let known = ids(&sandbox, &path, &["rev-parse", "main~3"]);
     let tips_before = known.iter().copied().collect();
-    let new = oracle(&sandbox, &path, &[tip], &known);
-    let old: Vec<ObjectId> = oracle(&sandbox, &path, &known, &[]).into_iter().collect();
+    let new = gits_set(&sandbox, &path, &[tip], &known, None);
+    let old: Vec<ObjectId> = gits_set(&sandbox, &path, &known, &[], None).into_iter().collect();
     let phase = Progress::new().begin("Checking connectivity", 0);
     let objects = &**snapshot.objects();
     let places: std::collections::HashSet<Location> = new.iter().filter_map(|id| objects.locate(id).expect("readable")).collect();

@@ -25,6 +25,8 @@ pub struct Decoder<'a> {
 
 /// Bytes that one deflated byte can stand for.
 const DEFLATE_RATIO_MAX: usize = 1032;
+/// Two sizes of 64 bits in pieces of seven.
+const DELTA_SIZES_BYTES_MAX: usize = 20;
 /// Accounted for each cached object besides its bytes.
 const CACHE_ENTRY_BYTES: usize = 96;
 
@@ -78,9 +80,51 @@ impl<'a> Decoder<'a> {
         self.entry(pack, offset)
     }
 
+    /// Bytes of the object at `location`, of which hardly more is inflated than a delta's first bytes or a loose object's header.
+    pub fn size(&mut self, location: &Location) -> Result<u64, Error> {
+        let (pack, entry) = match location {
+            Location::Packed { pack, entry } => (*pack, *entry),
+            Location::Loose(id) => match self.objects.loose_header(id)? {
+                Some((_, size)) => return Ok(size),
+                None => match self.objects.moved(id)? {
+                    Some(Location::Packed { pack, entry }) => (pack, entry),
+                    _ => return Err(Error::Missing(*id)),
+                },
+            },
+        };
+        let file = self.pack(pack);
+        let offset = file.offset(entry)?;
+        let header = file.header(offset)?;
+        if let Base::Whole(_) = header.base {
+            return Ok(header.size);
+        }
+        let mut start = [0u8; DELTA_SIZES_BYTES_MAX];
+        let data = file.data_of(offset, &header)?;
+        self.inflater.reset();
+        let (mut taken, mut filled) = (0, 0);
+        loop {
+            let step = self.inflater.step(&data[taken..], &mut start[filled..])?;
+            (taken, filled) = (taken + step.consumed, filled + step.written);
+            if let Some((_, size)) = delta_sizes(&start[..filled]) {
+                return Ok(size);
+            }
+            if step.ended || step.consumed + step.written == 0 {
+                return Err(Error::corrupt(format!("{}: bad delta at offset {offset}", file.name())));
+            }
+        }
+    }
+
     /// The type of the object at `location`, without inflating more than a loose object's header allows.
     pub fn kind(&mut self, location: &Location) -> Result<Kind, Error> {
-        let Location::Packed { pack, entry } = location else { return Ok(self.get(location)?.0) };
+        let (pack, entry) = match location {
+            Location::Packed { pack, entry } => (pack, entry),
+            Location::Loose(id) => {
+                return match self.objects.loose_header(id)? {
+                    Some((kind, _)) => Ok(kind),
+                    None => Ok(self.get(location)?.0),
+                };
+            }
+        };
         let file = self.pack(*pack);
         let mut offset = file.offset(*entry)?;
         for _ in 0..=file.len() {

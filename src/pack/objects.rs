@@ -48,6 +48,12 @@ pub trait Objects: Sync {
     /// Inflate a loose object into `out`; `Ok(None)` when it is not here.
     fn read_loose(&self, id: &oid, out: &mut Vec<u8>) -> Result<Option<Kind>, Error>;
 
+    /// Type and size in bytes of a loose object; `Ok(None)` when it is not here.
+    fn loose_header(&self, id: &oid) -> Result<Option<(Kind, u64)>, Error> {
+        let mut data = vec![];
+        Ok(self.read_loose(id, &mut data)?.map(|kind| (kind, data.len() as u64)))
+    }
+
     /// What bitmapped commits reach, where somebody has stored it; opened when first asked for. The places that it names
     /// are those that [`Objects::locate`] gives.
     fn bitmaps(&self) -> Option<&Bitmaps> {

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 /// Longest header: the longest type, a space, 20 digits, a NUL; a little more, as in git.
 const HEADER_BYTES_MAX: usize = 32;
 const PIECE_BYTES: usize = 64 * 1024;
+/// Enough deflated bytes for a header, whatever the encoder.
+const HEADER_PIECE_BYTES: usize = 256;
 /// The most that deflate can make of one byte.
 const INFLATE_RATIO_MAX: u64 = 1032;
 
@@ -23,30 +25,41 @@ pub(super) fn path(objects: &Path, id: &oid) -> PathBuf {
 
 /// Read the loose object at `path` into `out`; `Ok(None)` when it is not there.
 pub(super) fn read(path: &Path, out: &mut Vec<u8>) -> Result<Option<Kind>, Error> {
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-        Err(err) => return Err(err.into()),
-    };
-    let file_bytes = file.metadata()?.len();
-    let mut stream = Stream { file, inflater: Inflater::new(), piece: vec![0; PIECE_BYTES], at: 0, end: 0, ended: false };
-    read_stream(&mut stream, file_bytes, out).map(Some).map_err(|err| match err {
+    let Some(mut stream) = Stream::open(path, PIECE_BYTES)? else { return Ok(None) };
+    let file_bytes = stream.file.metadata()?.len();
+    read_stream(&mut stream, file_bytes, out).map(Some).map_err(|err| named(err, path))
+}
+
+/// Type and size of the loose object at `path`, of which no more is read than that takes; `Ok(None)` when it is not there.
+pub(super) fn read_header(path: &Path) -> Result<Option<(Kind, u64)>, Error> {
+    let Some(mut stream) = Stream::open(path, HEADER_PIECE_BYTES)? else { return Ok(None) };
+    let mut header = [0u8; HEADER_BYTES_MAX];
+    let found = stream.fill(&mut header).and_then(|got| split_header(&header[..got]));
+    found.map(|(kind, size, _)| Some((kind, size))).map_err(|err| named(err, path))
+}
+
+fn named(err: Error, path: &Path) -> Error {
+    match err {
         Error::BadPack(what) => Error::Corrupt(format!("{}: {what}", path.display())),
         other => other,
-    })
+    }
+}
+
+/// The type, the size, and the data that follows them in `start`.
+fn split_header(start: &[u8]) -> Result<(Kind, u64, &[u8]), Error> {
+    let split = start.split_once_str("\0").and_then(|(header, data)| parse_header(header).map(|(kind, size)| (kind, size, data)));
+    split.ok_or_else(|| Error::BadPack("bad header of a loose object".to_owned()))
 }
 
 fn read_stream(stream: &mut Stream, file_bytes: u64, out: &mut Vec<u8>) -> Result<Kind, Error> {
     let bad = |what: &str| Error::BadPack(what.to_owned());
     let mut header = [0u8; HEADER_BYTES_MAX];
     let got = stream.fill(&mut header)?;
-    let nul = header[..got].find_byte(0).ok_or_else(|| bad("bad header of a loose object"))?;
-    let (kind, size) = parse_header(&header[..nul]).ok_or_else(|| bad("bad header of a loose object"))?;
+    let (kind, size, first) = split_header(&header[..got])?;
     if size > file_bytes.saturating_mul(INFLATE_RATIO_MAX) {
         return Err(bad("a loose object declares more than its file can hold"));
     }
     let size = usize::try_from(size).map_err(|_| Error::Limit { what: "bytes of one object", limit: usize::MAX as u64 })?;
-    let first = &header[nul + 1..got];
     let rest = size.checked_sub(first.len()).ok_or_else(|| bad("a loose object is longer than it declares"))?;
     out.clear();
     out.try_reserve_exact(size).map_err(|_| Error::Limit { what: "memory for one object (bytes)", limit: size as u64 })?;
@@ -83,6 +96,16 @@ struct Stream {
 }
 
 impl Stream {
+    /// The file at `path`, read in pieces of so many bytes; `Ok(None)` when it is not there.
+    fn open(path: &Path, piece_bytes: usize) -> Result<Option<Self>, Error> {
+        let file = match std::fs::File::open(path) {
+            Ok(file) => file,
+            Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+            Err(err) => return Err(err.into()),
+        };
+        Ok(Some(Self { file, inflater: Inflater::new(), piece: vec![0; piece_bytes], at: 0, end: 0, ended: false }))
+    }
+
     /// Fill `out` as far as the stream goes; how far it did. The stream must not break off.
     fn fill(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         let mut filled = 0;

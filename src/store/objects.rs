@@ -73,6 +73,14 @@ impl ObjectStore {
         Ok(Self::open_dirs(alternates::object_dirs(objects_dir, Some(env)), hash, companions))
     }
 
+    /// Whether objects may be missing because a remote promised them: packs that came under a filter lie here
+    /// (gitrepository-layout: `.promisor`).
+    pub fn is_promised_some(&self) -> bool {
+        let promises = |name: &std::ffi::OsStr| name.as_encoded_bytes().ends_with(b".promisor");
+        let files = self.listed.dirs.iter().filter_map(|dir| std::fs::read_dir(dir.join("pack")).ok()).flatten();
+        files.flatten().any(|file| promises(&file.file_name()))
+    }
+
     fn open_dirs(dirs: Vec<PathBuf>, hash: gix_hash::Kind, companions: Companions) -> Self {
         let (mut changes, mut packs) = (vec![], vec![]);
         let mut listed = Listed {
@@ -299,6 +307,15 @@ impl Objects for ObjectStore {
         Ok(None)
     }
 
+    fn loose_header(&self, id: &oid) -> Result<Option<(Kind, u64)>, Error> {
+        for dir in &self.listed.dirs {
+            if let Some(found) = loose::read_header(&loose::path(dir, id))? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
     fn bitmaps(&self) -> Option<&Bitmaps> {
         let listed = &self.listed;
         let packs = &self.packs()[..listed.packs as usize];
@@ -376,11 +393,13 @@ mod tests {
             let id = blob(dir.path(), text);
             assert_eq!(open(dir.path()).read_loose(&id, &mut out).unwrap(), Some(Kind::Blob));
             assert!(out == text.as_bytes(), "{} bytes", text.len());
+            assert_eq!(open(dir.path()).loose_header(&id).unwrap(), Some((Kind::Blob, text.len() as u64)));
         }
         let tree = git_with_input(dir.path(), &["mktree"], "");
         let tree = ObjectId::from_hex(tree.trim().as_bytes()).unwrap();
         assert_eq!(open(dir.path()).read_loose(&tree, &mut out).unwrap(), Some(Kind::Tree));
         assert_eq!(open(dir.path()).read_loose(&Sha1.null(), &mut out).unwrap(), None);
+        assert_eq!(open(dir.path()).loose_header(&Sha1.null()).unwrap(), None);
     }
 
     #[test]

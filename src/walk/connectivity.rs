@@ -28,7 +28,7 @@ pub fn check_connected(
     cancel: &Cancel,
 ) -> Result<(), Error> {
     let mut commits = Commits::new(objects, shallow);
-    let mut cover = Cover::new(objects, phase, cancel);
+    let mut cover = Cover::new(objects, None, phase, cancel);
     let mut starts = vec![];
     for &tip in tips {
         let mut at = tip;

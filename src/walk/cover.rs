@@ -4,10 +4,14 @@
 //! Trees of commits are covered from old to new, each against its first parent's, so that of a new tree only the
 //! entries that differ are looked up. A tree is compared only with one at the same path of a commit that is covered
 //! as a whole; a seen tree is therefore always a covered one, reverts and moved folders included.
+//!
+//! A filter by kind or depth leaves out what it leaves out, and nothing of that is looked up. "Covered" then means what the
+//! filter lets through; a tree met again nearer to a commit is looked into again, as in git (`filter_trees_depth`).
 
 use super::Error;
+use super::filter::{KindFilter, ObjectFilter};
 use super::tree::{TreeEntry, for_each_entry, for_each_new_entry};
-use crate::base::{Cancel, Phase};
+use crate::base::{Cancel, FastMap, FastSet, Phase};
 use crate::pack::{Decoder, DeltaHints, Found, Kind, Location, ObjectSet, Objects, name_hash};
 use gix_hash::ObjectId;
 
@@ -15,32 +19,71 @@ use gix_hash::ObjectId;
 const CACHE_BYTES_MAX: usize = 24 << 20;
 
 /// A tree to look into, and a covered one to compare it with.
-type Pending = (ObjectId, Location, Option<ObjectId>);
+struct Pending {
+    id: ObjectId,
+    location: Location,
+    base: Option<ObjectId>,
+    /// That of its entries.
+    depth: u64,
+}
 
 /// Two growing sets of objects.
 pub(super) struct Cover<'a> {
     pub objects: &'a dyn Objects,
-    decoder: Decoder<'a>,
+    pub decoder: Decoder<'a>,
     /// What the client has: never goes out.
     pub theirs: ObjectSet,
+    /// That part of it which a client with the same filter has before it; `None`: all.
+    known: Option<ObjectSet>,
     /// What goes out.
     pub ours: ObjectSet,
     /// Kept when the client has something: what stood before at the path of what goes out.
     pub hints: Option<DeltaHints>,
+    /// Which kinds go out.
+    pub kinds: KindFilter,
+    /// Trees and blobs at smaller depths than this go out.
+    depth: u64,
+    /// Where depths count: the smallest at which each tree was met.
+    shallowest: FastMap<Location, u64>,
+    /// Trees looked into that do not go out.
+    pub passed: ObjectSet,
+    /// Trees and blobs wanted by their own ids that were not yet met beneath a tree: no filter holds them back.
+    pub given: FastSet<ObjectId>,
     phase: &'a Phase,
     cancel: &'a Cancel,
     steps: usize,
 }
 
 impl<'a> Cover<'a> {
-    pub fn new(objects: &'a dyn Objects, phase: &'a Phase, cancel: &'a Cancel) -> Self {
-        let decoder = Decoder::new(objects, CACHE_BYTES_MAX);
-        Self { objects, decoder, theirs: ObjectSet::new(), ours: ObjectSet::new(), hints: None, phase, cancel, steps: 0 }
+    /// Nothing yet; `filter` leaves out what it leaves out, unless it is one about places.
+    pub fn new(objects: &'a dyn Objects, filter: Option<&ObjectFilter>, phase: &'a Phase, cancel: &'a Cancel) -> Self {
+        let (kinds, depth) = match filter {
+            None => (KindFilter::ALL, u64::MAX),
+            Some(ObjectFilter::Kinds(kinds)) => (*kinds, u64::MAX),
+            Some(ObjectFilter::Depth(depth)) => (KindFilter::ALL, *depth),
+            Some(ObjectFilter::Places(places)) => (places.kinds, places.depth),
+        };
+        Self {
+            objects,
+            decoder: Decoder::new(objects, CACHE_BYTES_MAX),
+            theirs: ObjectSet::new(),
+            known: filter.map(|_| ObjectSet::new()),
+            ours: ObjectSet::new(),
+            hints: None,
+            kinds,
+            depth,
+            shallowest: FastMap::default(),
+            passed: ObjectSet::new(),
+            given: FastSet::default(),
+            phase,
+            cancel,
+            steps: 0,
+        }
     }
 
     /// What was covered so far.
     pub fn into_found(self) -> Found {
-        Found { set: self.ours, known: self.theirs, hints: self.hints.unwrap_or_default() }
+        Found { set: self.ours, known: self.known.unwrap_or(self.theirs), hints: self.hints.unwrap_or_default() }
     }
 
     /// Put one object, and nothing that it reaches, into what goes out; whether it is new there.
@@ -50,38 +93,94 @@ impl<'a> Cover<'a> {
         new
     }
 
+    /// What the client has: this object, and nothing that it reaches.
+    pub fn exclude(&mut self, location: &Location) {
+        self.theirs.insert(self.objects, location);
+        if let Some(known) = &mut self.known {
+            known.insert(self.objects, location);
+        }
+    }
+
     /// What the client has: `tree` and all that it reaches. Objects that are not here are passed over.
     pub fn exclude_tree(&mut self, tree: ObjectId) -> Result<(), Error> {
-        let mut stack = vec![tree];
-        while let Some(id) = stack.pop() {
+        if self.kinds.is_shallowest() && self.given.is_empty() {
+            return Ok(());
+        }
+        let with_blobs = self.kinds.blobs_below_bytes > 0 || !self.given.is_empty();
+        let (mut stack, mut blobs) = (vec![(tree, 0)], vec![]);
+        while let Some((id, depth)) = stack.pop() {
             let Some(location) = self.objects.locate(&id)? else { continue };
             if !self.theirs.insert(self.objects, &location) {
                 continue;
             }
+            self.know(&location, depth, None)?;
             self.step()?;
             let data = tree_data(&mut self.decoder, id, &location)?;
-            let (objects, theirs) = (self.objects, &mut self.theirs);
-            let mut fault = Ok(());
             let parsed = for_each_entry(&data, id.as_slice().len(), |entry| match entry.kind() {
-                Some(Kind::Tree) => stack.push(entry.id()),
-                Some(_) if fault.is_ok() => match objects.locate(&entry.id()) {
-                    Ok(Some(location)) => drop(theirs.insert(objects, &location)),
-                    Ok(None) => {}
-                    Err(err) => fault = Err(err),
-                },
+                Some(Kind::Tree) => stack.push((entry.id(), depth + 1)),
+                Some(_) if with_blobs => blobs.push(entry.id()),
                 _ => {}
             });
-            fault?;
             parsed.ok_or(Error::Malformed { id, kind: Kind::Tree })?;
+            for id in blobs.drain(..) {
+                if let Some(location) = self.objects.locate(&id)?
+                    && self.theirs.insert(self.objects, &location)
+                {
+                    self.know(&location, depth + 1, Some(self.kinds.blobs_below_bytes))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Under a filter the client has of its own history what the filter let through; a blob, when it has fewer bytes than that.
+    fn know(&mut self, location: &Location, depth: u64, below_bytes: Option<u64>) -> Result<(), Error> {
+        let Some(known) = &mut self.known else { return Ok(()) };
+        let passes = depth < self.depth
+            && match below_bytes {
+                None => self.kinds.trees,
+                Some(u64::MAX) => true,
+                Some(below) => below > 0 && self.decoder.size(location)? < below,
+            };
+        if passes {
+            known.insert(self.objects, location);
         }
         Ok(())
     }
 
     /// Put `tree` and all that it reaches into what goes out, less what the client has. `base`: a covered tree to compare with.
     pub fn add_tree(&mut self, tree: ObjectId, base: Option<ObjectId>) -> Result<(), Error> {
-        let (mut stack, mut todo) = (vec![], vec![]);
-        self.push_tree(tree, base, 0, &mut stack)?;
-        while let Some((id, location, base)) = stack.pop() {
+        let mut stack = vec![];
+        self.push_tree(tree, base, 0, 0, &mut stack)?;
+        self.look_into(stack)
+    }
+
+    /// As [`Cover::add_tree`], a tree that is wanted by its own id: it goes out, and its entries are at depth 0.
+    pub fn add_given_tree(&mut self, id: ObjectId) -> Result<(), Error> {
+        if !self.given.contains(&id) {
+            return self.add_tree(id, None);
+        }
+        let location = self.objects.locate(&id)?.ok_or_else(|| Error::missing(id))?;
+        self.shallowest.insert(location, 0);
+        if !self.add(&location) {
+            return Ok(());
+        }
+        self.look_into(vec![Pending { id, location, base: None, depth: 0 }])
+    }
+
+    /// A blob that is wanted by its own id.
+    pub fn add_given_blob(&mut self, id: ObjectId) -> Result<(), Error> {
+        if self.given.contains(&id) {
+            let location = self.objects.locate(&id)?.ok_or_else(|| Error::missing(id))?;
+            self.add(&location);
+            return Ok(());
+        }
+        self.add_blob(id, None, 0, 0)
+    }
+
+    fn look_into(&mut self, mut stack: Vec<Pending>) -> Result<(), Error> {
+        let mut todo = vec![];
+        while let Some(Pending { id, location, base, depth }) = stack.pop() {
             self.step()?;
             let data = tree_data(&mut self.decoder, id, &location)?;
             let (id_len, hinted) = (id.as_slice().len(), self.hints.is_some());
@@ -99,14 +198,12 @@ impl<'a> Cover<'a> {
             };
             parsed.ok_or(Error::Malformed { id, kind: Kind::Tree })?;
             for (kind, id, before, name) in todo.drain(..) {
+                if !self.given.is_empty() {
+                    self.given.remove(&id);
+                }
                 match kind {
-                    Some(Kind::Tree) => self.push_tree(id, before, name, &mut stack)?,
-                    Some(_) => {
-                        let location = self.objects.locate(&id)?.ok_or_else(|| Error::missing(id))?;
-                        if self.add(&location) {
-                            self.hint(&location, before, name)?;
-                        }
-                    }
+                    Some(Kind::Tree) => self.push_tree(id, before, name, depth, &mut stack)?,
+                    Some(_) => self.add_blob(id, before, name, depth)?,
                     None => {}
                 }
             }
@@ -114,13 +211,48 @@ impl<'a> Cover<'a> {
         Ok(())
     }
 
-    fn push_tree(&mut self, id: ObjectId, base: Option<ObjectId>, name: u32, stack: &mut Vec<Pending>) -> Result<(), Error> {
+    fn add_blob(&mut self, id: ObjectId, before: Option<ObjectId>, name: u32, depth: u64) -> Result<(), Error> {
+        let below = self.kinds.blobs_below_bytes;
+        if below == 0 || depth >= self.depth {
+            return Ok(());
+        }
         let location = self.objects.locate(&id)?.ok_or_else(|| Error::missing(id))?;
+        let settled = self.ours.contains(&location) || self.theirs.contains(&location);
+        if settled || below < u64::MAX && self.decoder.size(&location)? >= below {
+            return Ok(());
+        }
         if self.add(&location) {
-            self.hint(&location, base, name)?;
-            stack.push((id, location, base));
+            self.hint(&location, before, name)?;
         }
         Ok(())
+    }
+
+    /// A tree at `depth`, at whose path `base` stood before.
+    fn push_tree(&mut self, id: ObjectId, base: Option<ObjectId>, name: u32, depth: u64, stack: &mut Vec<Pending>) -> Result<(), Error> {
+        if depth >= self.depth || self.kinds.is_shallowest() {
+            return Ok(());
+        }
+        let location = self.objects.locate(&id)?.ok_or_else(|| Error::missing(id))?;
+        if self.theirs.contains(&location) {
+            return Ok(());
+        }
+        let new = if self.kinds.trees { self.add(&location) } else { self.passed.insert(self.objects, &location) };
+        let nearer = self.depth < u64::MAX && self.is_nearer(&location, depth);
+        if new {
+            self.hint(&location, base, name)?;
+        }
+        if new || nearer {
+            stack.push(Pending { id, location, base, depth: depth + 1 });
+        }
+        Ok(())
+    }
+
+    /// Whether the tree at `location` was not met yet at this depth or a smaller one.
+    fn is_nearer(&mut self, location: &Location, depth: u64) -> bool {
+        let nearest = self.shallowest.entry(*location).or_insert(u64::MAX);
+        let nearer = depth < *nearest;
+        *nearest = depth.min(*nearest);
+        nearer
     }
 
     /// `before`: what stood at the path of the new object at `location`, in a tree that is covered.
@@ -134,7 +266,8 @@ impl<'a> Cover<'a> {
         Ok(())
     }
 
-    fn step(&mut self) -> Result<(), Error> {
+    /// Counts a tree looked into, and looks at the flag now and then.
+    pub fn step(&mut self) -> Result<(), Error> {
         self.steps += 1;
         if self.steps.is_multiple_of(1024) {
             self.cancel.check()?;

@@ -6,10 +6,13 @@
 //! | `commit`, `tree` | bytes into a commit's links, a tree's entries |
 //! | `commits` | ids into a table of commits; wants and haves into painted history |
 //! | `cover` | a tree, and one that is covered already, into the objects between them |
+//! | `filter`, `sparse` | a filter specification into [`ObjectFilter`]: kinds, depths, paths |
+//! | `filtered` | trees, met in git's order, into what passes a filter about places |
 //! | `bitmaps` | wanted commits into all that they reach, where git's bitmaps tell it |
 //! | `scan` | most of a repository's root trees into all that they reach, cheaper than tree by tree |
 //! | `want_have` | wants and haves into an [`crate::pack::ObjectSet`] |
 //! | `negotiate` | haves into acknowledgements |
+//! | `revision` | a name such as `main:file` into an object |
 //! | `shallow` | both sides' boundaries and how far history shall go into the boundary of a fetch |
 //! | `reach` | ids and tips into "reachable or not"; fast-forward |
 //! | `connectivity` | the new tips of a push into "whole or not" |
@@ -20,20 +23,27 @@ mod commits;
 mod connectivity;
 mod cover;
 mod error;
+mod filter;
+mod filtered;
 mod negotiate;
 mod peel;
 mod reach;
+mod revision;
 mod scan;
 mod shallow;
+mod sparse;
 mod tree;
 mod visible;
 mod want_have;
 
 pub use connectivity::check_connected;
 pub use error::Error;
+pub use filter::{KindFilter, ObjectFilter, Places};
 pub use negotiate::{Common, Negotiation};
 pub use peel::peel;
 pub use reach::{ReachableObjects, ReachedCommits, find_unreachable, is_ancestor};
+pub use revision::{Named, find_named};
 pub use shallow::{Boundaries, Boundary, Deepening, INFINITE_DEPTH, find_boundary};
+pub use sparse::Patterns;
 pub use visible::{VisibleHead, VisibleRef, VisibleRefs};
 pub use want_have::{Enumeration, FetchSides, find_objects, find_objects_by};

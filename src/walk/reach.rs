@@ -66,7 +66,8 @@ impl ReachableObjects {
     /// Walk all that `tips` reach in `objects`.
     pub fn find(objects: &dyn Objects, shallow: &[ObjectId], tips: &[ObjectId], cancel: &Cancel) -> Result<Self, Error> {
         let phase = Progress::new().begin("Counting objects", 0);
-        Ok(Self(find_objects(objects, &FetchSides { wants: tips, haves: &[], shallow, aggressive: false, tags: &[] }, &phase, cancel)?.set))
+        let sides = FetchSides { wants: tips, haves: &[], shallow, aggressive: false, tags: &[], filter: None };
+        Ok(Self(find_objects(objects, &sides, &phase, cancel)?.set))
     }
 
     /// Whether the object at `location` of the same objects is among them.

@@ -9,6 +9,8 @@ use super::bitmaps::Reached;
 use super::commit::parse_tag;
 use super::commits::{Commits, Number};
 use super::cover::Cover;
+use super::filter::ObjectFilter;
+use super::filtered::add_by_place;
 use super::scan::Scan;
 use crate::base::{Cancel, FastSet, Phase};
 use crate::pack::{DeltaHints, Found, Kind, Location, Objects};
@@ -28,6 +30,8 @@ pub struct FetchSides<'a> {
     pub aggressive: bool,
     /// Tag objects and what they lead to: each goes along when that goes out (`include-tag`).
     pub tags: &'a [(ObjectId, ObjectId)],
+    /// What the client does without, if anything.
+    pub filter: Option<&'a ObjectFilter>,
 }
 
 /// How the trees of new commits are gone through. The set is the same.
@@ -76,17 +80,21 @@ pub fn find_objects_by(
     cancel: &Cancel,
 ) -> Result<Found, Error> {
     let mut commits = Commits::new(objects, sides.shallow);
-    let mut cover = Cover::new(objects, phase, cancel);
+    let mut cover = Cover::new(objects, sides.filter, phase, cancel);
     if !sides.haves.is_empty() {
         cover.hints = Some(DeltaHints::default());
     }
     let had = sort_by_kind(&mut commits, sides.haves)?;
     for location in &had.tags {
-        cover.theirs.insert(objects, location);
+        cover.exclude(location);
     }
     let wanted = sort_by_kind(&mut commits, sides.wants)?;
+    if sides.filter.is_some() {
+        cover.given = wanted.others.iter().map(|(id, _)| *id).collect();
+    }
     // Whatever is wanted of a client that has nothing is a closure: no history needs to be painted.
-    let is_closure = how == Enumeration::BySize && sides.haves.is_empty() && sides.shallow.is_empty();
+    let from_nothing = sides.haves.is_empty() && sides.shallow.is_empty() && sides.filter.is_none();
+    let is_closure = how == Enumeration::BySize && from_nothing;
     let reached = match is_closure && !wanted.commits.is_empty() {
         true => Reached::find(objects, &mut commits, &wanted.commits, phase, cancel)?,
         false => None,
@@ -105,17 +113,22 @@ pub fn find_objects_by(
     for (id, kind) in &had.others {
         match kind {
             Kind::Tree => cover.exclude_tree(*id)?,
-            _ => drop(objects.locate(id)?.map(|location| cover.theirs.insert(objects, &location))),
+            _ => drop(objects.locate(id)?.map(|location| cover.exclude(&location))),
         }
     }
     for location in &wanted.tags {
         cover.add(location);
     }
-    cover_new(how, &mut commits, &mut cover, &new, phase, cancel)?;
-    for (id, kind) in &wanted.others {
-        match kind {
-            Kind::Tree => cover.add_tree(*id, None)?,
-            _ => drop(cover.add(&objects.locate(id)?.ok_or_else(|| Error::missing(*id))?)),
+    match sides.filter {
+        Some(filter) => cover_filtered(filter, &mut commits, &mut cover, &wanted, &new)?,
+        None => {
+            cover_new(how, &mut commits, &mut cover, &new, phase, cancel)?;
+            for (id, kind) in &wanted.others {
+                match kind {
+                    Kind::Tree => cover.add_tree(*id, None)?,
+                    _ => drop(cover.add(&objects.locate(id)?.ok_or_else(|| Error::missing(*id))?)),
+                }
+            }
         }
     }
     include_tags(objects, &mut commits, &mut cover, sides.tags)?;
@@ -154,6 +167,43 @@ fn sort_by_kind(commits: &mut Commits<'_>, ids: &[ObjectId]) -> Result<ByKind, E
         }
     }
     Ok(sorted)
+}
+
+/// Put what `filter` lets through into what goes out: first of what is wanted itself, as in git, then of the commits `new`.
+fn cover_filtered(
+    filter: &ObjectFilter,
+    commits: &mut Commits<'_>,
+    cover: &mut Cover<'_>,
+    wanted: &ByKind,
+    new: &[Number],
+) -> Result<(), Error> {
+    for parent in boundary(commits, new) {
+        cover.exclude(&commits.locate(parent)?);
+        cover.exclude_tree(commits.tree(parent))?;
+    }
+    if !cover.given.is_empty() {
+        // In git these trees count as met before any of them is looked into.
+        for number in new {
+            cover.given.remove(&commits.tree(*number));
+        }
+    }
+    if let ObjectFilter::Places(places) = filter {
+        add_by_place(commits, cover, places, &wanted.others, new)?;
+    } else {
+        for (id, kind) in &wanted.others {
+            match kind {
+                Kind::Tree => cover.add_given_tree(*id)?,
+                _ => cover.add_given_blob(*id)?,
+            }
+        }
+        cover_commits(commits, cover, new)?;
+    }
+    if !cover.kinds.commits {
+        for &number in wanted.commits.iter().filter(|number| !commits.is_had(**number)) {
+            cover.add(&commits.locate(number)?);
+        }
+    }
+    Ok(())
 }
 
 /// Put the objects of the commits `new` into what goes out.
@@ -199,8 +249,10 @@ fn boundary(commits: &Commits<'_>, new: &[Number]) -> Vec<Number> {
 pub(super) fn cover_commits(commits: &mut Commits<'_>, cover: &mut Cover<'_>, new: &[Number]) -> Result<(), Error> {
     let mut covered = FastSet::default();
     for &number in new.iter().rev() {
-        let location = commits.locate(number)?;
-        cover.add(&location);
+        if cover.kinds.commits {
+            let location = commits.locate(number)?;
+            cover.add(&location);
+        }
         let mut base = None;
         if let Some(first) = commits.parents(number).first().copied() {
             // What goes out already goes out as a whole, a commit that bitmaps spoke of for one.

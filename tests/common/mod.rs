@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "every test binary uses a part")]
 
 pub mod check;
+pub mod exact;
 pub mod fixture;
 pub mod pkt;
 pub mod remote;

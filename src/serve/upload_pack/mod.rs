@@ -10,6 +10,7 @@ mod ls_refs;
 mod made_pack;
 mod may_filter;
 mod may_want;
+mod object_filter;
 mod object_info;
 mod promisor;
 mod send;
@@ -22,6 +23,7 @@ use super::shared::{Made, Shareable};
 use super::visible::visible_refs;
 use super::{Error, Gate, Options, Protocol};
 use crate::base::Cancel;
+use crate::pack;
 use crate::store::{Repository, Snapshot};
 use crate::walk::VisibleRefs;
 use crate::wire::{Band, PktReader, SideBand, write_data, write_delim, write_error, write_flush};
@@ -78,7 +80,7 @@ pub fn upload_pack(
     };
     match outcome.and_then(|()| Ok(conversation.out.flush()?)) {
         Ok(()) => Ok(conversation.statistics),
-        Err(err) => Err(tell(conversation.out, err, conversation.voice)),
+        Err(err) => Err(tell(conversation.out, name_promise(err, &snapshot), conversation.voice)),
     }
 }
 
@@ -167,6 +169,18 @@ impl Conversation<'_> {
 
     fn hash(&self) -> gix_hash::Kind {
         self.snapshot.hash_kind()
+    }
+}
+
+/// In a partial clone an object that is missing is no damage: it can be had where the clone came from. Nothing is fetched here
+/// while somebody fetches from here; nor does git (`GIT_NO_LAZY_FETCH` in `upload-pack.c`).
+fn name_promise(err: Error, snapshot: &Snapshot) -> Error {
+    match err {
+        Error::Pack(pack::Error::Missing(id)) if snapshot.objects().is_promised_some() => Error::Refused(format!(
+            "this repository is a partial clone and lacks object {id}; clone with a filter, clone from where it came from, \
+             or have its administrator run 'git fetch --refetch --no-filter' in it"
+        )),
+        err => err,
     }
 }
 

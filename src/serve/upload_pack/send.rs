@@ -1,8 +1,9 @@
 //! A request and the common objects into a pack on its way to the client.
 
 use super::made_pack::MadePack;
+use super::object_filter::Eyes;
 use super::{Conversation, Error, Voice};
-use crate::base::{Cancel, Progress, span};
+use crate::base::{Progress, span};
 use crate::pack::{Found, PackOptions, PackPlan, write_pack};
 use crate::serve::SharedState;
 use crate::serve::attend::attend;
@@ -37,10 +38,11 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, agreed: Agreed<'_>)
     };
     conversation.voice = if bands.has_bands() { Voice::Bands } else { Voice::Line };
     let quiet = request.no_progress;
+    let eyes = Eyes { snapshot, refs, wants: conversation.options.wants, cancel };
     let shared = conversation.options.shared.as_deref();
     let (plan, made) = attend(&mut bands, &progress, quiet, keepalive_ms, cancel, || match shared {
-        Some(shared) => shared_plan(shared, snapshot, refs, agreed, &progress, cancel),
-        None => plan(snapshot, refs, agreed, &progress, cancel).map(|plan| (Arc::new(plan), None)),
+        Some(shared) => shared_plan(shared, &eyes, agreed, &progress),
+        None => plan(&eyes, agreed, &progress).map(|plan| (Arc::new(plan), None)),
     })?;
     if !quiet {
         bands.say(Band::Progress, format!("Total {} (delta {}), reused {}\n", plan.objects(), plan.deltas(), plan.copied()).as_bytes())?;
@@ -70,25 +72,23 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, agreed: Agreed<'_>)
 /// come meanwhile. Whoever is not the first may get its pack, too.
 fn shared_plan(
     shared: &SharedState,
-    snapshot: &Snapshot,
-    refs: &VisibleRefs,
+    eyes: &Eyes<'_>,
     agreed: Agreed<'_>,
     progress: &Progress,
-    cancel: &Cancel,
 ) -> Result<(Arc<PackPlan>, Option<Arc<MadePack>>), Error> {
     let Agreed { request, boundary, haves } = agreed;
     let mut common = haves.to_vec();
     common.sort_unstable();
     let counts = what_counts(request);
-    let made = |kind| Made::new(kind, snapshot).from(refs).from(&counts).from(boundary).from(&common);
-    let (plan, found) = shared.get_or_make(made("plan"), cancel, || plan(snapshot, refs, agreed, progress, cancel))?;
+    let made = |kind| Made::new(kind, eyes.snapshot).from(eyes.refs).from(eyes.wants).from(&counts).from(boundary).from(&common);
+    let (plan, found) = shared.get_or_make(made("plan"), eyes.cancel, || plan(eyes, agreed, progress))?;
     if !found {
         return Ok((plan, None));
     }
     let phase = progress.begin("Enumerating objects", 0);
     phase.set(u64::from(plan.objects()));
     phase.finish();
-    let pack = MadePack::find(shared, made("pack"), snapshot, &plan, cancel)?;
+    let pack = MadePack::find(shared, made("pack"), eyes.snapshot, &plan, eyes.cancel)?;
     Ok((plan, pack))
 }
 
@@ -121,8 +121,10 @@ impl Shareable for PackPlan {
     }
 }
 
-fn plan(snapshot: &Snapshot, refs: &VisibleRefs, agreed: Agreed<'_>, progress: &Progress, cancel: &Cancel) -> Result<PackPlan, Error> {
+fn plan(eyes: &Eyes<'_>, agreed: Agreed<'_>, progress: &Progress) -> Result<PackPlan, Error> {
     let Agreed { request, boundary, haves } = agreed;
+    let (snapshot, refs, cancel) = (eyes.snapshot, eyes.refs, eyes.cancel);
+    let filter = request.filter.as_ref().map(|filter| eyes.object_filter(filter)).transpose()?;
     let objects = &**snapshot.objects();
     let tags = if request.include_tag { annotated_tags(snapshot, refs)? } else { vec![] };
     let found: Found = {
@@ -130,7 +132,8 @@ fn plan(snapshot: &Snapshot, refs: &VisibleRefs, agreed: Agreed<'_>, progress: &
         let phase = progress.begin("Enumerating objects", 0);
         let (wants, haves) = ([&request.wants[..], &boundary.uncovered].concat(), [haves, &boundary.unshallow].concat());
         let aggressive = !boundary.cut.is_empty();
-        let sides = FetchSides { wants: &wants, haves: &haves, shallow: &boundary.cut, aggressive, tags: &tags };
+        let filter = filter.as_ref();
+        let sides = FetchSides { wants: &wants, haves: &haves, shallow: &boundary.cut, aggressive, tags: &tags, filter };
         let found = find_objects(objects, &sides, &phase, cancel)?;
         phase.set(found.set.len() as u64);
         phase.finish();
