@@ -1,7 +1,7 @@
 //! The part of git's configuration that decides what a fetch may ask for.
 //!
 //! Source: git-config, "uploadpack.*", "uploadpackfilter.*", "transfer.advertiseObjectInfo", "bundle.*", "promisor.*",
-//! "remote.<name>.promisor"; `upload-pack.c`: `upload_pack_config`, `parse_object_filter_config`; `promisor-remote.c`.
+//! `remote.<name>.promisor`; `upload-pack.c`: `upload_pack_config`, `parse_object_filter_config`; `promisor-remote.c`.
 //! What is not set stays `None`: the default depends on who serves.
 
 use super::Error;
@@ -36,6 +36,8 @@ pub struct FetchSettings {
     pub bundles: Vec<(BString, BString)>,
     /// `uploadpack.blobPackfileUri`, in order.
     pub blob_packfile_uris: Vec<PackfileUri>,
+    /// Why a value of `uploadpack.blobPackfileUri` cannot be used: whoever asks for packs from elsewhere hears of it, as in git.
+    pub bad_packfile_uri: Option<String>,
     /// `promisor.advertise`.
     pub advertise_promisors: Option<bool>,
     /// The promisor remotes with a URL, in order, as `promisor.sendFields` wants them told.
@@ -133,9 +135,11 @@ impl FetchSettings {
                 (self.allow_tip_sha1_in_want, self.allow_reachable_sha1_in_want, self.allow_any_sha1_in_want) = (any, any, any);
             }
             "blobpackfileuri" => {
-                let parsed = entry.value.text.as_ref().and_then(|text| PackfileUri::parse(text));
-                let uri = parsed.filter(|uri| self.blob_packfile_uris.iter().all(|known| known.object != uri.object));
-                self.blob_packfile_uris.push(uri.ok_or_else(|| entry.value.bad())?);
+                let text = entry.value.text.as_ref().ok_or_else(|| entry.value.bad())?;
+                match PackfileUri::parse(text).filter(|uri| self.blob_packfile_uris.iter().all(|known| known.object != uri.object)) {
+                    Some(uri) => self.blob_packfile_uris.push(uri),
+                    None => self.bad_packfile_uri = Some(entry.value.bad().to_string()),
+                }
             }
             _ => return Ok(()),
         }
@@ -285,7 +289,7 @@ mod tests {
         let twice = [format!("{one} {pack} https://x"), format!("{one} {pack} https://y")];
         let bad = [vec!["nonsense".to_owned()], vec![format!("{one} {pack}")], vec![format!("{one} {pack} \"x\\ny\"")], twice.to_vec()];
         for values in bad {
-            assert!(read(&values).unwrap_err().contains("uploadpack.blobPackfileUri"), "{values:?}");
+            assert!(read(&values).unwrap().bad_packfile_uri.unwrap().contains("uploadpack.blobPackfileUri"), "{values:?}");
         }
     }
 

@@ -96,7 +96,7 @@ const CAPABILITIES: &[Capability] = &[
     row("sideband-all", FETCH)
         .key("uploadpack.allowSidebandAll", |set| set.fetch.allow_sideband_all, false, true),
     row("packfile-uris", FETCH)
-        .key("uploadpack.blobPackfileUri", |set| Some(!set.fetch.blob_packfile_uris.is_empty()), false, false),
+        .key("uploadpack.blobPackfileUri", |set| Some(!set.fetch.blob_packfile_uris.is_empty() || set.fetch.bad_packfile_uri.is_some()), false, false),
     row("server-option", LINE),
     row("object-format", LINE).value(|talk| Some(talk.hash().to_string())),
     row("session-id", LINE).value(|talk| talk.options.session_id.clone())

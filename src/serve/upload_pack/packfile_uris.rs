@@ -6,7 +6,7 @@
 
 use super::Error;
 use crate::pack::{Found, Objects};
-use crate::store::PackfileUri;
+use crate::store::{self, FetchSettings, PackfileUri};
 use crate::wire::{Band, SideBand, write_delim};
 use bstr::BString;
 use gix_hash::ObjectId;
@@ -16,7 +16,7 @@ use std::io::Write;
 pub(super) fn leave_out(
     objects: &dyn Objects,
     found: &mut Found,
-    uris: &[PackfileUri],
+    settings: &FetchSettings,
     protocols: &[BString],
 ) -> Result<Vec<ObjectId>, Error> {
     let is_spoken = |uri: &PackfileUri| {
@@ -24,7 +24,13 @@ pub(super) fn leave_out(
         protocols.iter().filter_map(rest).any(|rest| rest.starts_with(b":"))
     };
     let mut left_out = vec![];
-    for uri in uris.iter().filter(|uri| is_spoken(uri)) {
+    if protocols.is_empty() {
+        return Ok(left_out);
+    }
+    if let Some(bad) = &settings.bad_packfile_uri {
+        return Err(store::Error::Config(bad.clone()).into());
+    }
+    for uri in settings.blob_packfile_uris.iter().filter(|uri| is_spoken(uri)) {
         if let Some(location) = objects.locate(&uri.object)?
             && found.set.remove(&location)
         {
