@@ -41,8 +41,8 @@ impl Place {
         sandbox.commit_file(&seed, "a", "1\n");
         sandbox.commit_file(&seed, "a", "2\n");
         sandbox.git(&seed, ["checkout", "-q", "-b", "secret"]);
-        sandbox.commit_file(&seed, "s", "1\n");
-        sandbox.commit_file(&seed, "s", "2\n");
+        sandbox.commit_file(&seed, "s", "first secret\n");
+        sandbox.commit_file(&seed, "s", "second secret\n");
         sandbox.git(&seed, ["tag", "hidden"]);
         sandbox.git(&seed, ["checkout", "-q", "main"]);
         sandbox.commit_file(&seed, "a", "3\n");

@@ -1,7 +1,8 @@
 //! A hasher for keys that are already well mixed or small: object ids, offsets, numbers.
 //!
 //! Ids are hashes chosen by whoever made the object; a peer that makes many share their first eight bytes would
-//! need 2^64 work per object, so no keyed hash is needed for them.
+//! need 2^64 work per object, so no keyed hash is needed for them. Ids that a peer merely names need no object behind
+//! them: a set of those takes the standard library's keyed hasher, or a million of them would meet in one bucket.
 
 use std::hash::{BuildHasherDefault, Hasher};
 

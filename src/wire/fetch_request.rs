@@ -5,10 +5,11 @@
 //! ([`FetchFeatures`]) breaks the protocol when a client sends it.
 
 use super::{Capabilities, Error, Filter, Pkt, PktReader};
-use crate::base::FastSet;
+
 use crate::base::limits::{DEEPEN_NOT_MAX, HAVES_MAX, SHALLOW_MAX, WANTS_MAX};
 use bstr::{BString, ByteSlice};
 use gix_hash::ObjectId;
+use std::collections::HashSet;
 use std::io::Read;
 
 /// How common commits are acknowledged in versions 0 and 1.
@@ -117,7 +118,7 @@ pub struct FetchRequest {
 impl FetchRequest {
     /// Want `ids` too: what the refs wanted by name lead to.
     pub fn want_also(&mut self, ids: &[ObjectId]) {
-        let mut known: FastSet<ObjectId> = self.wants.iter().copied().collect();
+        let mut known: HashSet<ObjectId> = self.wants.iter().copied().collect();
         self.wants.extend(ids.iter().filter(|id| known.insert(**id)));
     }
 }
@@ -211,9 +212,10 @@ pub fn read_fetch_v2<R: Read>(reader: &mut PktReader<R>, hash: gix_hash::Kind, f
 struct Builder {
     hash: gix_hash::Kind,
     request: FetchRequest,
-    wants: FastSet<ObjectId>,
-    haves: FastSet<ObjectId>,
-    shallow: FastSet<ObjectId>,
+    /// Ids that a client merely names: see `base::hash` for why no fast hasher serves here.
+    wants: HashSet<ObjectId>,
+    haves: HashSet<ObjectId>,
+    shallow: HashSet<ObjectId>,
     depth: Option<u32>,
     relative: bool,
     since: Option<u64>,
@@ -222,7 +224,7 @@ struct Builder {
 
 impl Builder {
     fn new(hash: gix_hash::Kind) -> Self {
-        let (wants, haves, shallow) = (FastSet::default(), FastSet::default(), FastSet::default());
+        let (wants, haves, shallow) = (HashSet::new(), HashSet::new(), HashSet::new());
         Self { hash, request: FetchRequest::default(), wants, haves, shallow, depth: None, relative: false, since: None, not: vec![] }
     }
 
@@ -317,7 +319,7 @@ impl Builder {
     }
 }
 
-fn add_once(ids: &mut Vec<ObjectId>, seen: &mut FastSet<ObjectId>, id: ObjectId, limit: usize, what: &'static str) -> Result<(), Error> {
+fn add_once(ids: &mut Vec<ObjectId>, seen: &mut HashSet<ObjectId>, id: ObjectId, limit: usize, what: &'static str) -> Result<(), Error> {
     if seen.insert(id) {
         ids.push(id);
     }
