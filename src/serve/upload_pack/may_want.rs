@@ -9,8 +9,9 @@ use super::{Conversation, Error};
 use crate::base::{Cancel, FastSet};
 use crate::pack::{Decoder, Kind, Objects as _};
 use crate::serve::shared::{Made, Shareable};
-use crate::serve::{Protocol, Wants};
-use crate::walk::{self, ReachableObjects, ReachedCommits, find_unreachable};
+use crate::serve::{Protocol, SharedState, Wants};
+use crate::store::Snapshot;
+use crate::walk::{self, ReachableObjects, ReachedCommits, VisibleRefs, find_unreachable};
 use bstr::BStr;
 use gix_hash::ObjectId;
 use std::sync::Arc;
@@ -42,7 +43,7 @@ impl MayTell<'_> {
 }
 
 /// Refuse wants that this client may not have; otherwise say what it may be told in the negotiation.
-pub(super) fn check_wants<'a>(conversation: &Conversation<'a>, wants: &[ObjectId]) -> Result<MayTell<'a>, Error> {
+pub(super) fn check_wants<'a>(conversation: &mut Conversation<'a>, wants: &[ObjectId]) -> Result<MayTell<'a>, Error> {
     let (snapshot, refs, cancel) = (conversation.snapshot, conversation.refs, conversation.cancel);
     let objects = &**snapshot.objects();
     if conversation.options.wants == Wants::Git {
@@ -79,12 +80,12 @@ pub(super) fn check_wants<'a>(conversation: &Conversation<'a>, wants: &[ObjectId
         if !reachable && !left.is_empty() {
             return Err(not_our_ref(left.first().unwrap_or(want)));
         }
-        if let Some(want) = unreachable(conversation, &left)?.first() {
+        if let Some(want) = unreachable(conversation, left)?.first() {
             return Err(not_our_ref(want));
         }
     }
     Ok(match conversation.options.wants {
-        Wants::ReachableFromVisible if !all_visible => match known_reachable(conversation)? {
+        Wants::ReachableFromVisible if !all_visible => match known_reachable(snapshot, refs, conversation.options.shared.as_deref())? {
             Some(reached) => MayTell::Known { tips, reached, decoder: Box::new(Decoder::new(objects, 1 << 20)) },
             None => {
                 let commits = Box::new(ReachedCommits::new(objects, snapshot.shallow(), &mut refs.tips(), cancel)?);
@@ -96,17 +97,28 @@ pub(super) fn check_wants<'a>(conversation: &Conversation<'a>, wants: &[ObjectId
 }
 
 /// Those of `ids`, all of which are here, that this client may not hear of: by git's rules none.
-pub(super) fn find_forbidden(conversation: &Conversation<'_>, ids: &[ObjectId]) -> Result<Vec<ObjectId>, Error> {
+pub(super) fn find_forbidden(conversation: &mut Conversation<'_>, ids: Vec<ObjectId>) -> Result<Vec<ObjectId>, Error> {
     match conversation.options.wants {
         Wants::Git => Ok(vec![]),
         Wants::ReachableFromVisible => unreachable(conversation, ids),
     }
 }
 
-/// Those of `ids` that visible refs do not reach. Where requests share, a first one that asks for more than commits
-/// pays for the answers to all that follow.
-fn unreachable(conversation: &Conversation<'_>, ids: &[ObjectId]) -> Result<Vec<ObjectId>, Error> {
-    let (snapshot, refs, cancel) = (conversation.snapshot, conversation.refs, conversation.cancel);
+/// Those of `ids` that visible refs do not reach.
+fn unreachable(conversation: &mut Conversation<'_>, ids: Vec<ObjectId>) -> Result<Vec<ObjectId>, Error> {
+    let (snapshot, refs, shared, cancel) =
+        (conversation.snapshot, conversation.refs, conversation.options.shared.as_deref(), conversation.cancel);
+    conversation.attended(move || find_unreached(snapshot, refs, shared, &ids, cancel))
+}
+
+/// Where requests share, a first one that asks for more than commits pays for the answers to all that follow.
+fn find_unreached(
+    snapshot: &Snapshot,
+    refs: &VisibleRefs,
+    shared: Option<&SharedState>,
+    ids: &[ObjectId],
+    cancel: &Cancel,
+) -> Result<Vec<ObjectId>, Error> {
     let objects = &**snapshot.objects();
     let mut decoder = Decoder::new(objects, 1 << 20);
     let (mut found, mut only_commits) = (vec![], true);
@@ -115,14 +127,14 @@ fn unreachable(conversation: &Conversation<'_>, ids: &[ObjectId]) -> Result<Vec<
         only_commits = only_commits && location.map_or(Ok(true), |location| decoder.kind(&location).map(|kind| kind == Kind::Commit))?;
         found.push((*id, location));
     }
-    let reached = match (known_reachable(conversation)?, conversation.options.shared.as_deref()) {
+    let reached = match (known_reachable(snapshot, refs, shared)?, shared) {
         (Some(reached), _) => reached,
         (None, Some(shared)) if !only_commits => {
             let make = || {
                 let tips: Vec<ObjectId> = refs.tips().collect();
                 Ok(ReachableObjects::find(objects, snapshot.shallow(), &tips, cancel)?)
             };
-            shared.get_or_make(made_from(conversation), cancel, make)?.0
+            shared.get_or_make(made_from(snapshot, refs), cancel, make)?.0
         }
         _ => return Ok(find_unreachable(objects, snapshot.shallow(), ids, &mut refs.tips(), cancel)?),
     };
@@ -131,14 +143,14 @@ fn unreachable(conversation: &Conversation<'_>, ids: &[ObjectId]) -> Result<Vec<
 }
 
 /// What visible refs reach is found out once for all that see the same.
-fn made_from(conversation: &Conversation<'_>) -> Made {
-    Made::new("reachable", conversation.snapshot).from(conversation.refs)
+fn made_from(snapshot: &Snapshot, refs: &VisibleRefs) -> Made {
+    Made::new("reachable", snapshot).from(refs)
 }
 
 /// What visible refs reach, where a request has found it out already.
-fn known_reachable(conversation: &Conversation<'_>) -> Result<Option<Arc<ReachableObjects>>, Error> {
-    match conversation.options.shared.as_deref() {
-        Some(shared) => shared.find(made_from(conversation)),
+fn known_reachable(snapshot: &Snapshot, refs: &VisibleRefs, shared: Option<&SharedState>) -> Result<Option<Arc<ReachableObjects>>, Error> {
+    match shared {
+        Some(shared) => shared.find(made_from(snapshot, refs)),
         None => Ok(None),
     }
 }
