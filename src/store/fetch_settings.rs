@@ -1,7 +1,7 @@
 //! The part of git's configuration that decides what a fetch may ask for.
 //!
 //! Source: git-config, "uploadpack.*", "uploadpackfilter.*", "transfer.advertiseObjectInfo", "bundle.*", "promisor.*",
-//! "remote.<name>.promisor"; `upload-pack.c`: `upload_pack_config`, `parse_object_filter_config`; `promisor-remote.c`.
+//! `remote.<name>.promisor`; `upload-pack.c`: `upload_pack_config`, `parse_object_filter_config`; `promisor-remote.c`.
 //! What is not set stays `None`: the default depends on who serves.
 
 use super::Error;

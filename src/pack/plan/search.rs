@@ -26,7 +26,7 @@ pub struct DeltaSearch {
     pub window: usize,
     /// Searched deltas in a row (`pack.depth`); stored deltas that lean on the last one come on top.
     pub depth: u32,
-    /// Threads (`pack.threads`); 0: as many as there are processors, up to [`THREADS_MAX`].
+    /// Threads (`pack.threads`); 0: as many as there are processors, up to four.
     pub threads: usize,
     /// Bytes of a stored form above which it is searched against what the client has.
     pub stored_bytes_min: u64,
