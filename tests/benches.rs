@@ -3,6 +3,8 @@
 mod common;
 #[path = "../benches/fetch.rs"]
 mod fetch;
+#[path = "../benches/serve.rs"]
+mod serve;
 
 use common::Sandbox;
 
@@ -12,4 +14,17 @@ fn the_fetch_bench_measures_every_row() {
     let (repository, _) = sandbox.history("served/small.git", "sha1", 5, 150);
     sandbox.git(&repository, ["repack", "-adbq"]);
     assert!(fetch::run(&repository, 1) >= 8);
+}
+
+#[test]
+fn the_serve_bench_measures_every_row() {
+    if !common::server::has_ssh() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let (repository, _) = sandbox.history("served/small.git", "sha1", 6, 60);
+    match serve::run(&repository, 1) {
+        Ok(count) => assert_eq!(count, 4),
+        Err(why) => common::skipped(why),
+    }
 }
