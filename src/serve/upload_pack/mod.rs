@@ -7,6 +7,7 @@
 mod bundle_uri;
 mod capabilities;
 mod ls_refs;
+mod made_pack;
 mod may_filter;
 mod may_want;
 mod object_filter;

@@ -1,5 +1,6 @@
 //! A request and the common objects into a pack on its way to the client.
 
+use super::made_pack::MadePack;
 use super::object_filter::Eyes;
 use super::{Conversation, Error, Voice};
 use crate::base::{Progress, span};
@@ -39,9 +40,9 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, agreed: Agreed<'_>)
     let quiet = request.no_progress;
     let eyes = Eyes { snapshot, refs, wants: conversation.options.wants, cancel };
     let shared = conversation.options.shared.as_deref();
-    let plan = attend(&mut bands, &progress, quiet, keepalive_ms, cancel, || match shared {
+    let (plan, made) = attend(&mut bands, &progress, quiet, keepalive_ms, cancel, || match shared {
         Some(shared) => shared_plan(shared, &eyes, agreed, &progress),
-        None => plan(&eyes, agreed, &progress).map(Arc::new),
+        None => plan(&eyes, agreed, &progress).map(|plan| (Arc::new(plan), None)),
     })?;
     if !quiet {
         bands.say(Band::Progress, format!("Total {} (delta {}), reused {}\n", plan.objects(), plan.deltas(), plan.copied()).as_bytes())?;
@@ -51,7 +52,10 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, agreed: Agreed<'_>)
     }
     let _span = tracing::debug_span!(span::STREAM, objects = plan.objects()).entered();
     let written = Progress::new().begin("Writing objects", u64::from(plan.objects()));
-    let bytes = write_pack(&**snapshot.objects(), &plan, &mut bands, &written, cancel)?;
+    let bytes = match made {
+        Some(made) => made.write(&mut bands, cancel)?,
+        None => write_pack(&**snapshot.objects(), &plan, &mut bands, &written, cancel)?,
+    };
     let in_bands = bands.has_bands();
     bands.flush()?;
     bands.finish()?;
@@ -65,19 +69,27 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, agreed: Agreed<'_>)
 }
 
 /// The plan that somebody else has made or is making from the same state, view and request; else one for all who
-/// come meanwhile.
-fn shared_plan(shared: &SharedState, eyes: &Eyes<'_>, agreed: Agreed<'_>, progress: &Progress) -> Result<Arc<PackPlan>, Error> {
+/// come meanwhile. Whoever is not the first may get its pack, too.
+fn shared_plan(
+    shared: &SharedState,
+    eyes: &Eyes<'_>,
+    agreed: Agreed<'_>,
+    progress: &Progress,
+) -> Result<(Arc<PackPlan>, Option<Arc<MadePack>>), Error> {
     let Agreed { request, boundary, haves } = agreed;
     let mut common = haves.to_vec();
     common.sort_unstable();
-    let from = Made::new("plan", eyes.snapshot).from(eyes.refs).from(what_counts(request)).from(boundary).from(common);
-    let (plan, found) = shared.get_or_make(from, eyes.cancel, || plan(eyes, agreed, progress))?;
-    if found {
-        let phase = progress.begin("Enumerating objects", 0);
-        phase.set(u64::from(plan.objects()));
-        phase.finish();
+    let counts = what_counts(request);
+    let made = |kind| Made::new(kind, eyes.snapshot).from(eyes.refs).from(eyes.wants).from(&counts).from(boundary).from(&common);
+    let (plan, found) = shared.get_or_make(made("plan"), eyes.cancel, || plan(eyes, agreed, progress))?;
+    if !found {
+        return Ok((plan, None));
     }
-    Ok(plan)
+    let phase = progress.begin("Enumerating objects", 0);
+    phase.set(u64::from(plan.objects()));
+    phase.finish();
+    let pack = MadePack::find(shared, made("pack"), eyes.snapshot, &plan, eyes.cancel)?;
+    Ok((plan, pack))
 }
 
 /// `request` without that on which the pack does not depend: what is said in another order, how it is talked about,
