@@ -1,5 +1,7 @@
 //! The benches at work on a small repository, so that they cannot rot: every row must come to its end.
 
+#![allow(clippy::duplicate_mod, reason = "each bench brings its own copy of what they share")]
+
 mod common;
 #[path = "../benches/fetch.rs"]
 mod fetch;
