@@ -2,7 +2,7 @@
 
 use super::made_pack::MadePack;
 use super::object_filter::Eyes;
-use super::{Conversation, Error, Voice};
+use super::{Conversation, Error, Voice, packfile_uris};
 use crate::base::{Progress, span};
 use crate::pack::{Found, PackOptions, PackPlan, write_pack};
 use crate::serve::SharedState;
@@ -38,14 +38,19 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, agreed: Agreed<'_>)
     };
     conversation.voice = if bands.has_bands() { Voice::Bands } else { Voice::Line };
     let quiet = request.no_progress;
+    let has_uris = !request.packfile_uris.is_empty();
+    if has_uris {
+        bands.keep_alive_on(Band::Progress);
+    }
     let eyes = Eyes { snapshot, refs, wants: conversation.options.wants, cancel };
     let shared = conversation.options.shared.as_deref();
     let (plan, made) = attend(&mut bands, &progress, quiet, keepalive_ms, cancel, || match shared {
         Some(shared) => shared_plan(shared, &eyes, agreed, &progress),
         None => plan(&eyes, agreed, &progress).map(|plan| (Arc::new(plan), None)),
     })?;
-    if !quiet {
-        bands.say(Band::Progress, format!("Total {} (delta {}), reused {}\n", plan.objects(), plan.deltas(), plan.copied()).as_bytes())?;
+    if has_uris {
+        packfile_uris::write_section(&mut bands, &snapshot.settings().fetch.blob_packfile_uris, plan.left_out())?;
+        bands.keep_alive_on(Band::Data);
     }
     if !bands.has_bands() {
         conversation.voice = Voice::Nothing;
@@ -57,6 +62,9 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, agreed: Agreed<'_>)
         None => write_pack(&**snapshot.objects(), &plan, &mut bands, &written, cancel)?,
     };
     let in_bands = bands.has_bands();
+    if !quiet {
+        bands.say(Band::Progress, total(&plan).as_bytes())?;
+    }
     bands.flush()?;
     bands.finish()?;
     if in_bands {
@@ -66,6 +74,20 @@ pub(super) fn send_pack(conversation: &mut Conversation<'_>, agreed: Agreed<'_>)
     conversation.statistics.objects += u64::from(plan.objects());
     conversation.statistics.pack_bytes += bytes;
     Ok(())
+}
+
+/// git's last words about a pack. What goes out as stored is copied by runs, in which deltas are not counted: git says
+/// `pack-reused` of that.
+fn total(plan: &PackPlan) -> String {
+    let (objects, deltas, copied, packs) = (plan.objects(), plan.deltas(), plan.copied(), plan.packs_copied());
+    format!("Total {objects} (delta {deltas}), reused 0 (delta 0), pack-reused {copied} (from {packs})\n")
+}
+
+/// What goes out is known: so many objects.
+fn counted(progress: &Progress, objects: u64) {
+    let phase = progress.begin("Counting objects", objects);
+    phase.set(objects);
+    phase.finish();
 }
 
 /// The plan that somebody else has made or is making from the same state, view and request; else one for all who
@@ -88,6 +110,7 @@ fn shared_plan(
     let phase = progress.begin("Enumerating objects", 0);
     phase.set(u64::from(plan.objects()));
     phase.finish();
+    counted(progress, u64::from(plan.objects()));
     let pack = MadePack::find(shared, made("pack"), eyes.snapshot, &plan, eyes.cancel)?;
     Ok((plan, pack))
 }
@@ -127,22 +150,24 @@ fn plan(eyes: &Eyes<'_>, agreed: Agreed<'_>, progress: &Progress) -> Result<Pack
     let filter = request.filter.as_ref().map(|filter| eyes.object_filter(filter)).transpose()?;
     let objects = &**snapshot.objects();
     let tags = if request.include_tag { annotated_tags(snapshot, refs)? } else { vec![] };
-    let found: Found = {
+    let (found, left_out) = {
         let _span = tracing::debug_span!(span::WANT_HAVE, wants = request.wants.len(), haves = haves.len()).entered();
         let phase = progress.begin("Enumerating objects", 0);
         let (wants, haves) = ([&request.wants[..], &boundary.uncovered].concat(), [haves, &boundary.unshallow].concat());
         let aggressive = !boundary.cut.is_empty();
         let filter = filter.as_ref();
         let sides = FetchSides { wants: &wants, haves: &haves, shallow: &boundary.cut, aggressive, tags: &tags, filter };
-        let found = find_objects(objects, &sides, &phase, cancel)?;
+        let mut found: Found = find_objects(objects, &sides, &phase, cancel)?;
         phase.set(found.set.len() as u64);
         phase.finish();
-        found
+        let left_out = packfile_uris::leave_out(objects, &mut found, &snapshot.settings().fetch, &request.packfile_uris)?;
+        counted(progress, found.set.len() as u64);
+        (found, left_out)
     };
     let _span = tracing::debug_span!(span::PLAN, objects = found.set.len()).entered();
     let search = snapshot.settings().delta_search.clone();
-    let options = PackOptions { ofs_delta: request.ofs_delta, thin: request.thin_pack, search };
-    Ok(PackPlan::new(objects, &found, &options, cancel)?)
+    let options = PackOptions { ofs_delta: request.ofs_delta, thin: request.thin_pack, search, progress: progress.clone() };
+    Ok(PackPlan::new(objects, &found, &options, cancel)?.leaving_out(left_out))
 }
 
 /// Visible tags that are objects of their own, with what they lead to.
