@@ -92,18 +92,19 @@ pub fn find_objects_by(
     if sides.filter.is_some() {
         cover.given = wanted.others.iter().map(|(id, _)| *id).collect();
     }
+    let is_plain = sides.filter.is_none_or(|filter| leaves_out_kinds_alone(filter, sides, &wanted));
     // Whatever is wanted of a client that has nothing is a closure: no history needs to be painted.
-    let from_nothing = sides.haves.is_empty() && sides.shallow.is_empty() && sides.filter.is_none();
+    let from_nothing = sides.haves.is_empty() && sides.shallow.is_empty() && is_plain;
     let is_closure = how == Enumeration::BySize && from_nothing;
     let reached = match is_closure && !wanted.commits.is_empty() {
         true => Reached::find(objects, &mut commits, &wanted.commits, phase, cancel)?,
         false => None,
     };
     let reached = reached.filter(|reached| !how.scans(objects, &reached.walked, false));
-    let new = match &reached {
-        Some(reached) => {
+    let new = match reached {
+        Some(mut reached) => {
             reached.cover(&mut cover, phase)?;
-            reached.walked.clone()
+            reached.walked
         }
         None => commits.paint(&wanted.commits, &had.commits, phase, cancel)?,
     };
@@ -120,8 +121,8 @@ pub fn find_objects_by(
         cover.add(location);
     }
     match sides.filter {
-        Some(filter) => cover_filtered(filter, &mut commits, &mut cover, &wanted, &new)?,
-        None => {
+        Some(filter) if !is_plain => cover_filtered(filter, &mut commits, &mut cover, &wanted, &new)?,
+        _ => {
             cover_new(how, &mut commits, &mut cover, &new, phase, cancel)?;
             for (id, kind) in &wanted.others {
                 match kind {
@@ -131,8 +132,20 @@ pub fn find_objects_by(
             }
         }
     }
+    if !cover.kinds.commits {
+        for &number in wanted.commits.iter().filter(|number| !commits.is_had(**number)) {
+            cover.add(&commits.locate(number)?);
+        }
+    }
     include_tags(objects, &mut commits, &mut cover, sides.tags)?;
     Ok(cover.into_found())
+}
+
+/// Whether what goes out under `filter` is all that the wants reach, less whole kinds of it. It is not where the client
+/// has something, and where a tree is wanted by its own id: then it matters where an object is met first.
+fn leaves_out_kinds_alone(filter: &ObjectFilter, sides: &FetchSides<'_>, wanted: &ByKind) -> bool {
+    let of_kinds = matches!(filter, ObjectFilter::Kinds(_));
+    of_kinds && sides.haves.is_empty() && wanted.others.iter().all(|(_, kind)| *kind == Kind::Blob)
 }
 
 /// Ids by what they finally lead to.
@@ -198,11 +211,6 @@ fn cover_filtered(
         }
         cover_commits(commits, cover, new)?;
     }
-    if !cover.kinds.commits {
-        for &number in wanted.commits.iter().filter(|number| !commits.is_had(**number)) {
-            cover.add(&commits.locate(number)?);
-        }
-    }
     Ok(())
 }
 
@@ -220,14 +228,17 @@ fn cover_new(
         let location = commits.locate(parent)?;
         cover.theirs.insert(cover.objects, &location);
     }
-    let scan = match how.scans(cover.objects, new, cover.hints.is_some()) {
-        true => Scan::read(cover.objects, true, phase, cancel)?,
+    let has_trees = !cover.kinds.is_shallowest();
+    let scan = match has_trees && how.scans(cover.objects, new, cover.hints.is_some()) {
+        true => Scan::read(cover.objects, cover.kinds.blobs_below_bytes > 0, phase, cancel)?,
         false => None,
     };
     if let Some(scan) = scan {
-        for &number in new {
-            let location = commits.locate(number)?;
-            cover.add(&location);
+        if cover.kinds.commits {
+            for &number in new {
+                let location = commits.locate(number)?;
+                cover.add(&location);
+            }
         }
         let trees = |numbers: &[Number]| numbers.iter().map(|number| commits.tree(*number)).collect::<Vec<_>>();
         return scan.cover(cover, &trees(&boundary), &trees(new), cancel);

@@ -12,6 +12,8 @@ pub enum Layout {
     OnePack,
     /// The same, deltas naming their bases by id.
     RefDeltas,
+    /// The same, with bitmaps.
+    Bitmaps,
     /// Packs that overlap, and loose objects.
     PacksAndLoose,
 }
@@ -23,6 +25,7 @@ pub fn repository(sandbox: &Sandbox, name: &str, hash: &str, seed: u64, layout: 
     match layout {
         Layout::OnePack => drop(sandbox.git(&path, ["repack", "-adfq", "--depth=20"])),
         Layout::RefDeltas => drop(sandbox.git(&path, ["-c", "repack.useDeltaBaseOffset=false", "repack", "-adfq"])),
+        Layout::Bitmaps => drop(sandbox.git(&path, ["repack", "-adbfq", "--depth=20"])),
         Layout::PacksAndLoose => {
             for _ in 0..3 {
                 sandbox.git(&path, ["repack", "-dq"]);
