@@ -26,9 +26,14 @@
 //! [`transport::Server`] takes a connection, asks the driver, and hands the channel as `Read` and `Write` to
 //! [`serve::upload_pack`] on a blocking thread. That pins one [`store::Snapshot`], sees its refs only through
 //! [`walk::VisibleRefs`], and reads the client's words into one immutable [`wire::FetchRequest`], whatever the protocol
-//! version. [`walk::Negotiation`] finds what is common, [`walk::find_objects`] fills a [`pack::ObjectSet`],
-//! [`pack::PackPlan`] chooses each object's form, and [`pack::write_pack`] streams stored bytes straight from the map.
-//! While set and plan are made, the thread that owns the peer shows progress and keeps the connection alive.
+//! version; one table of capabilities says what is offered and what is served. [`walk::Negotiation`] finds what is
+//! common, [`walk::find_boundary`] where history shall end, and [`walk::find_objects`] fills a [`pack::Found`]: from
+//! git's bitmaps where there are some, by one reading of all trees in the order of their deltas where most of a
+//! repository is wanted, else by differences of trees; less what an [`walk::ObjectFilter`] leaves out. [`pack::PackPlan`]
+//! chooses each object's cheapest form (as stored, against what the client has, a delta searched anew, whole), and
+//! [`pack::write_pack`] streams stored bytes straight from the map. While set and plan are made, the thread that owns
+//! the peer shows progress and keeps the connection alive. In a server, [`serve::SharedState`] keeps within a bound what
+//! identical requests need: ref advertisements, what visible refs reach, plans.
 //!
 //! # One push
 //!

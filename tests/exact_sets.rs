@@ -67,7 +67,7 @@ fn options(round: usize) -> PackOptions {
         1 | 2 => DeltaSearch { stored_bytes_min: 0, threads: 3, ..DeltaSearch::default() },
         _ => DeltaSearch { window: 0, ..DeltaSearch::default() },
     };
-    PackOptions { ofs_delta: !round.is_multiple_of(3), thin: round % 5 != 1, search }
+    PackOptions { ofs_delta: !round.is_multiple_of(3), thin: round % 5 != 1, search, ..PackOptions::default() }
 }
 
 fn request(random: &mut Random, commits: &[ObjectId], others: &[ObjectId]) -> (Vec<ObjectId>, Vec<ObjectId>) {

@@ -1,4 +1,5 @@
-//! Where history ends tells nothing of what a client may not see: hidden commits and names get the answer of unknown ones.
+//! Where history ends and how big objects are tells nothing of what a client may not see: what is hidden gets the
+//! answer of what is unknown.
 
 mod common;
 
@@ -6,7 +7,7 @@ use common::Sandbox;
 use common::pkt::data;
 use packmule::base::Cancel;
 use packmule::pack::Bits;
-use packmule::serve::{Gate, OpenGate, Options, Proposal, Protocol, Verdict, Visibility, Wants, upload_pack};
+use packmule::serve::{Defaults, Gate, OpenGate, Options, Proposal, Protocol, Verdict, Visibility, Wants, upload_pack};
 use packmule::store::{ConfigScope, Refs, Repository};
 use std::path::PathBuf;
 
@@ -65,10 +66,27 @@ impl Place {
         if protocol == Protocol::V0 {
             input.extend(data("done\n"));
         }
-        let options = Options { protocol, wants: Wants::ReachableFromVisible, ..Options::default() };
+        self.answer(gate, protocol, &input)
+    }
+
+    /// What comes back for a command of version 2.
+    fn command(&self, gate: &dyn Gate, name: &str, arguments: &[String]) -> String {
+        let mut input = [data(format!("command={name}\n")), b"0001".to_vec()].concat();
+        input.extend(arguments.iter().flat_map(|line| data(format!("{line}\n"))));
+        input.extend(b"0000");
+        let options = Defaults::Safe { tree_depth_max: 1 };
+        self.answer_with(gate, Options { protocol: Protocol::V2, defaults: options, ..Options::default() }, &input).expect(name)
+    }
+
+    fn answer(&self, gate: &dyn Gate, protocol: Protocol, input: &[u8]) -> Result<String, String> {
+        self.answer_with(gate, Options { protocol, ..Options::default() }, input)
+    }
+
+    fn answer_with(&self, gate: &dyn Gate, options: Options, input: &[u8]) -> Result<String, String> {
+        let options = Options { wants: Wants::ReachableFromVisible, ..options };
         let repository = Repository::open(&self.server, ConfigScope::RepositoryOnly).expect("a repository");
         let mut output = vec![];
-        let served = upload_pack(&repository, gate, &options, &input[..], &mut output, &Cancel::new());
+        let served = upload_pack(&repository, gate, &options, input, &mut output, &Cancel::new());
         let said = String::from_utf8_lossy(&output).into_owned();
         served.map(|_| said).map_err(|err| err.for_peer().unwrap_or_else(|| err.to_string()))
     }
@@ -131,4 +149,25 @@ fn the_repositorys_own_boundary_is_told_as_far_as_it_is_visible() {
         assert!(told.contains(&format!("shallow {open}")) && !told.contains(&hidden), "{protocol:?}: {told}");
     }
     assert!(ask(&OpenGate, Protocol::V0).contains(&format!("shallow {hidden}")));
+}
+
+#[test]
+fn the_size_of_a_hidden_object_is_that_of_one_that_nobody_has() {
+    let place = Place::new();
+    let secrets = ["secret", "secret^{tree}", "secret:s", "hidden"].map(|name| place.oid(name));
+    let visible = ["main", "main^{tree}", "main:a", "main~2:a"].map(|name| place.oid(name));
+    for packed in [false, true] {
+        let ask =
+            |gate: &dyn Gate, id: &str| place.command(gate, "object-info", &["size".to_owned(), format!("oid {id}")]).replace(id, "{id}");
+        let of_nothing = ask(&OnlyMain, &"1".repeat(40));
+        for id in &secrets {
+            assert_eq!(ask(&OnlyMain, id), of_nothing, "{packed}");
+            assert_ne!(ask(&OpenGate, id), of_nothing, "it is here for those who may see it");
+        }
+        for id in &visible {
+            let size = place.sandbox.git(&place.server, ["cat-file", "-s", id]);
+            assert!(ask(&OnlyMain, id).contains(&format!("{{id}} {size}")), "{packed} {id}");
+        }
+        place.sandbox.git(&place.server, ["repack", "-adfq"]);
+    }
 }

@@ -279,32 +279,70 @@ fn a_fetch_under_way_completes_while_stock_git_repacks_and_prunes_beside() {
     assert_eq!(desk.ids_in(&taken.lock().expect("no panic")), wanted);
 }
 
-/// Input that never comes.
-struct Silent(Cancel);
-
-impl Read for Silent {
-    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
-        while !self.0.is_set() {
-            std::thread::yield_now();
-        }
-        Err(std::io::ErrorKind::ConnectionAborted.into())
-    }
-}
-
 #[test]
 fn a_hidden_name_is_told_by_nothing_that_is_kept() {
     let desk = Desk::new(64 << 20);
     desk.commit("secret");
     desk.ask(&OpenGate, &ls_refs());
-    let mut output = vec![];
-    let cancel = Cancel::new();
-    let options = Options { protocol: Protocol::V0, stateless: false, ..desk.options() };
-    let advertised = std::thread::scope(|scope| {
-        let input = Silent(cancel.clone());
-        let talk = scope.spawn(|| upload_pack(&desk.open(), &Hides("secret"), &options, input, &mut output, &cancel).map(drop));
-        cancel.set();
-        talk.join().expect("no panic")
-    });
-    assert!(advertised.is_err(), "the client left");
+    let options = Options { protocol: Protocol::V0, advertise_only: true, ..desk.options() };
+    let advertise = |gate: &dyn Gate| {
+        let mut output = vec![];
+        upload_pack(&desk.open(), gate, &options, &[][..], &mut output, &Cancel::new()).expect("served");
+        output
+    };
+    assert!(bstr::ByteSlice::contains_str(&advertise(&OpenGate)[..], BStr::new("secret")));
+    let output = advertise(&Hides("secret"));
     assert!(!output.is_empty() && !bstr::ByteSlice::contains_str(&output[..], BStr::new("secret")));
+}
+
+/// A request whose client goes away with its last byte.
+struct Leaves<'a>(&'a [u8], Cancel);
+
+impl Read for Leaves<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        if self.0.is_empty() {
+            self.1.set();
+        }
+        Ok(count)
+    }
+}
+
+#[test]
+fn a_client_that_leaves_after_its_request_gets_no_plan_and_leaves_none() {
+    let desk = Desk::new(64 << 20);
+    let request = clone(&[&desk.git(&["rev-parse", "main"])]);
+    let (cancel, mut output) = (Cancel::new(), vec![]);
+    let input = Leaves(&request, cancel.clone());
+    let outcome = upload_pack(&desk.open(), &OpenGate, &desk.options(), input, &mut output, &cancel);
+    assert!(matches!(outcome, Err(packmule::serve::Error::Cancelled(_))), "{outcome:?}");
+    assert!(pack_of(&output).is_empty());
+    assert!(!pack_of(&desk.ask(&OpenGate, &request)).is_empty(), "the next one is served");
+}
+
+#[test]
+fn a_stream_ends_soon_after_its_client_has_gone() {
+    let desk = Desk::new(64 << 20);
+    let bytes = common::fixture::Random(3).bytes(24 << 20);
+    let blob = desk.sandbox.git_with_input(&desk.repository, ["hash-object", "-w", "--stdin"], &bytes);
+    let tree = desk.sandbox.git_with_input(&desk.repository, ["mktree"], format!("100644 blob {blob}\tbig\n").as_bytes());
+    let tip = desk.git(&["commit-tree", "-m", "big", "-p", "main", &tree]);
+    desk.git(&["update-ref", "refs/heads/big", &tip]);
+    desk.git(&["-c", "core.compression=0", "repack", "-adq"]);
+    let (taken, paused, go_on) = (Arc::new(Mutex::new(vec![])), Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let slow = Slow { taken: taken.clone(), pause_after: 4096, paused: paused.clone(), go_on: go_on.clone() };
+    let (cancel, request) = (Cancel::new(), clone(&[&tip]));
+    let outcome = std::thread::scope(|scope| {
+        let fetch = scope.spawn(|| upload_pack(&desk.open(), &OpenGate, &desk.options(), &request[..], slow, &cancel));
+        while !paused.load(Ordering::Acquire) {
+            assert!(!fetch.is_finished(), "the answer is too short for this test");
+            std::thread::yield_now();
+        }
+        cancel.set();
+        go_on.store(true, Ordering::Release);
+        fetch.join().expect("no panic")
+    });
+    assert!(matches!(outcome, Err(packmule::serve::Error::Cancelled(_))), "{outcome:?}");
+    let sent = taken.lock().expect("no panic").len();
+    assert!(sent < 4 << 20, "{sent} bytes of 24 MiB went out for nobody");
 }

@@ -14,7 +14,7 @@
 //! | `<pack n` | a pack of `n` objects on side-band 1, progress aside; `<rawpack n` without side-band |
 //! | `= ref value` | afterwards the ref has this value (`-`: there is none) |
 //!
-//! `shallow` names commits whose parents the server forgets. `exit` is `fail` or `any` where it is not success. `{name}` is the object that `git rev-parse name` finds, `{missing}` one that nobody has, `{zero}` the null id; `\0`, `\n` and
+//! `config` holds `key=value` pairs, `\x20` for a space within one. `shallow` names commits whose parents the server forgets. `exit` is `fail` or `any` where it is not success. `{name}` is the object that `git rev-parse name` finds, `{missing}` one that nobody has, `{zero}` the null id; `\0`, `\n` and
 //! `\xNN` are bytes. A line that begins with `us` or `git` counts for that server only: these are the intended differences.
 
 mod common;
@@ -253,11 +253,12 @@ fn hold(path: &Path, who: Who, templates: &[Sandbox; 2]) {
     let hash = if transcript.setting("hash") == "sha256" { "sha256" } else { "sha1" };
     let template = &templates[usize::from(hash == "sha256")];
     let (client, server) = (sandbox.copy(&template.path("client"), "client"), sandbox.copy(&template.path("server.git"), "server.git"));
+    let talk = Conversation { sandbox: &sandbox, transcript: &transcript, client, server };
     for pair in transcript.setting("config").split_whitespace() {
         let (key, value) = pair.split_once('=').expect("key=value");
-        sandbox.git(&server, ["config", "--add", key, value]);
+        let value = String::from_utf8(talk.expand(value)).expect("text");
+        sandbox.git(&talk.server, ["config", "--add", key, &value]);
     }
-    let talk = Conversation { sandbox: &sandbox, transcript: &transcript, client, server };
     if !transcript.setting("shallow").is_empty() {
         let lines: Vec<String> = transcript.setting("shallow").split_whitespace().map(|name| talk.oid(name) + "\n").collect();
         std::fs::write(talk.server.join("shallow"), lines.concat()).expect("a writable repository");

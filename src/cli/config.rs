@@ -4,7 +4,7 @@
 
 use super::failure::Failure;
 use crate::access::HashKind;
-use crate::base::limits::SHARED_BYTES_MAX;
+use crate::base::limits::{SHARED_BYTES_MAX, TREE_FILTER_DEPTH_MAX};
 use crate::pack::index::IngestLimits;
 use crate::transport::SshLimits;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,8 @@ pub struct Config {
     pub log: String,
     /// The SSH front end.
     pub ssh: SshConfig,
+    /// What a fetch may ask for.
+    pub fetch: FetchConfig,
     /// What fetches share.
     pub shared: SharedConfig,
     /// Bounds of one push.
@@ -35,6 +37,7 @@ impl Default for Config {
             hash: Hash::Sha1,
             log: "info".to_owned(),
             ssh: SshConfig::default(),
+            fetch: FetchConfig::default(),
             shared: SharedConfig::default(),
             push: PushConfig::default(),
         }
@@ -85,6 +88,20 @@ impl Default for SshConfig {
             admin_keys: Vec::new(),
             limits: SshLimits::default(),
         }
+    }
+}
+
+/// What a fetch may ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FetchConfig {
+    /// The deepest `tree:<depth>` filter, unless the repository says otherwise.
+    pub tree_depth_max: u64,
+}
+
+impl Default for FetchConfig {
+    fn default() -> Self {
+        Self { tree_depth_max: TREE_FILTER_DEPTH_MAX }
     }
 }
 

@@ -47,6 +47,22 @@ impl ObjectSet {
         new
     }
 
+    /// Take the object at `location` out; true when it was in the set.
+    pub fn remove(&mut self, location: &Location) -> bool {
+        if !self.contains(location) {
+            return false;
+        }
+        match *location {
+            Location::Packed { pack, entry } => self.packs[pack as usize].remove(entry as usize),
+            Location::Loose(id) => {
+                self.loose_seen.remove(&id);
+                self.loose.retain(|known| *known != id);
+            }
+        }
+        self.len -= 1;
+        true
+    }
+
     /// Add these entries of one pack, numbered as its index numbers them; how many were not in the set.
     pub fn insert_packed(&mut self, pack: u32, entries: Bits) -> usize {
         let pack = pack as usize;

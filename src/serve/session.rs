@@ -38,7 +38,7 @@ impl Protocol {
 }
 
 /// Which objects a client may ask for by id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Wants {
     /// git's rules: in version 2 any object; before, advertised tips and what the settings add.
     Git,

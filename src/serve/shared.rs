@@ -196,6 +196,11 @@ impl SharedState {
         }
     }
 
+    /// The bound on everything that is kept.
+    pub(super) fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
     /// Whether something of so many bytes can be kept beside others, among them what it is made from.
     pub(super) fn has_room_for(&self, bytes: usize) -> bool {
         bytes <= self.bytes_max / 3

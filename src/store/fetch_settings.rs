@@ -1,12 +1,13 @@
 //! The part of git's configuration that decides what a fetch may ask for.
 //!
 //! Source: git-config, "uploadpack.*", "uploadpackfilter.*", "transfer.advertiseObjectInfo", "bundle.*", "promisor.*",
-//! "remote.<name>.promisor"; `upload-pack.c`: `upload_pack_config`, `parse_object_filter_config`; `promisor-remote.c`.
+//! `remote.<name>.promisor`; `upload-pack.c`: `upload_pack_config`, `parse_object_filter_config`; `promisor-remote.c`.
 //! What is not set stays `None`: the default depends on who serves.
 
 use super::Error;
 use super::keys::{Entry, Keys};
 use bstr::{BStr, BString, ByteSlice};
+use gix_hash::ObjectId;
 use std::collections::BTreeMap;
 
 /// What a fetch may ask for, as far as the configuration says.
@@ -33,8 +34,10 @@ pub struct FetchSettings {
     pub advertise_bundle_uris: Option<bool>,
     /// `bundle.*` as keys and values, in order.
     pub bundles: Vec<(BString, BString)>,
-    /// `uploadpack.blobPackfileUri` as they stand: `<object-hash> <pack-hash> <uri>`.
-    pub blob_packfile_uris: Vec<BString>,
+    /// `uploadpack.blobPackfileUri`, in order.
+    pub blob_packfile_uris: Vec<PackfileUri>,
+    /// Why a value of `uploadpack.blobPackfileUri` cannot be used: whoever asks for packs from elsewhere hears of it, as in git.
+    pub bad_packfile_uri: Option<String>,
     /// `promisor.advertise`.
     pub advertise_promisors: Option<bool>,
     /// The promisor remotes with a URL, in order, as `promisor.sendFields` wants them told.
@@ -43,6 +46,31 @@ pub struct FetchSettings {
     pub keep_alive_s: Option<u64>,
     /// `uploadpack.packObjectsHook` is set: it is never run.
     pub has_pack_objects_hook: bool,
+}
+
+/// An object that clients may get from elsewhere (`uploadpack.blobPackfileUri`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackfileUri {
+    /// The object that is left out.
+    pub object: ObjectId,
+    /// What `git index-pack` prints of the pack that holds it.
+    pub pack: ObjectId,
+    /// Where that pack is.
+    pub uri: BString,
+}
+
+/// Longest URI, in bytes.
+const URI_BYTES_MAX: usize = 8 << 10;
+
+impl PackfileUri {
+    /// `<object-hash> <pack-hash> <uri>`
+    fn parse(text: &[u8]) -> Option<Self> {
+        let (object, rest) = text.split_once_str(" ")?;
+        let (pack, uri) = rest.split_once_str(" ")?;
+        let is_sayable = uri.len() <= URI_BYTES_MAX && !uri.iter().any(u8::is_ascii_control);
+        let id = |hex| ObjectId::from_hex(hex).ok();
+        Some(Self { object: id(object)?, pack: id(pack)?, uri: uri.into() }).filter(|_| is_sayable)
+    }
 }
 
 /// Which filters may be used (`uploadpackfilter.*`).
@@ -106,7 +134,13 @@ impl FetchSettings {
                 let any = entry.value.boolean()?;
                 (self.allow_tip_sha1_in_want, self.allow_reachable_sha1_in_want, self.allow_any_sha1_in_want) = (any, any, any);
             }
-            "blobpackfileuri" => self.blob_packfile_uris.extend(entry.value.text.clone()),
+            "blobpackfileuri" => {
+                let text = entry.value.text.as_ref().ok_or_else(|| entry.value.bad())?;
+                match PackfileUri::parse(text).filter(|uri| self.blob_packfile_uris.iter().all(|known| known.object != uri.object)) {
+                    Some(uri) => self.blob_packfile_uris.push(uri),
+                    None => self.bad_packfile_uri = Some(entry.value.bad().to_string()),
+                }
+            }
             _ => return Ok(()),
         }
         self.allow_any_sha1_in_want &= self.allow_tip_sha1_in_want && self.allow_reachable_sha1_in_want;
@@ -241,6 +275,22 @@ mod tests {
         assert_eq!(rules.tree_depth_max, Some(1024));
         assert_eq!(FilterRules::default().allows("tree".into()), None);
         assert!(read("[uploadpackfilter \"tree\"]\nmaxDepth").unwrap_err().contains("uploadpackfilter.tree.maxDepth"));
+    }
+
+    #[test]
+    fn an_object_has_one_uri_which_is_one_line() {
+        let (one, two, pack) = ("1".repeat(40), "2".repeat(40), "3".repeat(40));
+        let read = |values: &[String]| {
+            read(&format!("[uploadpack]\n{}", values.iter().map(|v| format!("blobPackfileUri={v}\n")).collect::<String>()))
+        };
+        let uris = read(&[format!("{one} {pack} https://x/a b"), format!("{two} {pack} http://y")]).unwrap().blob_packfile_uris;
+        let shown: Vec<_> = uris.iter().map(|uri| format!("{} {} {}", uri.object, uri.pack, uri.uri)).collect();
+        assert_eq!(shown, [format!("{one} {pack} https://x/a b"), format!("{two} {pack} http://y")]);
+        let twice = [format!("{one} {pack} https://x"), format!("{one} {pack} https://y")];
+        let bad = [vec!["nonsense".to_owned()], vec![format!("{one} {pack}")], vec![format!("{one} {pack} \"x\\ny\"")], twice.to_vec()];
+        for values in bad {
+            assert!(read(&values).unwrap().bad_packfile_uri.unwrap().contains("uploadpack.blobPackfileUri"), "{values:?}");
+        }
     }
 
     #[test]

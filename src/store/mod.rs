@@ -68,7 +68,7 @@ mod testing;
 
 pub use discover::{Discover, discover, discover_any_owner};
 pub use error::Error;
-pub use fetch_settings::{FetchSettings, FilterRules, Promisor};
+pub use fetch_settings::{FetchSettings, FilterRules, PackfileUri, Promisor};
 pub use held::HeldSnapshot;
 pub use map::Mapped;
 pub use objects::ObjectStore;

@@ -152,6 +152,11 @@ impl ObjectStore {
         found.or_else(|| (self.listed.packs..packs.len() as u32).find_map(find))
     }
 
+    /// The empty tree is everywhere, as in git (`object-file.c`: `find_cached_object`): `git commit-tree` names it without writing it.
+    fn is_built_in(&self, id: &oid) -> bool {
+        *id == *ObjectId::empty_tree(self.listed.hash)
+    }
+
     /// Whether `location` has been there since the view was opened.
     fn is_first(&self, location: &Location) -> bool {
         let first = self.generations[0].get().map_or(0, Vec::len);
@@ -285,7 +290,12 @@ impl Objects for ObjectStore {
                     return Ok(Some(Location::Loose(id.to_owned())));
                 }
             } else if !self.take_in_new_packs() && self.newest.load(Ordering::Acquire) == generation {
-                return Ok(None);
+                if !self.is_built_in(id) {
+                    return Ok(None);
+                }
+                if self.keep_loose(id, generation) {
+                    return Ok(Some(Location::Loose(id.to_owned())));
+                }
             }
         }
     }
@@ -304,7 +314,10 @@ impl Objects for ObjectStore {
                 return Ok(Some(kind));
             }
         }
-        Ok(None)
+        Ok(self.is_built_in(id).then(|| {
+            out.clear();
+            Kind::Tree
+        }))
     }
 
     fn loose_header(&self, id: &oid) -> Result<Option<(Kind, u64)>, Error> {
@@ -313,7 +326,7 @@ impl Objects for ObjectStore {
                 return Ok(Some(found));
             }
         }
-        Ok(None)
+        Ok(self.is_built_in(id).then_some((Kind::Tree, 0)))
     }
 
     fn bitmaps(&self) -> Option<&Bitmaps> {
@@ -400,6 +413,22 @@ mod tests {
         assert_eq!(open(dir.path()).read_loose(&tree, &mut out).unwrap(), Some(Kind::Tree));
         assert_eq!(open(dir.path()).read_loose(&Sha1.null(), &mut out).unwrap(), None);
         assert_eq!(open(dir.path()).loose_header(&Sha1.null()).unwrap(), None);
+    }
+
+    #[test]
+    fn the_empty_tree_is_there_without_being_written() {
+        let folder = tempfile::tempdir().unwrap();
+        init(folder.path(), &["--bare"]);
+        let id = ObjectId::empty_tree(Sha1);
+        let commit = git(folder.path(), &["commit-tree", "-m", "x", &id.to_string()]);
+        let objects = open(folder.path());
+        assert!(!objects.has_loose(&id), "git does not write it either");
+        let mut decoder = Decoder::new(&objects, 1 << 20);
+        let (kind, data) = decoder.find(&id).unwrap().unwrap();
+        assert_eq!((kind, data.len()), (Kind::Tree, 0));
+        let location = objects.locate(&id).unwrap().unwrap();
+        assert_eq!((decoder.kind(&location).unwrap(), decoder.size(&location).unwrap()), (Kind::Tree, 0));
+        assert!(decoder.find(&ObjectId::from_hex(commit.trim().as_bytes()).unwrap()).unwrap().is_some());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::logins::{LoginPlace, Logins};
 use super::ssh::{self, Configs, Phase, Shared};
 use super::{Error, HostKey, SshLimits};
 use crate::access::{CALLBACK_TIMEOUT_MS, Driver, ErasedDriver, erase};
-use crate::base::limits::SHARED_BYTES_MAX;
+use crate::base::limits::{SHARED_BYTES_MAX, TREE_FILTER_DEPTH_MAX};
 use crate::pack::index::IngestLimits;
 use crate::serve::{SharedState, SharedStatistics};
 use std::future::Future;
@@ -30,6 +30,7 @@ pub struct Builder {
     host_keys: Vec<HostKey>,
     limits: SshLimits,
     ingest: IngestLimits,
+    tree_depth_max: u64,
     shared_bytes_max: usize,
 }
 
@@ -62,6 +63,13 @@ impl Builder {
         self
     }
 
+    /// The deepest `tree:<depth>` filter, unless a repository says otherwise.
+    #[must_use]
+    pub fn tree_depth_max(mut self, depth: u64) -> Self {
+        self.tree_depth_max = depth;
+        self
+    }
+
     /// Bytes of views, answers, sets and plans that are kept when no request needs them (see [`SharedState`]).
     #[must_use]
     pub fn shared_bytes_max(mut self, bytes: usize) -> Self {
@@ -88,6 +96,7 @@ impl Builder {
             commands: Arc::new(Semaphore::new(self.limits.commands_max.min(Semaphore::MAX_PERMITS))),
             limits: self.limits,
             ingest: self.ingest,
+            tree_depth_max: self.tree_depth_max,
             state: Arc::new(SharedState::new(self.shared_bytes_max)),
             callback_timeout: Duration::from_millis(CALLBACK_TIMEOUT_MS),
             phase: receiver,
@@ -135,6 +144,7 @@ impl Server {
             host_keys: Vec::new(),
             limits: SshLimits::default(),
             ingest: crate::serve::Options::default().ingest,
+            tree_depth_max: TREE_FILTER_DEPTH_MAX,
             shared_bytes_max: SHARED_BYTES_MAX,
         }
     }

@@ -29,6 +29,7 @@ const LINES_PER_WRITE: usize = 16;
 pub struct SideBand<W: Write> {
     out: W,
     line_bytes: usize,
+    keep_alive: Band,
     pending: Vec<u8>,
 }
 
@@ -49,7 +50,7 @@ impl<W: Write> SideBand<W> {
     }
 
     fn with(out: W, line_bytes: usize) -> Self {
-        Self { out, line_bytes, pending: Vec::with_capacity(LARGE_BYTES) }
+        Self { out, line_bytes, keep_alive: Band::Data, pending: Vec::with_capacity(LARGE_BYTES) }
     }
 
     /// Whether the peer can be told something beside the data.
@@ -67,11 +68,16 @@ impl<W: Write> SideBand<W> {
         Ok(())
     }
 
-    /// Send an empty data line: nothing but a sign of life.
+    /// Where a sign of life goes: on band 1 while a pack is awaited, on band 2 before its section (`sideband-all`).
+    pub fn keep_alive_on(&mut self, band: Band) {
+        self.keep_alive = band;
+    }
+
+    /// Send an empty line: nothing but a sign of life.
     pub fn keep_alive(&mut self) -> Result<()> {
         if self.has_bands() {
             self.send_pending()?;
-            self.out.write_all(b"0005\x01")?;
+            self.out.write_all(&[b'0', b'0', b'0', b'5', self.keep_alive as u8])?;
             self.out.flush()?;
         }
         Ok(())

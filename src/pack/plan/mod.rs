@@ -16,7 +16,7 @@ mod reuse;
 mod search;
 
 use super::{Error, Found, Location, ObjectSet, Objects};
-use crate::base::Cancel;
+use crate::base::{Cancel, FastSet, Progress};
 use gix_hash::ObjectId;
 use reuse::{Reuse, positions};
 pub use search::DeltaSearch;
@@ -31,6 +31,8 @@ pub struct PackOptions {
     pub thin: bool,
     /// Where deltas are searched.
     pub search: DeltaSearch,
+    /// Shows the search, where there is one.
+    pub progress: Progress,
 }
 
 /// One piece of the pack to be.
@@ -80,6 +82,7 @@ pub struct PackPlan {
     objects: u32,
     copied: u32,
     deltas: u32,
+    left_out: Vec<ObjectId>,
 }
 
 impl PackPlan {
@@ -89,7 +92,7 @@ impl PackPlan {
         let count = u32::try_from(count).map_err(|_| Error::Limit { what: "objects in one pack", limit: u64::from(u32::MAX) })?;
         let mut plan = Self { objects: count, ofs_delta: options.ofs_delta, ..Self::default() };
         let reuse = Reuse::new(objects, found, options.thin);
-        plan.leads = search::find_leads(&reuse, &options.search, cancel)?;
+        plan.leads = search::find_leads(&reuse, &options.search, &options.progress, cancel)?;
         plan.deltas = plan.leads.iter().filter(|lead| matches!(lead.form, LeadForm::Delta { .. })).count() as u32;
         let mut led = ObjectSet::new();
         for lead in &plan.leads {
@@ -115,6 +118,25 @@ impl PackPlan {
     /// How many of them go out as they are stored.
     pub fn copied(&self) -> u32 {
         self.copied
+    }
+
+    /// With objects that the client gets elsewhere.
+    pub fn leaving_out(self, left_out: Vec<ObjectId>) -> Self {
+        Self { left_out, ..self }
+    }
+
+    /// Objects that are not in the pack because the client gets them elsewhere.
+    pub fn left_out(&self) -> &[ObjectId] {
+        &self.left_out
+    }
+
+    /// From how many packs.
+    pub fn packs_copied(&self) -> usize {
+        let packs = self.steps.iter().filter_map(|step| match step {
+            Step::Copy { pack, .. } => Some(*pack),
+            Step::Whole { .. } | Step::Loose(_) => None,
+        });
+        packs.collect::<FastSet<_>>().len()
     }
 
     /// Memory taken, about: everything that grows with the number of objects or with their bytes counts.

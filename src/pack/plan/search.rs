@@ -13,7 +13,7 @@
 
 use super::reuse::{Reuse, positions};
 use super::{Lead, LeadBase, LeadForm};
-use crate::base::Cancel;
+use crate::base::{Cancel, Phase, Progress};
 use crate::pack::{BlockIndex, Decoder, Deflater, Error, Kind, Location, Object, ObjectSet};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -26,7 +26,7 @@ pub struct DeltaSearch {
     pub window: usize,
     /// Searched deltas in a row (`pack.depth`); stored deltas that lean on the last one come on top.
     pub depth: u32,
-    /// Threads (`pack.threads`); 0: as many as there are processors, up to [`THREADS_MAX`].
+    /// Threads (`pack.threads`); 0: as many as there are processors, up to four.
     pub threads: usize,
     /// Bytes of a stored form above which it is searched against what the client has.
     pub stored_bytes_min: u64,
@@ -74,7 +74,7 @@ struct Wanted {
 }
 
 /// Search what should be searched of all that goes out.
-pub(super) fn find_leads(reuse: &Reuse<'_>, search: &DeltaSearch, cancel: &Cancel) -> Result<Vec<Lead>, Error> {
+pub(super) fn find_leads(reuse: &Reuse<'_>, search: &DeltaSearch, progress: &Progress, cancel: &Cancel) -> Result<Vec<Lead>, Error> {
     if search.window == 0 || search.depth == 0 {
         return Ok(vec![]);
     }
@@ -84,7 +84,9 @@ pub(super) fn find_leads(reuse: &Reuse<'_>, search: &DeltaSearch, cancel: &Cance
     }
     wanted.sort_by_key(|one| (one.base, one.rank, one.object));
     let groups = groups(&wanted);
-    let forms = search_groups(reuse, search, &wanted, &groups, cancel)?;
+    let phase = progress.begin("Compressing objects", wanted.len() as u64);
+    let forms = search_groups(reuse, search, &wanted, &groups, &phase, cancel)?;
+    phase.finish();
     let mut numbers = vec![0; wanted.len()];
     let mut leads: Vec<Lead> = vec![];
     for (at, form) in forms.into_iter().enumerate() {
@@ -169,6 +171,7 @@ fn search_groups(
     search: &DeltaSearch,
     wanted: &[Wanted],
     groups: &[Range<usize>],
+    phase: &Phase,
     cancel: &Cancel,
 ) -> Result<Vec<Form>, Error> {
     let (next, held) = (AtomicUsize::new(0), AtomicU64::new(0));
@@ -177,6 +180,7 @@ fn search_groups(
         let mut forms = vec![];
         while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
             searcher.group(wanted, group.clone(), &mut forms)?;
+            phase.add(group.len() as u64);
         }
         Ok::<_, Error>(forms)
     };

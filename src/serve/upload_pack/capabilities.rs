@@ -3,7 +3,7 @@
 //! Source: gitprotocol-capabilities; gitprotocol-v2, "Capabilities"; `serve.c`, `upload-pack.c`. One row drives what is
 //! advertised and what is served: what is off cannot be asked for. A row names git's key; where the repository's
 //! configuration is silent, the default of the drop-ins (git's own) or of `serve` counts. The rows stand in version 2's
-//! order; versions 0 and 1 say theirs in the same one.
+//! order; [`WORDS_V0`] names those of versions 0 and 1 in theirs.
 
 use super::{Conversation, bundle_uri, ls_refs, object_info, promisor, v2};
 use crate::serve::{Defaults, Error};
@@ -41,7 +41,6 @@ pub(super) struct Key {
 #[derive(Clone, Copy)]
 pub(super) struct Capability {
     name: &'static str,
-    v0: bool,
     v2: V2,
     /// `None`: always on.
     key: Option<Key>,
@@ -49,8 +48,8 @@ pub(super) struct Capability {
     value: fn(&Conversation<'_>) -> Option<String>,
 }
 
-const fn row(name: &'static str, v0: bool, v2: V2) -> Capability {
-    Capability { name, v0, v2, key: None, value: |_| Some(String::new()) }
+const fn row(name: &'static str, v2: V2) -> Capability {
+    Capability { name, v2, key: None, value: |_| Some(String::new()) }
 }
 
 impl Capability {
@@ -83,56 +82,84 @@ const LINE: V2 = V2::Line;
 /// The table.
 #[rustfmt::skip] // a row reads best on few lines
 const CAPABILITIES: &[Capability] = &[
-    row("agent", true, LINE).value(|_| Some(agent().to_owned())),
-    row("ls-refs", false, V2::Command(ls_refs::serve)),
-    row("unborn", false, V2::Of("ls-refs"))
+    row("agent", LINE).value(|_| Some(agent().to_owned())),
+    row("ls-refs", V2::Command(ls_refs::serve)),
+    row("unborn", V2::Of("ls-refs"))
         .key("lsrefs.unborn", |set| Some(set.ls_refs_unborn == Unborn::Advertise), true, true),
-    row("fetch", false, V2::Command(v2::fetch)),
-    row("shallow", true, FETCH),
-    row("wait-for-done", false, FETCH),
-    row("filter", true, FETCH)
+    row("fetch", V2::Command(v2::fetch)),
+    row("shallow", FETCH),
+    row("wait-for-done", FETCH),
+    row("filter", FETCH)
         .key("uploadpack.allowFilter", |set| set.fetch.allow_filter, false, true),
-    row("ref-in-want", false, FETCH)
+    row("ref-in-want", FETCH)
         .key("uploadpack.allowRefInWant", |set| set.fetch.allow_ref_in_want, false, true),
-    row("sideband-all", false, FETCH)
+    row("sideband-all", FETCH)
         .key("uploadpack.allowSidebandAll", |set| set.fetch.allow_sideband_all, false, true),
-    row("packfile-uris", false, FETCH)
-        .key("uploadpack.blobPackfileUri", |set| Some(!set.fetch.blob_packfile_uris.is_empty()), false, false),
-    row("server-option", false, LINE),
-    row("object-format", true, LINE).value(|talk| Some(talk.hash().to_string())),
-    row("session-id", true, LINE).value(|talk| talk.options.session_id.clone())
+    row("packfile-uris", FETCH)
+        .key("uploadpack.blobPackfileUri", |set| Some(!set.fetch.blob_packfile_uris.is_empty() || set.fetch.bad_packfile_uri.is_some()), false, false),
+    row("server-option", LINE),
+    row("object-format", LINE).value(|talk| Some(talk.hash().to_string())),
+    row("session-id", LINE).value(|talk| talk.options.session_id.clone())
         .key("transfer.advertiseSID", |set| Some(set.advertise_sid), false, false),
-    row("object-info", false, V2::Command(object_info::serve))
+    row("object-info", V2::Command(object_info::serve))
         .key("transfer.advertiseObjectInfo", |set| set.fetch.advertise_object_info, false, true),
-    row("bundle-uri", false, V2::Command(bundle_uri::serve))
+    row("bundle-uri", V2::Command(bundle_uri::serve))
         .key("uploadpack.advertiseBundleURIs", |set| set.fetch.advertise_bundle_uris, false, false),
-    row("promisor-remote", false, LINE).value(|talk| promisor::told(&talk.snapshot.settings().fetch.promisors))
+    row("promisor-remote", LINE).value(|talk| promisor::told(&talk.snapshot.settings().fetch.promisors))
         .key("promisor.advertise", |set| set.fetch.advertise_promisors, false, false),
-    row("multi_ack", true, V2::No),
-    row("thin-pack", true, V2::No),
-    row("side-band", true, V2::No),
-    row("side-band-64k", true, V2::No),
-    row("ofs-delta", true, V2::No),
-    row("deepen-since", true, V2::No),
-    row("deepen-not", true, V2::No),
-    row("deepen-relative", true, V2::No),
-    row("no-progress", true, V2::No),
-    row("include-tag", true, V2::No),
-    row("multi_ack_detailed", true, V2::No),
-    row("allow-tip-sha1-in-want", true, V2::No)
+    row("multi_ack", V2::No),
+    row("thin-pack", V2::No),
+    row("side-band", V2::No),
+    row("side-band-64k", V2::No),
+    row("ofs-delta", V2::No),
+    row("deepen-since", V2::No),
+    row("deepen-not", V2::No),
+    row("deepen-relative", V2::No),
+    row("no-progress", V2::No),
+    row("include-tag", V2::No),
+    row("multi_ack_detailed", V2::No),
+    row("allow-tip-sha1-in-want", V2::No)
         .key("uploadpack.allowTipSHA1InWant", |set| set.fetch.allow_tip_sha1_in_want.then_some(true), false, true),
-    row("allow-reachable-sha1-in-want", true, V2::No)
+    row("allow-reachable-sha1-in-want", V2::No)
         .key("uploadpack.allowReachableSHA1InWant", |set| set.fetch.allow_reachable_sha1_in_want.then_some(true), false, true),
-    row("no-done", true, V2::No).value(|talk| (talk.options.stateless || talk.options.advertise_only).then(String::new)),
-    row("symref", true, V2::No).value(|talk| match talk.refs.head() {
+    row("no-done", V2::No).value(|talk| (talk.options.stateless || talk.options.advertise_only).then(String::new)),
+    row("symref", V2::No).value(|talk| match talk.refs.head() {
         VisibleHead::Born(_, Some(target)) => Some(format!("HEAD:{target}")),
         _ => None,
     }),
 ];
 
+/// What versions 0 and 1 have, in git's order (`upload-pack.c`: `write_v0_ref`).
+const WORDS_V0: &[&str] = &[
+    "multi_ack",
+    "thin-pack",
+    "side-band",
+    "side-band-64k",
+    "ofs-delta",
+    "shallow",
+    "deepen-since",
+    "deepen-not",
+    "deepen-relative",
+    "no-progress",
+    "include-tag",
+    "multi_ack_detailed",
+    "allow-tip-sha1-in-want",
+    "allow-reachable-sha1-in-want",
+    "no-done",
+    "symref",
+    "filter",
+    "session-id",
+    "object-format",
+    "agent",
+];
+
+fn find(name: &str) -> Option<&'static Capability> {
+    CAPABILITIES.iter().find(|row| row.name == name)
+}
+
 /// The words of versions 0 and 1.
 pub(super) fn words_v0(conversation: &Conversation<'_>) -> String {
-    let words: Vec<_> = CAPABILITIES.iter().filter(|row| row.v0).filter_map(|row| row.word(conversation)).collect();
+    let words: Vec<_> = WORDS_V0.iter().filter_map(|name| find(name)?.word(conversation)).collect();
     words.join(" ")
 }
 
@@ -166,7 +193,7 @@ pub(super) fn is_line(conversation: &Conversation<'_>, name: &BStr) -> bool {
 
 /// The arguments of a fetch that are understood: those that were advertised.
 pub(super) fn fetch_features(conversation: &Conversation<'_>) -> FetchFeatures {
-    let on = |name: &str| CAPABILITIES.iter().any(|row| row.name == name && row.offered(conversation).is_some());
+    let on = |name: &str| find(name).is_some_and(|row| row.offered(conversation).is_some());
     FetchFeatures {
         filter: on("filter"),
         ref_in_want: on("ref-in-want"),
@@ -189,8 +216,10 @@ mod tests {
                 V2::Line | V2::Command(_) => "2".to_owned(),
                 V2::Of(command) => format!("2 (`{command}`)"),
             };
-            let versions: Vec<_> =
-                [if row.v0 { "0, 1".to_owned() } else { String::new() }, v2].into_iter().filter(|part| !part.is_empty()).collect();
+            let versions: Vec<_> = [if WORDS_V0.contains(&row.name) { "0, 1".to_owned() } else { String::new() }, v2]
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect();
             let on = |on: bool| if on { "on" } else { "off" };
             let (key, drop_in, serve) =
                 row.key.map_or(("".to_owned(), "on", "on"), |key| (format!("`{}`", key.name), on(key.drop_in), on(key.serve)));

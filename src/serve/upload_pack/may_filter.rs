@@ -1,6 +1,6 @@
 //! Which filters a client may ask for.
 //!
-//! Source: git-config, "uploadpackfilter.allow", "uploadpackfilter.<filter>.allow", "uploadpackfilter.tree.maxDepth";
+//! Source: git-config, "uploadpackfilter.allow", `uploadpackfilter.<filter>.allow`, "uploadpackfilter.tree.maxDepth";
 //! `upload-pack.c`: `check_filter_recurse`. Where nothing is said, git takes every filter; [`Defaults::Safe`] takes all but
 //! `sparse:oid`, which would tell what a blob says, and trees up to a depth. What `combine:` joins is looked at one by one.
 

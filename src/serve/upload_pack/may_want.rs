@@ -9,8 +9,9 @@ use super::{Conversation, Error};
 use crate::base::{Cancel, FastSet};
 use crate::pack::{Decoder, Kind, Objects as _};
 use crate::serve::shared::{Made, Shareable};
-use crate::serve::{Protocol, Wants};
-use crate::walk::{self, ReachableObjects, ReachedCommits, find_unreachable};
+use crate::serve::{Protocol, SharedState, Wants};
+use crate::store::Snapshot;
+use crate::walk::{self, ReachableObjects, ReachedCommits, VisibleRefs, find_unreachable};
 use bstr::BStr;
 use gix_hash::ObjectId;
 
@@ -33,7 +34,7 @@ impl MayTell<'_> {
 }
 
 /// Refuse wants that this client may not have; otherwise say what it may be told in the negotiation.
-pub(super) fn check_wants<'a>(conversation: &Conversation<'a>, wants: &[ObjectId]) -> Result<MayTell<'a>, Error> {
+pub(super) fn check_wants<'a>(conversation: &mut Conversation<'a>, wants: &[ObjectId]) -> Result<MayTell<'a>, Error> {
     let (snapshot, refs, cancel) = (conversation.snapshot, conversation.refs, conversation.cancel);
     let objects = &**snapshot.objects();
     if conversation.options.wants == Wants::Git {
@@ -70,7 +71,7 @@ pub(super) fn check_wants<'a>(conversation: &Conversation<'a>, wants: &[ObjectId
         if !reachable && !left.is_empty() {
             return Err(not_our_ref(left.first().unwrap_or(want)));
         }
-        if let Some(want) = unreachable(conversation, &left)?.first() {
+        if let Some(want) = unreachable(conversation, left)?.first() {
             return Err(not_our_ref(want));
         }
     }
@@ -84,17 +85,28 @@ pub(super) fn check_wants<'a>(conversation: &Conversation<'a>, wants: &[ObjectId
 }
 
 /// Those of `ids`, all of which are here, that this client may not hear of: by git's rules none.
-pub(super) fn find_forbidden(conversation: &Conversation<'_>, ids: &[ObjectId]) -> Result<Vec<ObjectId>, Error> {
+pub(super) fn find_forbidden(conversation: &mut Conversation<'_>, ids: Vec<ObjectId>) -> Result<Vec<ObjectId>, Error> {
     match conversation.options.wants {
         Wants::Git => Ok(vec![]),
         Wants::ReachableFromVisible => unreachable(conversation, ids),
     }
 }
 
-/// Those of `ids` that visible refs do not reach. Where requests share, a first one that asks for more than commits
-/// pays for the answers to all that follow.
-fn unreachable(conversation: &Conversation<'_>, ids: &[ObjectId]) -> Result<Vec<ObjectId>, Error> {
-    let (snapshot, refs, cancel) = (conversation.snapshot, conversation.refs, conversation.cancel);
+/// Those of `ids` that visible refs do not reach.
+fn unreachable(conversation: &mut Conversation<'_>, ids: Vec<ObjectId>) -> Result<Vec<ObjectId>, Error> {
+    let (snapshot, refs, shared, cancel) =
+        (conversation.snapshot, conversation.refs, conversation.options.shared.as_deref(), conversation.cancel);
+    conversation.attended(move || find_unreached(snapshot, refs, shared, &ids, cancel))
+}
+
+/// Where requests share, a first one that asks for more than commits pays for the answers to all that follow.
+fn find_unreached(
+    snapshot: &Snapshot,
+    refs: &VisibleRefs,
+    shared: Option<&SharedState>,
+    ids: &[ObjectId],
+    cancel: &Cancel,
+) -> Result<Vec<ObjectId>, Error> {
     let objects = &**snapshot.objects();
     let mut decoder = Decoder::new(objects, 1 << 20);
     let (mut found, mut only_commits) = (vec![], true);
@@ -103,7 +115,7 @@ fn unreachable(conversation: &Conversation<'_>, ids: &[ObjectId]) -> Result<Vec<
         only_commits = only_commits && location.map_or(Ok(true), |location| decoder.kind(&location).map(|kind| kind == Kind::Commit))?;
         found.push((*id, location));
     }
-    let Some(shared) = conversation.options.shared.as_deref().filter(|_| !only_commits) else {
+    let Some(shared) = shared.filter(|_| !only_commits) else {
         return Ok(find_unreachable(objects, snapshot.shallow(), ids, &mut refs.tips(), cancel)?);
     };
     let from = Made::new("reachable", snapshot).from(refs);

@@ -7,10 +7,12 @@
 mod bundle_uri;
 mod capabilities;
 mod ls_refs;
+mod made_pack;
 mod may_filter;
 mod may_want;
 mod object_filter;
 mod object_info;
+mod packfile_uris;
 mod promisor;
 mod send;
 mod shallow;
@@ -18,10 +20,11 @@ mod v0;
 mod v2;
 mod want_ref;
 
+use super::attend::attend;
 use super::shared::{Made, Shareable};
 use super::visible::visible_refs;
 use super::{Error, Gate, Options, Protocol};
-use crate::base::Cancel;
+use crate::base::{Cancel, Progress};
 use crate::pack;
 use crate::store::{Repository, Snapshot};
 use crate::walk::VisibleRefs;
@@ -134,6 +137,18 @@ impl Conversation<'_> {
                 Ok(self.out.write_all(&answer.0)?)
             }
         }
+    }
+
+    /// Do `work`, which may take long before a pack is due, with signs of life where the peer can hear them: only
+    /// `sideband-all` lets a server say something then (gitprotocol-v2, "sideband-all").
+    fn attended<T: Send>(&mut self, work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+        if !self.all_in_bands {
+            return work();
+        }
+        let keepalive_ms = self.keepalive_ms();
+        let mut bands = SideBand::large(&mut *self.out);
+        bands.keep_alive_on(Band::Progress);
+        attend(&mut bands, &Progress::new(), true, keepalive_ms, self.cancel, work)
     }
 
     /// Write one line of a section of an answer.

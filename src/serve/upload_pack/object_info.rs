@@ -29,7 +29,7 @@ pub(super) fn serve(conversation: &mut Conversation<'_>, head: &CommandHead) -> 
     for id in asked.ids.iter().filter(|_| asked.size) {
         here.extend(objects.locate(id)?.map(|_| *id));
     }
-    let forbidden: FastSet<ObjectId> = find_forbidden(conversation, &here)?.into_iter().collect();
+    let forbidden: FastSet<ObjectId> = find_forbidden(conversation, here)?.into_iter().collect();
     let mut decoder = Decoder::new(objects, 1 << 20);
     let mut out = std::io::BufWriter::new(&mut *conversation.out);
     if asked.size && !asked.ids.is_empty() {
@@ -39,7 +39,7 @@ pub(super) fn serve(conversation: &mut Conversation<'_>, head: &CommandHead) -> 
         conversation.cancel.check()?;
         let location = if asked.size && !forbidden.contains(id) { objects.locate(id)? } else { None };
         let size = match location {
-            Some(location) => decoder.get(&location)?.1.len().to_string(),
+            Some(location) => decoder.size(&location)?.to_string(),
             None => String::new(),
         };
         let line = if asked.size { format!("{id} {size}") } else { id.to_string() };

@@ -119,6 +119,8 @@ pub(super) fn fetch(conversation: &mut Conversation<'_>, head: &CommandHead) -> 
         conversation.delim()?;
     }
     want_ref::write_section(conversation, &request.want_refs, &wanted_refs)?;
-    conversation.line("packfile")?;
+    if request.packfile_uris.is_empty() {
+        conversation.line("packfile")?;
+    }
     send_pack(conversation, Agreed { request: &request, boundary: &boundary, haves: known.common() })
 }

@@ -35,6 +35,7 @@ pub(in crate::transport) struct Shared {
     pub(in crate::transport) driver: Arc<dyn ErasedDriver>,
     pub(in crate::transport) limits: SshLimits,
     pub(in crate::transport) ingest: IngestLimits,
+    pub(in crate::transport) tree_depth_max: u64,
     /// What fetches share.
     pub(in crate::transport) state: Arc<SharedState>,
     pub(in crate::transport) callback_timeout: Duration,

@@ -12,7 +12,6 @@ use super::guarded::Guard;
 use super::handler::Login;
 use super::reply;
 use crate::access::{Command, Decision, Description, ErasedUser, Grant, Location, Place, printable};
-use crate::base::limits::TREE_FILTER_DEPTH_MAX;
 use crate::serve::{self, Defaults, Options, Protocol, Wants};
 use crate::store::Repository;
 use bytes::Bytes;
@@ -209,7 +208,7 @@ impl Conversation {
         let options = Options {
             protocol: Protocol::from_env(self.git_protocol.as_deref().unwrap_or_default()),
             wants: Wants::ReachableFromVisible,
-            defaults: Defaults::Safe { tree_depth_max: TREE_FILTER_DEPTH_MAX },
+            defaults: Defaults::Safe { tree_depth_max: self.shared.tree_depth_max },
             ingest: self.shared.ingest,
             shared: Some(self.shared.state.clone()),
             session_id: Some(format!("packmule-{}-{}", std::process::id(), self.request)),
