@@ -1,8 +1,9 @@
 //! Wants and haves into the set of objects that go out: exactly what the wants reach and the haves do not show; and,
 //! for deltas against it, what the client has next to them.
 //!
-//! As in git (`list-objects.c`: `mark_edges_uninteresting`), what the client has is: everything in the trees of the
-//! had commits that are parents of new ones. An older tree that came back is sent again only where git does so too.
+//! As in git (`list-objects.c`: `mark_edges_uninteresting`), what the client has is: what stands in the trees of the
+//! had commits that are parents of new ones, where anything new stands too (all of it when there is much that is new).
+//! An older tree that came back, or one that was moved, is sent again only where git does so too.
 
 use super::Error;
 use super::bitmaps::Reached;
@@ -51,6 +52,9 @@ pub enum Enumeration {
 const SCANNED_OBJECTS_PER_COMMIT: usize = 12;
 /// Fewer new commits than these beside something had are an update, in which hints for deltas are worth more than time.
 const UPDATE_COMMITS_MAX: usize = 10_000;
+/// With more new commits than these, to look into all that the client has next to them costs less than to look for
+/// where they differ.
+const EDGES_COMMITS_MAX: usize = 2_000;
 
 impl Enumeration {
     fn scans(self, objects: &dyn Objects, new: &[Number], is_update: bool) -> bool {
@@ -243,10 +247,20 @@ fn cover_new(
         let trees = |numbers: &[Number]| numbers.iter().map(|number| commits.tree(*number)).collect::<Vec<_>>();
         return scan.cover(cover, &trees(&boundary), &trees(new), cancel);
     }
-    for parent in boundary {
-        cover.exclude_tree(commits.tree(parent))?;
+    let trees = |numbers: &[Number]| numbers.iter().map(|number| commits.tree(*number)).collect::<Vec<_>>();
+    let had = trees(&boundary);
+    if new.len() <= EDGES_COMMITS_MAX {
+        cover.exclude_edges(&had, &trees(&oldest_first(new)))?;
+    } else {
+        for tree in had {
+            cover.exclude_tree(tree)?;
+        }
     }
     cover_commits(commits, cover, new)
+}
+
+fn oldest_first(new: &[Number]) -> Vec<Number> {
+    new.iter().rev().copied().collect()
 }
 
 /// Had commits that are parents of new ones: what the client has next to what is new.
