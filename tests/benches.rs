@@ -1,8 +1,12 @@
 //! The benches at work on a small repository, so that they cannot rot: every row must come to its end.
 
+#![allow(clippy::duplicate_mod, reason = "each bench brings its own copy of what they share")]
+
 mod common;
 #[path = "../benches/fetch.rs"]
 mod fetch;
+#[path = "../benches/serve.rs"]
+mod serve;
 
 use common::Sandbox;
 
@@ -12,4 +16,17 @@ fn the_fetch_bench_measures_every_row() {
     let (repository, _) = sandbox.history("served/small.git", "sha1", 5, 150);
     sandbox.git(&repository, ["repack", "-adbq"]);
     assert!(fetch::run(&repository, 1) >= 8);
+}
+
+#[test]
+fn the_serve_bench_measures_every_row() {
+    if !common::server::has_ssh() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let (repository, _) = sandbox.history("served/small.git", "sha1", 6, 60);
+    match serve::run(&repository, 1) {
+        Ok(count) => assert_eq!(count, 4),
+        Err(why) => common::skipped(why),
+    }
 }

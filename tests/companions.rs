@@ -312,7 +312,7 @@ fn with_a_commit_graph_ancestry_is_exact_however_wrong_clocks_are() {
             let unreachable = find_unreachable(objects, &[], &commits, &mut [tip].into_iter(), &cancel).expect("whole");
             let reached: BTreeSet<ObjectId> = commits.iter().copied().filter(|id| !unreachable.contains(id)).collect();
             assert!(reached == wanted, "{tip}: {} and {}", reached.len(), wanted.len());
-            let mut reached = ReachedCommits::new(objects, &[], &mut [tip].into_iter()).expect("whole");
+            let mut reached = ReachedCommits::new(objects, &[], &mut [tip].into_iter(), &Cancel::new()).expect("whole");
             for commit in &commits {
                 assert_eq!(reached.contains(*commit, &cancel).expect("whole"), wanted.contains(commit), "{tip} {commit}");
             }

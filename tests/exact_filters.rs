@@ -10,7 +10,7 @@ use gix_hash::ObjectId;
 use packmule::base::{Cancel, Progress};
 use packmule::pack::{ObjectSet, Objects};
 use packmule::store::{ConfigScope, Repository, Snapshot};
-use packmule::walk::{FetchSides, ObjectFilter, Patterns, find_named, find_objects};
+use packmule::walk::{Enumeration, FetchSides, ObjectFilter, Patterns, find_named, find_objects, find_objects_by};
 use packmule::wire::Filter;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -146,4 +146,67 @@ fn one_pack_gives_exact_sets_under_filters() {
 fn packs_and_loose_objects_give_exact_sets_under_filters() {
     hold("sha1", Layout::PacksAndLoose, 10..12);
     hold("sha256", Layout::PacksAndLoose, 12..13);
+}
+
+/// A client that has nothing, under filters by kind: every way to enumerate gives what git sends.
+fn hold_closures(hash: &str, layout: Layout, seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        let sandbox = Sandbox::new();
+        let mut random = Random(seed);
+        let path = repository(&sandbox, "repository", hash, seed, layout);
+        move_about(&sandbox, &path, &mut random);
+        match (layout, seed % 3) {
+            // What moved about came after the bitmaps, or stands in them, or in those of a multi-pack index.
+            (Layout::Bitmaps, 1) => drop(sandbox.git(&path, ["repack", "-adbq"])),
+            (Layout::Bitmaps, 2) => {
+                sandbox.git(&path, ["repack", "-dq"]);
+                sandbox.git(&path, ["multi-pack-index", "write", "--bitmap"]);
+            }
+            _ => {}
+        }
+        let snapshot = Repository::open(&path, ConfigScope::RepositoryOnly).expect("a repository").snapshot().expect("readable");
+        let objects = &**snapshot.objects();
+        assert!(objects.bitmaps().is_some() || !matches!(layout, Layout::Bitmaps), "bitmaps are read");
+        let commits = ids(&sandbox, &path, &["rev-list", "--all"]);
+        let tags = ids(&sandbox, &path, &["for-each-ref", "--format=%(objectname)", "refs/tags"]);
+        let blobs = ids(&sandbox, &path, &["rev-list", "--objects", "--no-object-names", "--filter=object:type=blob", "moves~1"]);
+        for round in 0..30 {
+            let mut wants: Vec<ObjectId> = (0..1 + random.below(3)).map(|_| commits[random.below(commits.len())]).collect();
+            wants.extend((0..random.below(2)).map(|_| tags[random.below(tags.len())]));
+            wants.extend((0..random.below(2)).map(|_| blobs[random.below(blobs.len())]));
+            let spec = match round % 6 {
+                0 => "blob:none".to_owned(),
+                1 | 2 => format!("blob:limit={}", 1 + random.below(3000)),
+                3 => "tree:0".to_owned(),
+                4 => format!("object:type={}", ["commit", "tree", "blob", "tag"][random.below(4)]),
+                _ => "combine:object:type=blob+blob:limit=900".to_owned(),
+            };
+            let filter = object_filter(&snapshot, &spec);
+            let sides = FetchSides { wants: &wants, haves: &[], shallow: &[], aggressive: false, tags: &[], filter: Some(&filter) };
+            let gits = gits_set(&sandbox, &path, &wants, &[], Some(&spec));
+            for how in [Enumeration::BySize, Enumeration::Scan, Enumeration::TreeDifferences] {
+                let phase = Progress::new().begin("Enumerating objects", 0);
+                let found = find_objects_by(how, objects, &sides, &phase, &Cancel::new()).expect("a whole repository");
+                let sent = ids_of(objects, &found.set);
+                assert_eq!(sent.len(), found.set.len(), "an object stands twice");
+                assert_eq!(found.known.len(), 0);
+                let differ: Vec<_> = sent.symmetric_difference(&gits).collect();
+                assert!(differ.is_empty(), "{hash} {layout:?} seed {seed} {how:?}: {spec} want {wants:?}: {differ:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn whole_closures_under_filters_are_gits_by_the_scan() {
+    hold_closures("sha1", Layout::OnePack, 20..22);
+    hold_closures("sha1", Layout::RefDeltas, 22..23);
+    hold_closures("sha256", Layout::PacksAndLoose, 23..24);
+    hold_closures("sha1", Layout::PacksAndLoose, 24..26);
+}
+
+#[test]
+fn whole_closures_under_filters_are_gits_by_bitmaps() {
+    hold_closures("sha1", Layout::Bitmaps, 30..33);
+    hold_closures("sha256", Layout::Bitmaps, 33..36);
 }

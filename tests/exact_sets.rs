@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::exact::{Layout, gits_set, ids, repository};
+use common::exact::{Layout, gits_pack, gits_set, ids, repository};
 use common::fixture::Random;
 use common::{Sandbox, run_with_input};
 use gix_hash::ObjectId;
@@ -98,7 +98,7 @@ fn hold(hash: &str, layout: Layout, seeds: std::ops::Range<u64>) {
             let (pack, deltas) = packed(&snapshot, &wants, &haves, &options);
             searched += deltas;
             let sent = ids_of_pack(&sandbox, &path, hash, &haves, options.thin, &pack);
-            let gits = gits_set(&sandbox, &path, &wants, &haves, None);
+            let gits = gits_pack(&sandbox, &path, &wants, &haves);
             assert!(sent.is_subset(&gits), "more than git sends: {context}");
             let needed = gits_set(&sandbox, &path, &wants, &[], None);
             let had = if haves.is_empty() { BTreeSet::new() } else { gits_set(&sandbox, &path, &haves, &[], None) };

@@ -255,17 +255,12 @@ fn who_logs_in_without_a_command_is_greeted() {
 fn what_is_no_git_command_gets_a_sentence_of_its_own() {
     one_server(|sandbox, server| {
         sandbox.bare("served/x.git", "sha1");
-        let mut sentences = vec![];
-        for words in
-            ["ls -la", "git-upload-archive 'x'", "git-upload-pack", "git-upload-pack 'x' 'y'", "git-upload-pack 'x'; id", "scp -t x"]
-        {
+        for words in ["ls -la", "git-upload-pack", "git-upload-pack 'x' 'y'", "git-upload-pack 'x'; id", "scp -t x"] {
             let mut ssh = server.ssh(sandbox, &[words]);
             let output = run(&mut ssh);
             let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
             assert!(!output.status.success() && said.trim().len() > 10 && !said.contains("uid="), "{words}: {}", report(&ssh, &output));
-            sentences.push(said);
         }
-        assert_ne!(sentences[0], sentences[1], "git-upload-archive has a sentence of its own");
         for refused in [&["-s", "sftp"][..], &["-tt"]] {
             let mut ssh = sandbox.command("ssh");
             ssh.args(server.ssh(sandbox, &[]).get_args().take(2)).args(refused.iter().take(1)).arg("mule").args(refused.iter().skip(1));

@@ -284,7 +284,7 @@ impl PackFile {
     fn sorted(&self) -> Vec<u32> {
         let Some(index) = self.index() else { return vec![] };
         let mut order: Vec<(u64, u32)> = (0..self.len()).map(|entry| (index.pack_offset_at_index(entry), entry)).collect();
-        order.sort_unstable();
+        sort_by_offset(&mut order);
         order.into_iter().map(|(_, entry)| entry).collect()
     }
 
@@ -315,5 +315,47 @@ impl PackFile {
             .bytes()
             .get(range.start as usize..range.end as usize)
             .ok_or_else(|| Error::corrupt(format!("{}: bytes {range:?} lie outside the pack", self.name)))
+    }
+}
+
+/// Sort by digits, the lowest first, as git does (`pack-revindex.c`): comparing takes several times as long for 700,000 entries.
+fn sort_by_offset(order: &mut Vec<(u64, u32)>) {
+    const DIGIT_BITS: u32 = 11;
+    const DIGITS: usize = 1 << DIGIT_BITS;
+    let largest = order.iter().map(|(offset, _)| *offset).max().unwrap_or(0);
+    let mut sorted = vec![(0, 0); order.len()];
+    for shift in (0..u64::BITS - largest.leading_zeros()).step_by(DIGIT_BITS as usize) {
+        let digit = |offset: u64| (offset >> shift) as usize & (DIGITS - 1);
+        let mut starts = [0usize; DIGITS];
+        for (offset, _) in order.iter() {
+            starts[digit(*offset)] += 1;
+        }
+        let mut before = 0;
+        for start in &mut starts {
+            before += std::mem::replace(start, before);
+        }
+        for entry in order.iter() {
+            let at = &mut starts[digit(entry.0)];
+            sorted[*at] = *entry;
+            *at += 1;
+        }
+        std::mem::swap(order, &mut sorted);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn offsets_sort_by_digits_as_by_comparing(offsets in prop::collection::vec(prop_oneof![0u64..5000, any::<u64>()], 0..200)) {
+            let mut order: Vec<(u64, u32)> = offsets.into_iter().zip(0..).collect();
+            let mut wanted = order.clone();
+            wanted.sort();
+            sort_by_offset(&mut order);
+            prop_assert_eq!(order, wanted);
+        }
     }
 }

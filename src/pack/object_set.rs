@@ -115,6 +115,12 @@ impl ObjectSet {
         self.packs.iter().enumerate().filter(|(_, bits)| !bits.is_empty()).map(|(pack, bits)| (pack as u32, bits))
     }
 
+    /// All of them: pack by pack, then the loose ones.
+    pub fn locations(&self) -> impl Iterator<Item = Location> + '_ {
+        let packed = self.packed().flat_map(|(pack, bits)| bits.iter().map(move |entry| Location::Packed { pack, entry: entry as u32 }));
+        packed.chain(self.loose.iter().copied().map(Location::Loose))
+    }
+
     /// The loose objects in order of insertion.
     pub fn loose(&self) -> &[ObjectId] {
         &self.loose

@@ -206,6 +206,12 @@ impl SharedState {
         bytes <= self.bytes_max / 3
     }
 
+    /// What was made from `from`, where it is kept.
+    pub(super) fn find<T: Shareable>(&self, from: Made) -> Result<Option<Arc<T>>, Error> {
+        let key = from.key()?;
+        self.inner().find(key).map(downcast).transpose()
+    }
+
     /// What was made from `from`, or what `make` makes of it now, once for all that ask at the same time. The second
     /// value tells that `make` was not needed.
     pub(super) fn get_or_make<T: Shareable>(

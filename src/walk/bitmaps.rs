@@ -2,13 +2,14 @@
 //!
 //! What a commit with a bitmap reaches is known at once. From wanted commits without one, history is walked until such
 //! commits are met; the trees of what was walked are covered by differences from those of covered parents. So whatever
-//! came after the bitmaps were made, in other packs or loose, goes out as well.
+//! came after the bitmaps were made, in other packs or loose, goes out as well. What a filter by kind leaves out is taken
+//! away by the bitmaps of types; of a blob then at most the size is read.
 
 use super::Error;
 use super::commits::{Commits, Number};
 use super::cover::Cover;
 use crate::base::{Cancel, FastSet, Phase};
-use crate::pack::{BitmapReader, Bitmaps, Bits, Location, ObjectSet, Objects};
+use crate::pack::{BitmapReader, Bitmaps, Bits, Kind, Location, ObjectSet, Objects};
 use gix_hash::ObjectId;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -43,11 +44,37 @@ impl<'a> Reached<'a> {
         }
     }
 
-    /// Put all that bitmaps speak of into what goes out.
-    pub fn cover(&self, cover: &mut Cover<'_>, phase: &Phase) -> Result<(), Error> {
+    /// Put all that bitmaps speak of, less the kinds that `cover` leaves out, into what goes out.
+    pub fn cover(&mut self, cover: &mut Cover<'_>, phase: &Phase) -> Result<(), Error> {
+        self.leave_out(cover)?;
         let before = cover.ours.len();
         self.put_into(&mut cover.ours)?;
         phase.add((cover.ours.len() - before) as u64);
+        Ok(())
+    }
+
+    fn leave_out(&mut self, cover: &mut Cover<'_>) -> Result<(), Error> {
+        let kinds = cover.kinds;
+        if !kinds.commits {
+            self.bits.and_not(self.bitmaps.of_kind(Kind::Commit));
+        }
+        if !kinds.trees {
+            self.bits.and_not(self.bitmaps.of_kind(Kind::Tree));
+        }
+        match kinds.blobs_below_bytes {
+            u64::MAX => {}
+            0 => self.bits.and_not(self.bitmaps.of_kind(Kind::Blob)),
+            below => {
+                let mut blobs = self.bits.clone();
+                blobs.and(self.bitmaps.of_kind(Kind::Blob));
+                for bit in blobs.iter() {
+                    cover.step()?;
+                    if cover.decoder.size(&self.bitmaps.location(bit as u32)?)? >= below {
+                        self.bits.remove(bit);
+                    }
+                }
+            }
+        }
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 //! | `commit`, `tree` | bytes into a commit's links, a tree's entries |
 //! | `commits` | ids into a table of commits; wants and haves into painted history |
 //! | `cover` | a tree, and one that is covered already, into the objects between them |
+//! | `edges` | both sides' trees, by path, into what the client has where anything is new |
 //! | `filter`, `sparse` | a filter specification into [`ObjectFilter`]: kinds, depths, paths |
 //! | `filtered` | trees, met in git's order, into what passes a filter about places |
 //! | `bitmaps` | wanted commits into all that they reach, where git's bitmaps tell it |
@@ -22,6 +23,7 @@ mod commit;
 mod commits;
 mod connectivity;
 mod cover;
+mod edges;
 mod error;
 mod filter;
 mod filtered;

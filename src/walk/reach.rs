@@ -91,10 +91,18 @@ pub struct ReachedCommits<'a> {
 
 impl<'a> ReachedCommits<'a> {
     /// The commits that `tips` reach.
-    pub fn new(objects: &'a dyn Objects, shallow: &'a [ObjectId], tips: &mut dyn Iterator<Item = ObjectId>) -> Result<Self, Error> {
+    pub fn new(
+        objects: &'a dyn Objects,
+        shallow: &'a [ObjectId],
+        tips: &mut dyn Iterator<Item = ObjectId>,
+        cancel: &Cancel,
+    ) -> Result<Self, Error> {
         let commits = Commits::new(objects, shallow);
         let mut found = Self { commits, queue: BinaryHeap::new(), by_generation: false, reached: FastSet::default() };
-        for tip in tips {
+        for (count, tip) in tips.enumerate() {
+            if count.is_multiple_of(1024) {
+                cancel.check()?;
+            }
             if let Some((id, Kind::Commit)) = peel(found.commits.decoder(), tip)? {
                 let number = found.commits.intern(id);
                 found.meet(number)?;

@@ -1,8 +1,9 @@
 //! Wants and haves into the set of objects that go out: exactly what the wants reach and the haves do not show; and,
 //! for deltas against it, what the client has next to them.
 //!
-//! As in git (`list-objects.c`: `mark_edges_uninteresting`), what the client has is: everything in the trees of the
-//! had commits that are parents of new ones. An older tree that came back is sent again only where git does so too.
+//! As in git (`list-objects.c`: `mark_edges_uninteresting`), what the client has is: what stands in the trees of the
+//! had commits that are parents of new ones, where anything new stands too (all of it when there is much that is new).
+//! An older tree that came back, or one that was moved, is sent again only where git does so too.
 
 use super::Error;
 use super::bitmaps::Reached;
@@ -51,6 +52,9 @@ pub enum Enumeration {
 const SCANNED_OBJECTS_PER_COMMIT: usize = 12;
 /// Fewer new commits than these beside something had are an update, in which hints for deltas are worth more than time.
 const UPDATE_COMMITS_MAX: usize = 10_000;
+/// With more new commits than these, to look into all that the client has next to them costs less than to look for
+/// where they differ.
+const EDGES_COMMITS_MAX: usize = 2_000;
 
 impl Enumeration {
     fn scans(self, objects: &dyn Objects, new: &[Number], is_update: bool) -> bool {
@@ -92,18 +96,19 @@ pub fn find_objects_by(
     if sides.filter.is_some() {
         cover.given = wanted.others.iter().map(|(id, _)| *id).collect();
     }
+    let is_plain = sides.filter.is_none_or(|filter| leaves_out_kinds_alone(filter, sides, &wanted));
     // Whatever is wanted of a client that has nothing is a closure: no history needs to be painted.
-    let from_nothing = sides.haves.is_empty() && sides.shallow.is_empty() && sides.filter.is_none();
+    let from_nothing = sides.haves.is_empty() && sides.shallow.is_empty() && is_plain;
     let is_closure = how == Enumeration::BySize && from_nothing;
     let reached = match is_closure && !wanted.commits.is_empty() {
         true => Reached::find(objects, &mut commits, &wanted.commits, phase, cancel)?,
         false => None,
     };
     let reached = reached.filter(|reached| !how.scans(objects, &reached.walked, false));
-    let new = match &reached {
-        Some(reached) => {
+    let new = match reached {
+        Some(mut reached) => {
             reached.cover(&mut cover, phase)?;
-            reached.walked.clone()
+            reached.walked
         }
         None => commits.paint(&wanted.commits, &had.commits, phase, cancel)?,
     };
@@ -120,8 +125,8 @@ pub fn find_objects_by(
         cover.add(location);
     }
     match sides.filter {
-        Some(filter) => cover_filtered(filter, &mut commits, &mut cover, &wanted, &new)?,
-        None => {
+        Some(filter) if !is_plain => cover_filtered(filter, &mut commits, &mut cover, &wanted, &new)?,
+        _ => {
             cover_new(how, &mut commits, &mut cover, &new, phase, cancel)?;
             for (id, kind) in &wanted.others {
                 match kind {
@@ -131,8 +136,20 @@ pub fn find_objects_by(
             }
         }
     }
+    if !cover.kinds.commits {
+        for &number in wanted.commits.iter().filter(|number| !commits.is_had(**number)) {
+            cover.add(&commits.locate(number)?);
+        }
+    }
     include_tags(objects, &mut commits, &mut cover, sides.tags)?;
     Ok(cover.into_found())
+}
+
+/// Whether what goes out under `filter` is all that the wants reach, less whole kinds of it. It is not where the client
+/// has something, and where a tree is wanted by its own id: then it matters where an object is met first.
+fn leaves_out_kinds_alone(filter: &ObjectFilter, sides: &FetchSides<'_>, wanted: &ByKind) -> bool {
+    let of_kinds = matches!(filter, ObjectFilter::Kinds(_));
+    of_kinds && sides.haves.is_empty() && wanted.others.iter().all(|(_, kind)| *kind == Kind::Blob)
 }
 
 /// Ids by what they finally lead to.
@@ -198,11 +215,6 @@ fn cover_filtered(
         }
         cover_commits(commits, cover, new)?;
     }
-    if !cover.kinds.commits {
-        for &number in wanted.commits.iter().filter(|number| !commits.is_had(**number)) {
-            cover.add(&commits.locate(number)?);
-        }
-    }
     Ok(())
 }
 
@@ -220,22 +232,35 @@ fn cover_new(
         let location = commits.locate(parent)?;
         cover.theirs.insert(cover.objects, &location);
     }
-    let scan = match how.scans(cover.objects, new, cover.hints.is_some()) {
-        true => Scan::read(cover.objects, true, phase, cancel)?,
+    let has_trees = !cover.kinds.is_shallowest();
+    let scan = match has_trees && how.scans(cover.objects, new, cover.hints.is_some()) {
+        true => Scan::read(cover.objects, cover.kinds.blobs_below_bytes > 0, phase, cancel)?,
         false => None,
     };
     if let Some(scan) = scan {
-        for &number in new {
-            let location = commits.locate(number)?;
-            cover.add(&location);
+        if cover.kinds.commits {
+            for &number in new {
+                let location = commits.locate(number)?;
+                cover.add(&location);
+            }
         }
         let trees = |numbers: &[Number]| numbers.iter().map(|number| commits.tree(*number)).collect::<Vec<_>>();
         return scan.cover(cover, &trees(&boundary), &trees(new), cancel);
     }
-    for parent in boundary {
-        cover.exclude_tree(commits.tree(parent))?;
+    let trees = |numbers: &[Number]| numbers.iter().map(|number| commits.tree(*number)).collect::<Vec<_>>();
+    let had = trees(&boundary);
+    if new.len() <= EDGES_COMMITS_MAX {
+        cover.exclude_edges(&had, &trees(&oldest_first(new)))?;
+    } else {
+        for tree in had {
+            cover.exclude_tree(tree)?;
+        }
     }
     cover_commits(commits, cover, new)
+}
+
+fn oldest_first(new: &[Number]) -> Vec<Number> {
+    new.iter().rev().copied().collect()
 }
 
 /// Had commits that are parents of new ones: what the client has next to what is new.

@@ -112,11 +112,13 @@ pub fn sent(remote: &Remote<'_>, name: &str, client: &Path, wants: &[&str]) -> B
     let copy = remote.sandbox.copy(client, &copy.path().join("copy").to_string_lossy());
     let before = packed(remote.sandbox, &copy);
     let mut args = vec!["-q", "--keep"];
-    if wants.is_empty() {
-        args.push("--all");
-    }
+    // Not `--all`: with it, git's plumbing trips over any server that takes refs by name ("unexpected wanted-ref").
+    let all = remote.sandbox.git(&remote.path(name), ["for-each-ref", "--format=%(refname)"]);
     let url = remote.url(name);
-    let (options, wants): (Vec<&str>, Vec<&str>) = wants.iter().partition(|want| want.starts_with("--"));
+    let (options, mut wants): (Vec<&str>, Vec<&str>) = wants.iter().partition(|want| want.starts_with("--"));
+    if wants.is_empty() {
+        wants.extend(all.lines());
+    }
     args.extend(options);
     args.push(&url);
     args.extend(wants);

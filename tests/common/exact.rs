@@ -12,6 +12,8 @@ pub enum Layout {
     OnePack,
     /// The same, deltas naming their bases by id.
     RefDeltas,
+    /// The same, with bitmaps.
+    Bitmaps,
     /// Packs that overlap, and loose objects.
     PacksAndLoose,
 }
@@ -23,6 +25,7 @@ pub fn repository(sandbox: &Sandbox, name: &str, hash: &str, seed: u64, layout: 
     match layout {
         Layout::OnePack => drop(sandbox.git(&path, ["repack", "-adfq", "--depth=20"])),
         Layout::RefDeltas => drop(sandbox.git(&path, ["-c", "repack.useDeltaBaseOffset=false", "repack", "-adfq"])),
+        Layout::Bitmaps => drop(sandbox.git(&path, ["repack", "-adbfq", "--depth=20"])),
         Layout::PacksAndLoose => {
             for _ in 0..3 {
                 sandbox.git(&path, ["repack", "-dq"]);
@@ -61,4 +64,24 @@ pub fn gits_set(sandbox: &Sandbox, path: &Path, wants: &[ObjectId], haves: &[Obj
     let output = run_with_input(&mut sandbox.git_command(path, args), revs.as_bytes());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("ascii").lines().map(|line| ObjectId::from_hex(line.as_bytes()).expect("an id")).collect()
+}
+
+/// What git packs for a client that wants and has these, bitmaps aside: `gits_set`, and what was moved from places at
+/// which nothing is new (`pack.useSparse`).
+#[track_caller]
+pub fn gits_pack(sandbox: &Sandbox, path: &Path, wants: &[ObjectId], haves: &[ObjectId]) -> BTreeSet<ObjectId> {
+    let mut revs: String = wants.iter().map(|id| format!("{id}\n")).collect();
+    revs.extend(haves.iter().map(|id| format!("^{id}\n")));
+    let folder = sandbox.path("gits-pack");
+    std::fs::create_dir_all(&folder).expect("a folder of ours");
+    let stem = folder.join("pack");
+    let args = ["pack-objects", "-q", "--revs", "--window=0", "--no-use-bitmap-index", &stem.to_string_lossy()].map(str::to_owned);
+    let output = run_with_input(&mut sandbox.git_command(path, args.iter().map(String::as_str)), revs.as_bytes());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let name = String::from_utf8(output.stdout).expect("ascii");
+    let idx = std::fs::read(folder.join(format!("pack-{}.idx", name.trim()))).expect("an index");
+    let format = sandbox.git(path, ["rev-parse", "--show-object-format"]);
+    let listed = sandbox.git_with_input(path, ["show-index", &format!("--object-format={}", format.trim())], &idx);
+    std::fs::remove_dir_all(folder).expect("a folder of ours");
+    listed.lines().map(|line| ObjectId::from_hex(line.split(' ').nth(1).expect("an id").as_bytes()).expect("an id")).collect()
 }

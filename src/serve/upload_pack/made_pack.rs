@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// Out of so many objects one must be made anew for the pack to be kept.
 const RECODED_ONE_IN: u32 = 16;
+/// One pack may take so much of all that may be kept: a depth-1 clone of a big tree (47 MB, benches/serve) should fit.
+const KEPT_ONE_IN: usize = 2;
 /// Bytes between two looks at the cancel flag.
 const WRITE_BYTES: usize = 1 << 20;
 
@@ -38,7 +40,7 @@ impl MadePack {
             return Ok(None);
         }
         let make = || {
-            let mut out = Bounded { bytes: vec![], bytes_max: shared.bytes_max() / 16, is_full: false };
+            let mut out = Bounded { bytes: vec![], bytes_max: shared.bytes_max() / KEPT_ONE_IN, is_full: false };
             let written = Progress::new().begin("Writing objects", u64::from(plan.objects()));
             match write_pack(&**snapshot.objects(), plan, &mut out, &written, cancel) {
                 Err(_) if out.is_full => Ok(Self(None)),

@@ -14,6 +14,7 @@ use crate::store::Snapshot;
 use crate::walk::{self, ReachableObjects, ReachedCommits, VisibleRefs, find_unreachable};
 use bstr::BStr;
 use gix_hash::ObjectId;
+use std::sync::Arc;
 
 /// Answers whether the client may know that an object is here.
 pub(super) enum MayTell<'a> {
@@ -21,6 +22,8 @@ pub(super) enum MayTell<'a> {
     Always,
     /// Commits that visible refs reach, and what they name.
     Reachable { tips: FastSet<ObjectId>, commits: Box<ReachedCommits<'a>>, cancel: &'a Cancel },
+    /// The same, where another request has found out already what visible refs reach.
+    Known { tips: FastSet<ObjectId>, reached: Arc<ReachableObjects>, decoder: Box<Decoder<'a>> },
 }
 
 impl MayTell<'_> {
@@ -29,6 +32,12 @@ impl MayTell<'_> {
         match self {
             Self::Always => Ok(true),
             Self::Reachable { tips, commits, cancel } => Ok(tips.contains(&id) || commits.contains(id, cancel)?),
+            Self::Known { tips, .. } if tips.contains(&id) => Ok(true),
+            Self::Known { reached, decoder, .. } => match decoder.objects().locate(&id)? {
+                // Nothing but commits, or the answer would depend on what others asked before.
+                Some(location) => Ok(reached.contains(&location) && decoder.kind(&location)? == Kind::Commit),
+                None => Ok(false),
+            },
         }
     }
 }
@@ -76,10 +85,13 @@ pub(super) fn check_wants<'a>(conversation: &mut Conversation<'a>, wants: &[Obje
         }
     }
     Ok(match conversation.options.wants {
-        Wants::ReachableFromVisible if !all_visible => {
-            let commits = Box::new(ReachedCommits::new(objects, snapshot.shallow(), &mut refs.tips())?);
-            MayTell::Reachable { tips, commits, cancel }
-        }
+        Wants::ReachableFromVisible if !all_visible => match known_reachable(snapshot, refs, conversation.options.shared.as_deref())? {
+            Some(reached) => MayTell::Known { tips, reached, decoder: Box::new(Decoder::new(objects, 1 << 20)) },
+            None => {
+                let commits = Box::new(ReachedCommits::new(objects, snapshot.shallow(), &mut refs.tips(), cancel)?);
+                MayTell::Reachable { tips, commits, cancel }
+            }
+        },
         _ => MayTell::Always,
     })
 }
@@ -115,16 +127,32 @@ fn find_unreached(
         only_commits = only_commits && location.map_or(Ok(true), |location| decoder.kind(&location).map(|kind| kind == Kind::Commit))?;
         found.push((*id, location));
     }
-    let Some(shared) = shared.filter(|_| !only_commits) else {
-        return Ok(find_unreachable(objects, snapshot.shallow(), ids, &mut refs.tips(), cancel)?);
+    let reached = match (known_reachable(snapshot, refs, shared)?, shared) {
+        (Some(reached), _) => reached,
+        (None, Some(shared)) if !only_commits => {
+            let make = || {
+                let tips: Vec<ObjectId> = refs.tips().collect();
+                Ok(ReachableObjects::find(objects, snapshot.shallow(), &tips, cancel)?)
+            };
+            shared.get_or_make(made_from(snapshot, refs), cancel, make)?.0
+        }
+        _ => return Ok(find_unreachable(objects, snapshot.shallow(), ids, &mut refs.tips(), cancel)?),
     };
-    let from = Made::new("reachable", snapshot).from(refs);
-    let (reached, _) = shared.get_or_make(from, cancel, || {
-        let tips: Vec<ObjectId> = refs.tips().collect();
-        Ok(ReachableObjects::find(objects, snapshot.shallow(), &tips, cancel)?)
-    })?;
     found.retain(|(_, location)| !location.is_some_and(|location| reached.contains(&location)));
     Ok(found.into_iter().map(|(id, _)| id).collect())
+}
+
+/// What visible refs reach is found out once for all that see the same.
+fn made_from(snapshot: &Snapshot, refs: &VisibleRefs) -> Made {
+    Made::new("reachable", snapshot).from(refs)
+}
+
+/// What visible refs reach, where a request has found it out already.
+fn known_reachable(snapshot: &Snapshot, refs: &VisibleRefs, shared: Option<&SharedState>) -> Result<Option<Arc<ReachableObjects>>, Error> {
+    match shared {
+        Some(shared) => shared.find(made_from(snapshot, refs)),
+        None => Ok(None),
+    }
 }
 
 impl Shareable for ReachableObjects {

@@ -106,7 +106,7 @@ pub(super) fn visible_own<'a>(conversation: &Conversation<'a>) -> Result<Vec<Obj
     if own.is_empty() || conversation.options.wants == crate::serve::Wants::Git || !refs.hides_any() {
         return Ok(own.to_vec());
     }
-    let mut reached = ReachedCommits::new(&**snapshot.objects(), own, &mut refs.tips())?;
+    let mut reached = ReachedCommits::new(&**snapshot.objects(), own, &mut refs.tips(), conversation.cancel)?;
     let mut visible = vec![];
     for id in own {
         if reached.contains(*id, conversation.cancel)? {

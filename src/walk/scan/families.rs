@@ -68,6 +68,11 @@ impl Families {
         self.numbers.len() as u32
     }
 
+    /// The numbers that are trees'.
+    pub fn trees(&self) -> &Bits {
+        &self.trees
+    }
+
     /// Whether the object with this number is a tree.
     #[inline]
     pub fn is_tree(&self, number: u32) -> bool {

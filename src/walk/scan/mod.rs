@@ -59,14 +59,15 @@ impl<'a> Scan<'a> {
         Ok(Some(Self { objects, headers, families, lists, blobs }))
     }
 
-    /// Put what the trees `had` reach into what the client of `cover` has, and then what `roots` reach beyond that into
-    /// what goes out. What is missing below `had` is passed over.
+    /// Put what the trees `had` reach into what the client of `cover` has, and then what `roots` reach beyond that, less
+    /// the kinds that `cover` leaves out, into what goes out. What is missing below `had` is passed over.
     pub fn cover(&self, cover: &mut Cover<'_>, had: &[ObjectId], roots: &[ObjectId], cancel: &Cancel) -> Result<(), Error> {
         let mut sweep = Sweep::new(self, cancel);
         sweep.see(&cover.theirs);
         sweep.run(had, true)?;
         sweep.take_into(&mut cover.theirs, None);
         sweep.run(roots, false)?;
+        sweep.leave_out(cover)?;
         sweep.take_into(&mut cover.ours, Some(&cover.theirs));
         Ok(())
     }
@@ -81,8 +82,10 @@ struct Sweep<'s, 'a> {
     seen: Bits,
     /// Trees and blobs that were reached, by number.
     found: Bits,
-    /// What was reached and has no number: loose objects, and those of packs that came later.
-    others: ObjectSet,
+    /// Trees that were reached and have no number: loose ones, and those of packs that came later.
+    other_trees: ObjectSet,
+    /// Blobs like these.
+    other_blobs: ObjectSet,
     /// Trees whose lists are to be gone through.
     stack: Vec<u32>,
     /// Trees without numbers.
@@ -101,7 +104,8 @@ impl<'s, 'a> Sweep<'s, 'a> {
             decoder: Decoder::new(scan.objects, CACHE_BYTES_MAX),
             seen: Bits::new(scan.families.len() as usize),
             found: Bits::new(scan.headers.end() as usize),
-            others: ObjectSet::new(),
+            other_trees: ObjectSet::new(),
+            other_blobs: ObjectSet::new(),
             stack: vec![],
             odd: vec![],
             leaning: vec![],
@@ -121,7 +125,7 @@ impl<'s, 'a> Sweep<'s, 'a> {
             }
         }
         for id in set.loose() {
-            self.others.insert(scan.objects, &Location::Loose(*id));
+            self.other_trees.insert(scan.objects, &Location::Loose(*id));
         }
     }
 
@@ -215,11 +219,39 @@ impl<'s, 'a> Sweep<'s, 'a> {
                 }
             }
             Some(number) if kind != Kind::Tree => drop(self.found.insert(number as usize)),
+            None if kind != Kind::Tree => drop(self.other_blobs.insert(self.scan.objects, &location)),
             _ => {
-                if self.others.insert(self.scan.objects, &location) && kind == Kind::Tree {
+                if self.other_trees.insert(self.scan.objects, &location) {
                     self.odd.push((id, location));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Forget the kinds that `cover` leaves out.
+    fn leave_out(&mut self, cover: &mut Cover<'_>) -> Result<(), Error> {
+        let (scan, below) = (self.scan, cover.kinds.blobs_below_bytes);
+        if scan.blobs && below < u64::MAX {
+            let mut blobs = self.found.clone();
+            blobs.and_not(scan.families.trees());
+            for number in blobs.iter() {
+                cover.step()?;
+                let (pack, entry) = scan.headers.place(number as u32);
+                if cover.decoder.size(&Location::Packed { pack: pack as u32, entry })? >= below {
+                    self.found.remove(number);
+                }
+            }
+            for location in std::mem::take(&mut self.other_blobs).locations() {
+                cover.step()?;
+                if cover.decoder.size(&location)? < below {
+                    self.other_blobs.insert(scan.objects, &location);
+                }
+            }
+        }
+        if !cover.kinds.trees {
+            self.found.and_not(scan.families.trees());
+            self.other_trees = ObjectSet::new();
         }
         Ok(())
     }
@@ -243,10 +275,8 @@ impl<'s, 'a> Sweep<'s, 'a> {
                 set.insert(objects, &location);
             }
         };
-        self.others.loose().iter().for_each(|id| add(Location::Loose(*id)));
-        for (pack, entries) in self.others.packed() {
-            entries.iter().for_each(|entry| add(Location::Packed { pack, entry: entry as u32 }));
-        }
+        self.other_trees.locations().for_each(&mut add);
+        self.other_blobs.locations().for_each(&mut add);
         self.found = Bits::new(headers.end() as usize);
     }
 }
