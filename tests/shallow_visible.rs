@@ -119,6 +119,21 @@ fn a_hidden_shallow_commit_is_answered_like_one_that_nobody_has() {
 }
 
 #[test]
+fn what_no_ref_reaches_does_not_unfold_behind_a_shallow_commit() {
+    let place = Place::new();
+    let main = place.oid("main");
+    let lost = place.oid("secret");
+    for name in ["refs/heads/secret", "refs/tags/hidden"] {
+        place.sandbox.git(&place.server, ["update-ref", "-d", name]);
+    }
+    for protocol in [Protocol::V0, Protocol::V2] {
+        let ask = |id: &str| place.ask(&OpenGate, protocol, &lines(protocol, &main, &[&format!("shallow {id}"), "deepen 2147483647"]));
+        assert_eq!(ask(&lost).expect("served"), ask(&"1".repeat(40)).expect("served"), "{protocol:?}");
+        assert!(ask(&place.oid("main~1")).expect("served").contains("unshallow"), "{protocol:?}");
+    }
+}
+
+#[test]
 fn a_hidden_name_is_no_ref() {
     let place = Place::new();
     let main = place.oid("main");

@@ -45,6 +45,8 @@ impl Desk {
         let sandbox = Sandbox::new();
         let (repository, _) = sandbox.history("r.git", "sha1", 7, 60);
         sandbox.git(&repository, ["repack", "-adq"]);
+        // What has just been written could still change without its time moving, and nothing is kept of it.
+        std::thread::sleep(std::time::Duration::from_millis(100));
         Self { sandbox, repository, shared: Arc::new(SharedState::new(bytes_max)) }
     }
 

@@ -17,6 +17,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -93,6 +94,28 @@ pub struct SharedStatistics {
 pub struct SharedState {
     bytes_max: usize,
     inner: Mutex<Inner>,
+    /// Bytes of what is held whole although it may not be kept any more.
+    reserved_bytes: Arc<AtomicUsize>,
+}
+
+/// Room for something that may be in use longer than it is kept; given back when dropped.
+pub(super) struct Reserved {
+    of: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Reserved {
+    /// Give back what is not needed after all.
+    pub(super) fn shrink_to(&mut self, bytes: usize) {
+        self.of.fetch_sub(self.bytes.saturating_sub(bytes), Ordering::Relaxed);
+        self.bytes = self.bytes.min(bytes);
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -146,7 +169,7 @@ impl std::fmt::Debug for SharedState {
 impl SharedState {
     /// Nothing yet; `bytes_max` bounds what is kept when no request needs it.
     pub fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, inner: Mutex::default() }
+        Self { bytes_max, inner: Mutex::default(), reserved_bytes: Arc::default() }
     }
 
     /// How much there is.
@@ -194,6 +217,13 @@ impl SharedState {
                 self.inner().drop_view(&path);
             }
         }
+    }
+
+    /// Room for `bytes`, unless so much is in use already that all together would be more than the bound.
+    pub(super) fn reserve(&self, bytes: usize) -> Option<Reserved> {
+        let fits = |held: usize| held.checked_add(bytes).filter(|sum| *sum <= self.bytes_max);
+        self.reserved_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
+        Some(Reserved { of: self.reserved_bytes.clone(), bytes })
     }
 
     /// The bound on everything that is kept.

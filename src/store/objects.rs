@@ -11,6 +11,7 @@
 use super::companions::{BitmapFile, Companions, IndexedPacks, open_commit_graph};
 use super::config::Env;
 use super::pack_dir::{Numbers, PackDir, PackFiles};
+use super::stamp::COARSE_CLOCK_STEP;
 use super::{alternates, loose};
 use crate::base::FastSet;
 use crate::pack::{Bitmaps, CommitGraph, Error, Kind, Location, Objects, PackFile};
@@ -255,7 +256,9 @@ impl Listed {
 fn changed(dir: &Path) -> Option<SystemTime> {
     let Ok(meta) = dir.metadata() else { return Some(SystemTime::UNIX_EPOCH) };
     let changed = meta.modified().ok()?;
-    SystemTime::now().duration_since(changed).is_ok_and(|age| age > CLOCK_STEP).then_some(changed)
+    let whole_seconds = changed.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since.subsec_nanos() == 0);
+    let step = if whole_seconds { COARSE_CLOCK_STEP } else { CLOCK_STEP };
+    SystemTime::now().duration_since(changed).is_ok_and(|age| age > step).then_some(changed)
 }
 
 /// The pack called `name` (`pack-…` without ending) in the folder `dir`, to be opened when it is first needed.

@@ -13,6 +13,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// A file changed within this time before it was looked at may change again without its time of change moving: twice the
 /// longest tick of the kernel's coarse clock.
 const CLOCK_STEP: Duration = Duration::from_millis(20);
+/// The same where times have no parts of a second.
+pub(super) const COARSE_CLOCK_STEP: Duration = Duration::from_secs(3);
 
 /// One file or folder at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +50,9 @@ impl Stamp {
     fn tells(&self, now: Duration) -> bool {
         let Self::There { changed: (seconds, nanos), .. } = *self else { return *self == Self::Absent };
         let at = u64::try_from(seconds).ok().zip(u32::try_from(nanos).ok()).map(|(seconds, nanos)| Duration::new(seconds, nanos));
-        at.is_some_and(|at| at + CLOCK_STEP < now)
+        // No part of a second: the file system counts in whole ones, or in two.
+        let step = if nanos == 0 { COARSE_CLOCK_STEP } else { CLOCK_STEP };
+        at.is_some_and(|at| at + step < now)
     }
 }
 

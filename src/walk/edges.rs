@@ -71,6 +71,9 @@ impl Edges {
     }
 }
 
+/// Paths looked at: a tree may name one other at ten paths, and that one likewise, so paths multiply where trees are few.
+const PLACES_MAX: usize = 1 << 16;
+
 impl Cover<'_> {
     /// What the client has: of the trees `had` and all that they reach, what stands at paths at which one of the trees
     /// `new`, or of what these reach, stands too.
@@ -84,6 +87,10 @@ impl Cover<'_> {
             edges.meet(0, *id, false);
         }
         while let Some(at) = edges.todo.pop() {
+            if edges.places.len() > PLACES_MAX {
+                // What is not marked is at worst sent again.
+                return Ok(());
+            }
             for (id, had) in std::mem::take(&mut edges.places[at as usize].waiting) {
                 self.open(&mut edges, at, id, had)?;
             }

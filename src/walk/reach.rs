@@ -66,7 +66,16 @@ impl ReachableObjects {
     /// Walk all that `tips` reach in `objects`.
     pub fn find(objects: &dyn Objects, shallow: &[ObjectId], tips: &[ObjectId], cancel: &Cancel) -> Result<Self, Error> {
         let phase = Progress::new().begin("Counting objects", 0);
-        let sides = FetchSides { wants: tips, haves: &[], shallow, aggressive: false, tags: &[], filter: None };
+        // One ref that leads nowhere is no reason to refuse what others lead to.
+        let mut decoder = Decoder::new(objects, 1 << 20);
+        let mut whole = vec![];
+        for (count, tip) in tips.iter().enumerate() {
+            if count.is_multiple_of(1024) {
+                cancel.check()?;
+            }
+            whole.extend(peel(&mut decoder, *tip)?.map(|_| *tip));
+        }
+        let sides = FetchSides { wants: &whole, haves: &[], shallow, aggressive: false, tags: &[], filter: None };
         Ok(Self(find_objects(objects, &sides, &phase, cancel)?.set))
     }
 

@@ -54,7 +54,7 @@ const SCANNED_OBJECTS_PER_COMMIT: usize = 12;
 const UPDATE_COMMITS_MAX: usize = 10_000;
 /// With more new commits than these, to look into all that the client has next to them costs less than to look for
 /// where they differ.
-const EDGES_COMMITS_MAX: usize = 2_000;
+const EDGES_COMMITS_MAX: usize = 200;
 
 impl Enumeration {
     fn scans(self, objects: &dyn Objects, new: &[Number], is_update: bool) -> bool {

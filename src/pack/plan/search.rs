@@ -142,11 +142,10 @@ fn collect(reuse: &Reuse<'_>, search: &DeltaSearch, cancel: &Cancel) -> Result<V
         cancel.check()?;
         let hint = found.hints.get(&object);
         let base = hint.and_then(|hint| hint.base).filter(|base| reuse.is_at_client(base));
-        // Decoded twice where there is no base: few are.
         let rank = match decoder.kind(&object)? {
             Kind::Commit | Kind::Tag => continue,
             _ if base.is_some() => Default::default(),
-            kind => (kind as u8, hint.map_or(0, |hint| hint.name), std::cmp::Reverse(decoder.get(&object)?.1.len() as u64)),
+            kind => (kind as u8, hint.map_or(0, |hint| hint.name), std::cmp::Reverse(decoder.size(&object)?)),
         };
         wanted.push(Wanted { object, stored_bytes: 0, base, rank });
     }

@@ -49,6 +49,10 @@ impl Treatment {
     }
 }
 
+/// Lines of attributes in force at one place, over all folders above it: each is looked at for each file, and takes some
+/// hundred bytes. Files beyond that are left out.
+const LINES_MAX: usize = 100_000;
+
 /// The attributes in force while a tree is walked.
 pub(super) struct Attributes {
     /// Of the folders from the root to where the walk is, the innermost last.
@@ -58,13 +62,16 @@ pub(super) struct Attributes {
     known: MetadataCollection,
     found: Outcome,
     is_stale: bool,
+    /// Lines in force of each folder.
+    lines: Vec<usize>,
 }
 
 impl Attributes {
     /// Those of the repository alone (`info/attributes`).
     pub fn new(repository: &[u8]) -> Self {
         let (folders, above) = (Search::default(), Search::default());
-        let mut attributes = Self { folders, above, known: MetadataCollection::default(), found: Outcome::default(), is_stale: true };
+        let mut attributes =
+            Self { folders, above, known: MetadataCollection::default(), found: Outcome::default(), is_stale: true, lines: vec![] };
         let Self { folders, above, known, .. } = &mut attributes;
         // Buffers are parsed leniently: there is nothing that could fail.
         let _ = folders.add_patterns_buffer(b"[attr]binary -diff -merge -text", "[builtin]".into(), None, known, true);
@@ -74,6 +81,10 @@ impl Attributes {
 
     /// Enter `folder` (a path without a slash at its end; empty: the root), whose file of attributes is `file`.
     pub fn enter(&mut self, folder: &BStr, file: &[u8]) {
+        let lines = file.lines().count();
+        let held: usize = self.lines.iter().sum();
+        let file = if held + lines > LINES_MAX { &b""[..] } else { file };
+        self.lines.push(if file.is_empty() { 0 } else { lines });
         let source: PathBuf = gix_attributes_path(folder).join(".gitattributes");
         let _ = self.folders.add_patterns_buffer(&bounded(file), source, Some(Path::new("")), &mut self.known, folder.is_empty());
         self.is_stale = true;
@@ -82,6 +93,7 @@ impl Attributes {
     /// Leave the folder that was entered last.
     pub fn leave(&mut self) {
         self.folders.pop_pattern_list();
+        self.lines.pop();
     }
 
     /// What is in force for `path`.

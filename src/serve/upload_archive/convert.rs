@@ -22,6 +22,9 @@ pub(super) struct Substitute<'a> {
     pub decorations: &'a dyn Fn() -> Vec<String>,
 }
 
+/// A file of placeholders that has grown to this stays as it is from there on: each may stand for a whole message.
+const EXPANDED_BYTES_MAX: usize = 32 << 20;
+
 /// Shortest abbreviation of an id (`FALLBACK_DEFAULT_ABBREV`).
 const ABBREVIATION_MIN: usize = 7;
 
@@ -110,7 +113,7 @@ impl Substitute<'_> {
         data.find(MARK)?;
         let commit = CommitRef::from_bytes(self.data, self.id.kind()).ok()?;
         let (mut out, mut rest) = (vec![], data);
-        while let Some(at) = rest.find(MARK) {
+        while let Some(at) = rest.find(MARK).filter(|_| out.len() < EXPANDED_BYTES_MAX) {
             let Some(end) = rest[at + MARK.len()..].find_byte(b'$') else { break };
             out.extend_from_slice(&rest[..at]);
             self.format(&commit, &rest[at + MARK.len()..][..end], &mut out);
@@ -122,7 +125,7 @@ impl Substitute<'_> {
 
     fn format(&self, commit: &CommitRef<'_>, format: &[u8], out: &mut Vec<u8>) {
         let mut rest = format;
-        while let Some(at) = rest.find_byte(b'%') {
+        while let Some(at) = rest.find_byte(b'%').filter(|_| out.len() < EXPANDED_BYTES_MAX) {
             out.extend_from_slice(&rest[..at]);
             rest = &rest[at + 1..];
             match self.placeholder(commit, rest) {

@@ -133,7 +133,9 @@ fn archive(
     write_text(&mut out, "ACK")?;
     write_flush(&mut out)?;
     let bands = RefCell::new(SideBand::large(&mut *out));
-    let decorations = || decorations(&mut Decoder::new(objects, 1 << 20), refs, subject.commit.as_ref().map(|(id, _)| *id));
+    let found = std::cell::OnceCell::new();
+    let find = || decorations(&mut Decoder::new(objects, 1 << 20), refs, subject.commit.as_ref().map(|(id, _)| *id));
+    let decorations = || found.get_or_init(find).clone();
     let substitute =
         subject.commit.as_ref().map(|(id, data)| Substitute { objects, id: *id, data: data.as_slice(), decorations: &decorations });
     let tell = |path: &[u8]| {

@@ -5,7 +5,7 @@ use super::Error;
 use crate::base::{Cancel, Progress};
 use crate::pack::{PackPlan, write_pack};
 use crate::serve::SharedState;
-use crate::serve::shared::{Made, Shareable};
+use crate::serve::shared::{Made, Reserved, Shareable};
 use crate::store::Snapshot;
 use std::io::{ErrorKind, Write};
 use std::sync::Arc;
@@ -17,12 +17,12 @@ const KEPT_ONE_IN: usize = 2;
 /// Bytes between two looks at the cancel flag.
 const WRITE_BYTES: usize = 1 << 20;
 
-/// All bytes of a pack; `None`: there are too many.
-pub(super) struct MadePack(Option<Vec<u8>>);
+/// All bytes of a pack, and the room they take; `None`: there are too many.
+pub(super) struct MadePack(Option<(Vec<u8>, Reserved)>);
 
 impl Shareable for MadePack {
     fn held_bytes(&self) -> usize {
-        size_of::<Self>() + self.0.as_ref().map_or(0, Vec::len)
+        size_of::<Self>() + self.0.as_ref().map_or(0, |(bytes, _)| bytes.len())
     }
 }
 
@@ -40,6 +40,7 @@ impl MadePack {
             return Ok(None);
         }
         let make = || {
+            let Some(mut room) = shared.reserve(shared.bytes_max() / KEPT_ONE_IN) else { return Ok(Self(None)) };
             let mut out = Bounded { bytes: vec![], bytes_max: shared.bytes_max() / KEPT_ONE_IN, is_full: false };
             let written = Progress::new().begin("Writing objects", u64::from(plan.objects()));
             match write_pack(&**snapshot.objects(), plan, &mut out, &written, cancel) {
@@ -47,7 +48,8 @@ impl MadePack {
                 Err(err) => Err(err.into()),
                 Ok(_) => {
                     out.bytes.shrink_to_fit();
-                    Ok(Self(Some(out.bytes)))
+                    room.shrink_to(out.bytes.len());
+                    Ok(Self(Some((out.bytes, room))))
                 }
             }
         };
@@ -57,7 +59,7 @@ impl MadePack {
 
     /// Send it; returns its bytes.
     pub(super) fn write(&self, out: &mut dyn Write, cancel: &Cancel) -> Result<u64, Error> {
-        let bytes = self.0.as_deref().unwrap_or_default();
+        let bytes = self.0.as_ref().map_or(&[][..], |(bytes, _)| bytes);
         for part in bytes.chunks(WRITE_BYTES) {
             cancel.check()?;
             out.write_all(part)?;

@@ -43,7 +43,10 @@ impl MayTell<'_> {
 }
 
 /// Refuse wants that this client may not have; otherwise say what it may be told in the negotiation.
-pub(super) fn check_wants<'a>(conversation: &mut Conversation<'a>, wants: &[ObjectId]) -> Result<MayTell<'a>, Error> {
+///
+/// A client that names `shallow` commits may have history unfold behind them: then each of them counts only if it is
+/// reachable, even where no ref is hidden.
+pub(super) fn check_wants<'a>(conversation: &mut Conversation<'a>, wants: &[ObjectId], shallow: &[ObjectId]) -> Result<MayTell<'a>, Error> {
     let (snapshot, refs, cancel) = (conversation.snapshot, conversation.refs, conversation.cancel);
     let objects = &**snapshot.objects();
     if conversation.options.wants == Wants::Git {
@@ -65,14 +68,16 @@ pub(super) fn check_wants<'a>(conversation: &mut Conversation<'a>, wants: &[Obje
     }
     refs.check()?;
     let not_tips: Vec<ObjectId> = wants.iter().copied().filter(|want| !tips.contains(want)).collect();
-    let all_visible = !refs.hides_any();
+    let tells_all = !refs.hides_any() && shallow.is_empty();
     let reachable = conversation.options.wants == Wants::ReachableFromVisible || git_rules(conversation).1;
     if let Some(want) = not_tips.first() {
-        let allowed_tip = |want: &ObjectId| {
-            let settings = snapshot.settings();
-            let within = |name: &BStr| name.starts_with(&settings.namespace);
-            settings.fetch.allow_tip_sha1_in_want && snapshot.refs().iter().any(|entry| entry.id == Some(*want) && within(entry.name))
+        let settings = snapshot.settings();
+        let within = |name: &BStr| name.starts_with(&settings.namespace);
+        let all_tips: FastSet<ObjectId> = match settings.fetch.allow_tip_sha1_in_want {
+            true => snapshot.refs().iter().filter(|entry| within(entry.name)).filter_map(|entry| entry.id).collect(),
+            false => FastSet::default(),
         };
+        let allowed_tip = |want: &ObjectId| all_tips.contains(want);
         let left: Vec<ObjectId> = match conversation.options.wants {
             Wants::Git => not_tips.iter().copied().filter(|want| !allowed_tip(want)).collect(),
             Wants::ReachableFromVisible => not_tips.clone(),
@@ -85,7 +90,7 @@ pub(super) fn check_wants<'a>(conversation: &mut Conversation<'a>, wants: &[Obje
         }
     }
     Ok(match conversation.options.wants {
-        Wants::ReachableFromVisible if !all_visible => match known_reachable(snapshot, refs, conversation.options.shared.as_deref())? {
+        Wants::ReachableFromVisible if !tells_all => match known_reachable(snapshot, refs, conversation.options.shared.as_deref())? {
             Some(reached) => MayTell::Known { tips, reached, decoder: Box::new(Decoder::new(objects, 1 << 20)) },
             None => {
                 let commits = Box::new(ReachedCommits::new(objects, snapshot.shallow(), &mut refs.tips(), cancel)?);

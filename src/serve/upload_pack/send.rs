@@ -3,7 +3,7 @@
 use super::made_pack::MadePack;
 use super::object_filter::Eyes;
 use super::{Conversation, Error, Voice, packfile_uris};
-use crate::base::{Progress, span};
+use crate::base::{Cancel, Progress, span};
 use crate::pack::{Found, PackOptions, PackPlan, write_pack};
 use crate::serve::SharedState;
 use crate::serve::attend::attend;
@@ -149,7 +149,7 @@ fn plan(eyes: &Eyes<'_>, agreed: Agreed<'_>, progress: &Progress) -> Result<Pack
     let (snapshot, refs, cancel) = (eyes.snapshot, eyes.refs, eyes.cancel);
     let filter = request.filter.as_ref().map(|filter| eyes.object_filter(filter)).transpose()?;
     let objects = &**snapshot.objects();
-    let tags = if request.include_tag { annotated_tags(snapshot, refs)? } else { vec![] };
+    let tags = if request.include_tag { annotated_tags(snapshot, refs, cancel)? } else { vec![] };
     let (found, left_out) = {
         let _span = tracing::debug_span!(span::WANT_HAVE, wants = request.wants.len(), haves = haves.len()).entered();
         let phase = progress.begin("Enumerating objects", 0);
@@ -171,10 +171,13 @@ fn plan(eyes: &Eyes<'_>, agreed: Agreed<'_>, progress: &Progress) -> Result<Pack
 }
 
 /// Visible tags that are objects of their own, with what they lead to.
-fn annotated_tags(snapshot: &Snapshot, refs: &VisibleRefs) -> Result<Vec<(ObjectId, ObjectId)>, Error> {
+fn annotated_tags(snapshot: &Snapshot, refs: &VisibleRefs, cancel: &Cancel) -> Result<Vec<(ObjectId, ObjectId)>, Error> {
     let mut decoder = crate::pack::Decoder::new(&**snapshot.objects(), 1 << 20);
     let mut tags = vec![];
-    for entry in refs.with_prefix(BStr::new("refs/tags/")) {
+    for (count, entry) in refs.with_prefix(BStr::new("refs/tags/")).enumerate() {
+        if count.is_multiple_of(1024) {
+            cancel.check()?;
+        }
         if let Some(peeled) = entry.peeled(&mut decoder)? {
             tags.push((entry.id, peeled));
         }

@@ -92,10 +92,13 @@ pub(super) fn fetch(conversation: &mut Conversation<'_>, head: &CommandHead) -> 
         // As in git: the client has thought better of it.
         return Ok(());
     }
-    let mut may_tell = check_wants(conversation, &request.wants)?;
+    let mut may_tell = check_wants(conversation, &request.wants, &request.shallow)?;
     let snapshot = conversation.snapshot;
     let mut known = Negotiation::new(&**snapshot.objects(), snapshot.shallow(), &request.wants)?;
-    for have in &request.haves {
+    for (count, have) in request.haves.iter().enumerate() {
+        if count.is_multiple_of(1024) {
+            conversation.cancel.check()?;
+        }
         known.take_have(*have, &mut |id| may_tell.ask(id))?;
     }
     if !request.done && (!request.haves.is_empty() || request.wait_for_done) {

@@ -134,7 +134,9 @@ impl Families {
             let at: Option<Location> = objects.locate(objects.packs()[pack].id(entry))?;
             let found = at.and_then(|location| headers.number(&location));
             if found != Some(number) {
-                let rank = found.filter(|number| self.is_tree(*number)).map_or(ELSEWHERE, |number| self.rank(number));
+                // Only towards packs with smaller numbers, or two copies could lean on each other.
+                let found = found.filter(|number| self.is_tree(*number) && headers.place(*number).0 < pack);
+                let rank = found.map_or(ELSEWHERE, |number| self.rank(number));
                 moved.insert(base as u32, rank);
             }
         }
