@@ -99,7 +99,7 @@ mod tests {
     /// A pack of blobs of these sizes, whose zlib streams begin with as many empty blocks, and no reverse index.
     fn packed(blobs: &[(usize, usize)]) -> std::sync::Arc<PackFile> {
         let entry = |(number, (size, empty)): (usize, &(usize, usize))| {
-            let data: Vec<u8> = (0..*size + 8).map(|at| (number >> (at % 2 * 8) ^ at / 2) as u8).collect();
+            let data: Vec<u8> = (0..*size + 8).map(|at| ((number >> (at % 2 * 8)) ^ (at / 2)) as u8).collect();
             blob(&data, odd_stream(&data, *empty))
         };
         let entries: Vec<_> = blobs.iter().enumerate().map(entry).collect();
