@@ -43,34 +43,32 @@ pub(super) fn is_ref_name(name: &[u8]) -> bool {
 
 /// A cheap sufficient condition: only letters, digits, `-`, `_`, and single slashes and dots between them, no `.lock`.
 fn is_plain(name: &[u8]) -> bool {
-    const WORD: u8 = 0;
-    const SLASH: u8 = 1;
-    const DOT: u8 = 2;
-    const OTHER: u8 = 4;
-    const CLASSES: [u8; 256] = {
-        let mut classes = [OTHER; 256];
-        let mut byte = 0;
-        while byte < 256 {
-            classes[byte] = match byte as u8 {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => WORD,
-                b'/' => SLASH,
-                b'.' => DOT,
-                _ => OTHER,
-            };
-            byte += 1;
-        }
-        classes
-    };
-    // No branch per byte: a repository may have a million names.
-    let (mut before, mut all, mut meet) = (SLASH, WORD, false);
-    for &byte in name {
-        let class = CLASSES[usize::from(byte)];
-        all |= class;
-        meet |= class != WORD && before != WORD;
-        before = class;
+    /// As many bytes as are looked at in one step.
+    const BLOCK: usize = 16;
+    let (Some((first, rest)), Some(last)) = (name.split_first(), name.last()) else { return false };
+    let is_word = |byte: u8| (byte | 0x20).wrapping_sub(b'a') < 26 || byte.wrapping_sub(b'0') < 10 || byte == b'-' || byte == b'_';
+    let is_mark = |byte: u8| byte == b'/' || byte == b'.';
+    if !is_word(*first) || !is_word(*last) {
+        return false;
     }
-    let has_lock = || memchr::memmem::find(name, b".lock").is_some();
-    all & OTHER == 0 && !meet && before == WORD && (all & DOT == 0 || !has_lock())
+    // No branch per byte: a repository may have a million names. Each byte is looked at with the one before it.
+    let (mut plain, mut dots) = (true, false);
+    let mut look = |before: &[u8], bytes: &[u8]| {
+        for (before, byte) in before.iter().zip(bytes) {
+            plain &= is_word(*byte) || is_mark(*byte) && is_word(*before);
+            dots |= *byte == b'.';
+        }
+    };
+    let blocks = |bytes| <[u8]>::as_chunks::<BLOCK>(bytes).0;
+    for (before, bytes) in blocks(name).iter().zip(blocks(rest)) {
+        look(before, bytes);
+    }
+    match rest.len().checked_sub(BLOCK) {
+        // The last block overlaps the one before it.
+        Some(tail) => look(&name[tail..tail + BLOCK], &rest[tail..]),
+        None => look(name, rest),
+    }
+    plain && !(dots && memchr::memmem::find(name, b".lock").is_some())
 }
 
 /// The text of one loose ref or `HEAD` into its value; `None` when it is broken.
