@@ -9,7 +9,8 @@ use crate::base::limits;
 use bstr::{BString, ByteSlice};
 use gix_hash::ObjectId;
 use std::ffi::OsStr;
-use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
+use std::io::ErrorKind::{Interrupted, IsADirectory, NotADirectory, NotFound};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -84,6 +85,22 @@ fn parse_loose(text: &[u8]) -> Option<OwnedTarget> {
     ObjectId::from_hex(&text[..end]).ok().map(OwnedTarget::Object)
 }
 
+/// More than a name and what stands round it: of what is longer the beginning counts.
+const LOOSE_BYTES_MAX: usize = limits::REF_NAME_BYTES_MAX + 256;
+
+/// The beginning of the file at `path`. Refs may be thousands of files: each is read in one step, for a regular file gives
+/// less than is asked for only at its end.
+fn read_beginning<'a>(path: &Path, buffer: &'a mut [u8]) -> std::io::Result<&'a [u8]> {
+    let mut file = std::fs::File::open(path)?;
+    loop {
+        match file.read(buffer) {
+            Ok(len) => return Ok(&buffer[..len]),
+            Err(err) if err.kind() == Interrupted => {}
+            Err(err) => return Err(err),
+        }
+    }
+}
+
 /// What lies at the path of a loose ref.
 enum LooseFile {
     Absent,
@@ -99,8 +116,8 @@ fn read_loose_file(path: &Path, link: bool) -> Result<LooseFile, Error> {
     {
         return Ok(LooseFile::Value(OwnedTarget::Symbolic(target.as_os_str().as_bytes().into())));
     }
-    match std::fs::read(path) {
-        Ok(text) => Ok(parse_loose(&text).map_or(LooseFile::Broken, LooseFile::Value)),
+    match read_beginning(path, &mut [0; LOOSE_BYTES_MAX]) {
+        Ok(text) => Ok(parse_loose(text).map_or(LooseFile::Broken, LooseFile::Value)),
         Err(err) if matches!(err.kind(), NotFound | NotADirectory | IsADirectory) => Ok(LooseFile::Absent),
         Err(err) => Err(Error::io(format!("read {}", path.display()))(err)),
     }
