@@ -29,6 +29,7 @@ pub fn find_unreachable(
     let (mut commits, mut others) = (vec![], vec![]);
     let mut unreachable = FastSet::default();
     for id in &open {
+        cancel.check()?;
         match objects.locate(id)? {
             None => drop(unreachable.insert(*id)),
             Some(location) if decoder.kind(&location)? == Kind::Commit => commits.push(*id),
@@ -40,6 +41,7 @@ pub fn find_unreachable(
         let wants: Vec<_> = commits.iter().map(|id| table.intern(*id)).collect();
         let mut haves = vec![];
         for tip in &tips {
+            cancel.check()?;
             if let Some((id, Kind::Commit)) = peel(table.decoder(), *tip)? {
                 haves.push(table.intern(id));
             }

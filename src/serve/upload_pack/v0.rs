@@ -97,7 +97,7 @@ fn negotiate(
     let hash = conversation.hash();
     // What is uncovered is wanted as well: a client that deepens its history is asked on until it has said all.
     let wants = [&request.wants[..], &boundary.uncovered].concat();
-    let mut known = Negotiation::new(&**snapshot.objects(), &boundary.cut, &wants)?;
+    let mut known = Negotiation::new(&**snapshot.objects(), &boundary.cut, &wants, conversation.cancel)?;
     let multi = request.ack_mode != AckMode::Single;
     let detailed = request.ack_mode == AckMode::Detailed;
     let (mut got_common, mut got_other, mut sent_ready) = (false, false, false);
