@@ -75,16 +75,31 @@ fn sign_of_life(bands: &mut SideBand<impl Write>, progress: &Progress, quiet: bo
     Ok(due)
 }
 
+/// Bytes read between two looks at the cancel flag: the last words of a peer that goes at once are heard all the same.
+const LISTENING_BYTES: usize = 1 << 16;
+
 /// Reads from a peer until somebody gives up on it: one that talks without end is not listened to without end.
 pub(super) struct Listening<'a, R> {
-    pub input: R,
-    pub cancel: &'a Cancel,
+    input: R,
+    cancel: &'a Cancel,
+    read_bytes: usize,
+}
+
+impl<'a, R> Listening<'a, R> {
+    pub fn new(input: R, cancel: &'a Cancel) -> Self {
+        Self { input, cancel, read_bytes: 0 }
+    }
 }
 
 impl<R: Read> Read for Listening<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.cancel.check().map_err(std::io::Error::other)?;
-        self.input.read(buffer)
+        if self.read_bytes >= LISTENING_BYTES {
+            self.cancel.check().map_err(std::io::Error::other)?;
+            self.read_bytes = 0;
+        }
+        let count = self.input.read(buffer)?;
+        self.read_bytes += count;
+        Ok(count)
     }
 }
 

@@ -52,7 +52,7 @@ pub fn upload_pack(
     mut output: impl Write,
     cancel: &Cancel,
 ) -> Result<FetchStatistics, Error> {
-    let mut input = Listening { input, cancel };
+    let mut input = Listening::new(input, cancel);
     let out: &mut dyn Write = &mut output;
     let snapshot = match &options.shared {
         Some(shared) => shared.snapshot(repository),
