@@ -35,7 +35,7 @@ const LOOKS_MAX: u64 = 9_000;
 /// Longer than any of these tests should take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Moments at which the client goes.
-const ROUNDS: u64 = 16;
+const ROUNDS: u64 = 10;
 
 /// Counts looks at objects and lets the client go at one of them.
 #[derive(Default)]
