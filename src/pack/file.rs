@@ -6,6 +6,7 @@
 
 use super::chunks::{be32, checksum_holds};
 use super::entry::HEADER_BYTES_MAX;
+use super::idx::PackIndex;
 use super::midx::hash_version;
 use super::order::REV_HEADER_BYTES;
 use super::{EntryHeader, Error, PackOrder};
@@ -76,7 +77,7 @@ pub struct PackFile {
     name: String,
     hash: gix_hash::Kind,
     source: Box<dyn PackSource>,
-    index: OnceLock<Option<Index>>,
+    index: OnceLock<Option<PackIndex>>,
     data: OnceLock<Option<Data>>,
     rev: OnceLock<Option<Bytes>>,
     order: OnceLock<PackOrder>,
@@ -88,32 +89,8 @@ struct Data {
     end: u64,
 }
 
-/// An opened index.
-struct Index {
-    file: gix_pack::index::File<Bytes>,
-    bytes: Bytes,
-    /// Where, in an index of version 2, the offsets of 31 bits begin.
-    offsets: Option<usize>,
-}
-
-impl Index {
-    fn offset(&self, entry: u32) -> u64 {
-        if let Some(offsets) = self.offsets {
-            let offset = be32(&self.bytes, offsets + entry as usize * 4);
-            if offset & FAR == 0 {
-                return u64::from(offset);
-            }
-        }
-        self.file.pack_offset_at_index(entry)
-    }
-}
-
 /// Bytes of a pack's header: signature, version, number of objects.
 pub const PACK_HEADER_BYTES: u64 = 12;
-/// Bytes of the header of an index of version 2 with its table by first byte.
-const INDEX_HEADER_BYTES: usize = 8 + 256 * 4;
-/// An offset that has no room in 31 bits.
-const FAR: u32 = 1 << 31;
 
 impl PackFile {
     /// Put together a pack called `name` (`pack-…` without ending) from the bytes of its files.
@@ -133,15 +110,11 @@ impl PackFile {
         Self { name, hash, source, index: OnceLock::new(), data: OnceLock::new(), rev: OnceLock::new(), order: OnceLock::new() }
     }
 
-    fn read_index(&self, bytes: Bytes) -> Result<Index, Error> {
-        let path = format!("{}.idx", self.name).into();
-        let file = gix_pack::index::File::from_data(bytes.clone(), path, self.hash).map_err(|err| self.corrupt(&err.to_string()))?;
-        let ids_and_sums = file.num_objects() as usize * (self.hash.len_in_bytes() + 4);
-        let offsets = (file.version() == gix_pack::index::Version::V2).then_some(INDEX_HEADER_BYTES + ids_and_sums);
-        Ok(Index { file, bytes, offsets })
+    fn read_index(&self, index: Bytes) -> Result<PackIndex, Error> {
+        PackIndex::open(index, self.hash).map_err(|why| self.corrupt(&format!("its index cannot be used: {why}")))
     }
 
-    fn read_data(&self, data: Box<dyn PackBytes>, index: &Index) -> Result<Data, Error> {
+    fn read_data(&self, data: Box<dyn PackBytes>, index: &PackIndex) -> Result<Data, Error> {
         let len = data.bytes().len() as u64;
         let trailer = self.hash.len_in_bytes() as u64;
         let end = len.checked_sub(trailer).filter(|end| *end >= PACK_HEADER_BYTES).ok_or_else(|| self.corrupt("pack is too short"))?;
@@ -150,10 +123,10 @@ impl PackFile {
         if &bytes[..4] != b"PACK" || !matches!(be32(bytes, 4), 2 | 3) {
             return Err(self.corrupt("not a pack of version 2 or 3"));
         }
-        if be32(bytes, 8) != index.file.num_objects() {
+        if be32(bytes, 8) != index.len() {
             return Err(self.corrupt("index and pack disagree on the number of objects"));
         }
-        if bytes[end as usize..] != *index.file.pack_checksum().as_slice() {
+        if bytes[end as usize..] != *index.pack_trailer() {
             return Err(self.corrupt("index belongs to another pack"));
         }
         Ok(Data { bytes: data, end })
@@ -163,7 +136,7 @@ impl PackFile {
         Error::corrupt(format!("{}: {what}", self.name))
     }
 
-    fn index(&self) -> Option<&Index> {
+    fn index(&self) -> Option<&PackIndex> {
         let open = || self.source.index().map_err(Error::from).and_then(|index| self.read_index(index));
         self.index.get_or_init(|| self.or_left_out(open())).as_ref()
     }
@@ -210,7 +183,7 @@ impl PackFile {
 
     /// How many entries there are; none when the index cannot be opened.
     pub fn len(&self) -> u32 {
-        self.index().map_or(0, |index| index.file.num_objects())
+        self.index().map_or(0, PackIndex::len)
     }
 
     /// Whether there is no entry at all.
@@ -220,17 +193,17 @@ impl PackFile {
 
     /// The entry with this id.
     pub fn find(&self, id: &oid) -> Option<u32> {
-        self.index()?.file.lookup(id).filter(|_| self.data().is_some())
+        self.index()?.find(id).filter(|_| self.data().is_some())
     }
 
     /// The id of `entry`, which is below [`PackFile::len`].
     pub fn id(&self, entry: u32) -> &oid {
-        self.index().expect("whoever names an entry has found it in the index").file.oid_at_index(entry)
+        self.index().expect("whoever names an entry has found it in the index").id(entry)
     }
 
     /// Where `entry` begins, in bytes from the start of the pack.
     pub fn offset(&self, entry: u32) -> Result<u64, Error> {
-        let offset = self.index().filter(|index| entry < index.file.num_objects()).map_or(0, |index| index.offset(entry));
+        let offset = self.index().and_then(|index| index.offset(entry)).unwrap_or(0);
         if offset < PACK_HEADER_BYTES || offset >= self.end() {
             return Err(Error::corrupt(format!("{}.idx: entry {entry} lies outside the pack", self.name)));
         }
@@ -255,8 +228,8 @@ impl PackFile {
         let index = self.index().ok_or_else(|| self.corrupt("the pack cannot be opened"))?;
         let (len, end) = (self.len(), self.end());
         let made = match self.rev() {
-            Some(rev) => PackOrder::from_rev(rev.clone(), len, end, |entry| index.offset(entry)),
-            None => PackOrder::sorted(len, end, |entry| index.offset(entry)),
+            Some(rev) => PackOrder::from_rev(rev.clone(), len, end, |entry| index.offset(entry).unwrap_or(u64::MAX)),
+            None => PackOrder::sorted(len, end, |entry| index.offset(entry).unwrap_or(u64::MAX)),
         };
         let order = made.map_err(|what| self.corrupt(what))?;
         Ok(self.order.get_or_init(|| order))
@@ -278,16 +251,7 @@ impl PackFile {
     /// Hand the offset of every entry to `each`, by number; unchecked: it may lie outside the pack.
     pub(super) fn each_offset(&self, mut each: impl FnMut(u32, u64)) {
         let Some(index) = self.index() else { return };
-        let len = index.file.num_objects();
-        match index.offsets.map(|start| &index.bytes[start..][..len as usize * 4]) {
-            Some(offsets) => {
-                for (entry, offset) in (0..len).zip(offsets.chunks_exact(4)) {
-                    let offset = be32(offset, 0);
-                    each(entry, if offset & FAR == 0 { u64::from(offset) } else { index.offset(entry) });
-                }
-            }
-            None => (0..len).for_each(|entry| each(entry, index.offset(entry))),
-        }
+        (0..index.len()).for_each(|entry| each(entry, index.offset(entry).unwrap_or(u64::MAX)));
     }
 
     /// Entry number `position` in order of offsets.

@@ -5,6 +5,7 @@
 //! cache line what the index answers from many. Four bytes an entry in packs below 4 GiB, eight in others.
 
 use super::chunks::be32;
+use super::file::PACK_HEADER_BYTES;
 use bytes::Bytes;
 
 /// Bytes before the numbers of a `.rev` file.
@@ -111,7 +112,7 @@ impl PackOrder {
 impl Offsets {
     /// A table of `len` rising offsets and the `end` behind them.
     fn rising(offsets: impl Iterator<Item = u64>, len: u32, end: u64) -> Option<Self> {
-        let mut before = 0;
+        let mut before = PACK_HEADER_BYTES - 1;
         let mut checked = offsets.chain([end]).map_while(|offset| {
             let rises = offset > before;
             before = offset;
