@@ -71,6 +71,7 @@ fn repository(remote: &Remote<'_>, name: &str, level: u32) -> (PathBuf, String) 
     let mut import = sandbox.git_command(&path, ["fast-import", "--quiet", "--done"]);
     import.env("GIT_CONFIG_KEY_0", "core.bigFileThreshold").env("GIT_CONFIG_VALUE_0", "1m");
     import.env("GIT_CONFIG_KEY_1", "core.compression").env("GIT_CONFIG_VALUE_1", level.to_string());
+    import.env("GIT_CONFIG_KEY_2", "fastimport.unpackLimit").env("GIT_CONFIG_VALUE_2", "1");
     let mut child = import.stdin(Stdio::piped()).spawn().expect("git starts");
     let mut stream = child.stdin.take().expect("piped");
     let committer = "committer C <c@example.com> 1700000000 +0000\ndata 2\nm\n";

@@ -3,7 +3,7 @@
 use gix_hash::Kind as Hash;
 use packmule::base::{Cancel, Progress};
 use packmule::pack::index::{IngestLimits, ingest};
-use packmule::pack::{Deflater, NoObjects, write_entry_header, write_ofs_distance};
+use packmule::pack::{Deflater, Error, NoObjects, write_entry_header, write_ofs_distance};
 use std::fs;
 
 const BASE_BYTES: usize = 16 << 20;
