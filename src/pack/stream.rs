@@ -235,7 +235,7 @@ impl Stream<'_> {
                 for position in first..last {
                     let offset = order.offset(position);
                     let base = match lean_of(&bytes[(offset - block) as usize..], offset) {
-                        Lean::Whole => continue,
+                        Lean::Whole(_) => continue,
                         Lean::On(base) if self.stays(base, settled) => continue,
                         Lean::On(base) => base,
                         Lean::Other => match file.header(offset)?.base {
