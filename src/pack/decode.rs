@@ -116,35 +116,23 @@ impl<'a> Decoder<'a> {
 
     /// The type of the object at `location`, without inflating more than a loose object's header allows.
     pub fn kind(&mut self, location: &Location) -> Result<Kind, Error> {
-        match location {
-            Location::Packed { pack, entry } => Ok(self.follow(*pack, self.pack(*pack).offset(*entry)?, true)?.0),
-            Location::Loose(_) => Ok(self.root(location)?.0),
-        }
-    }
-
-    /// As [`Decoder::kind`], and where its delta chain ends: the pack and the offset of a whole entry; a loose object has none.
-    pub fn root(&mut self, location: &Location) -> Result<(Kind, Option<(u32, u64)>), Error> {
-        match location {
-            Location::Packed { pack, entry } => {
-                let (kind, offset) = self.follow(*pack, self.pack(*pack).offset(*entry)?, false)?;
-                Ok((kind, Some((*pack, offset))))
+        let (pack, entry) = match location {
+            Location::Packed { pack, entry } => (pack, entry),
+            Location::Loose(id) => {
+                return match self.objects.loose_header(id)? {
+                    Some((kind, _)) => Ok(kind),
+                    None => Ok(self.get(location)?.0),
+                };
             }
-            Location::Loose(id) => match self.objects.loose_header(id)? {
-                Some((kind, _)) => Ok((kind, None)),
-                None => Ok((self.get(location)?.0, None)),
-            },
-        }
-    }
-
-    /// Follow a delta chain to its end, or, for the type alone, to the first object that is at hand.
-    fn follow(&self, pack: u32, mut offset: u64, kind_only: bool) -> Result<(Kind, u64), Error> {
-        let file = self.pack(pack);
+        };
+        let file = self.pack(*pack);
+        let mut offset = file.offset(*entry)?;
         for _ in 0..=file.len() {
-            if kind_only && let Some((kind, _)) = self.cache.get(&(pack, offset)) {
-                return Ok((*kind, offset));
+            if let Some((kind, _)) = self.cache.get(&(*pack, offset)) {
+                return Ok(*kind);
             }
             match file.header(offset)?.base {
-                Base::Whole(code) => return Ok((kind_of(code)?, offset)),
+                Base::Whole(code) => return kind_of(code),
                 Base::Offset(base) => offset = base,
                 Base::Id(id) => offset = base_of_ref_delta(file, &id)?,
             }

@@ -5,8 +5,7 @@
 //! and, where the client has an object at the same path, big stored forms (fetches get the newest version, which is
 //! the one that packs store whole). Objects with one base form a group and are searched in order, so a delta leans on
 //! the client's object or on an earlier one of its group: never in a circle. Objects without a base are sorted by the
-//! end of their names and by size, as git does; where nobody told their names, those whose stored delta chains end in the
-//! same object form a group: versions of one file. Groups are searched on several threads; as long as memory for deltas lasts,
+//! end of their names and by size, as git does. Groups are searched on several threads; as long as memory for deltas lasts,
 //! the result does not depend on how many.
 //!
 //! Not searched: commits and tags; objects above a size; and packed objects whose base stays behind, when they are
@@ -70,8 +69,6 @@ struct Wanted {
     stored_bytes: u64,
     /// The client's object at its path.
     base: Option<Location>,
-    /// Where nobody told its name: where its delta chain ends, by pack and offset.
-    family: Option<(u32, u64)>,
     /// What it is sorted by among those without a base.
     rank: (u8, u32, std::cmp::Reverse<u64>),
 }
@@ -91,7 +88,7 @@ pub(super) fn find_leads(
     if wanted.is_empty() {
         return Ok(vec![]);
     }
-    wanted.sort_by_key(|one| (one.base, one.family, one.rank, one.object));
+    wanted.sort_by_key(|one| (one.base, one.rank, one.object));
     let groups = groups(&wanted);
     let phase = progress.begin("Compressing objects", wanted.len() as u64);
     let forms = search_groups(reuse, search, &wanted, &groups, &phase, cancel)?;
@@ -123,7 +120,7 @@ fn collect(reuse: &Reuse<'_>, surveys: &[Survey], search: &DeltaSearch, cancel: 
     let mut stored = |object: Location, stored_bytes: u64| {
         let base = found.hints.get(&object).and_then(|hint| hint.base).filter(|base| reuse.is_at_client(base));
         if base.is_some() && stored_bytes > search.stored_bytes_min {
-            wanted.push(Wanted { object, stored_bytes, base, family: None, rank: Default::default() });
+            wanted.push(Wanted { object, stored_bytes, base, rank: Default::default() });
         }
     };
     for Survey { pack, share } in surveys {
@@ -162,29 +159,22 @@ fn collect(reuse: &Reuse<'_>, surveys: &[Survey], search: &DeltaSearch, cancel: 
         cancel.check()?;
         let hint = found.hints.get(&object);
         let base = hint.and_then(|hint| hint.base).filter(|base| reuse.is_at_client(base));
-        let (kind, root) = decoder.root(&object)?;
-        let rank = match kind {
+        let rank = match decoder.kind(&object)? {
             Kind::Commit | Kind::Tag => continue,
             _ if base.is_some() => Default::default(),
             kind => (kind as u8, hint.map_or(0, |hint| hint.name), std::cmp::Reverse(decoder.size(&object)?)),
         };
-        let family = root.filter(|_| hint.is_none());
-        wanted.push(Wanted { object, stored_bytes: 0, base, family, rank });
+        wanted.push(Wanted { object, stored_bytes: 0, base, rank });
     }
     Ok(wanted)
 }
 
-/// Ranges of what is searched together: one base, one family, or a segment of those without either.
+/// Ranges of what is searched together: one base, or a segment of those without.
 fn groups(wanted: &[Wanted]) -> Vec<Range<usize>> {
     let mut groups: Vec<Range<usize>> = vec![];
     for (at, one) in wanted.iter().enumerate() {
         match groups.last_mut() {
-            Some(last)
-                if (wanted[last.start].base, wanted[last.start].family) == (one.base, one.family)
-                    && (one.base.is_some() || last.len() < SEGMENT_OBJECTS) =>
-            {
-                last.end = at + 1;
-            }
+            Some(last) if wanted[last.start].base == one.base && (one.base.is_some() || last.len() < SEGMENT_OBJECTS) => last.end = at + 1,
             _ => groups.push(at..at + 1),
         }
     }
@@ -281,10 +271,6 @@ impl<'a> Searcher<'a> {
 
     /// Search one group in order.
     fn group(&mut self, wanted: &[Wanted], group: Range<usize>, forms: &mut Vec<(usize, Form)>) -> Result<(), Error> {
-        if group.len() == 1 && wanted[group.start].base.is_none() {
-            // With nothing to lean on it goes out whole, and whoever writes it need not find it here first.
-            return Ok(());
-        }
         let client = match wanted[group.start].base {
             Some(base) => {
                 let object = self.decoder.get(&base)?;
