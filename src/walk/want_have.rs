@@ -253,7 +253,7 @@ fn cover_new(
         cover.exclude_edges(&had, &trees(&oldest_first(new)))?;
     } else {
         for tree in had {
-            cover.exclude_tree(tree)?;
+            cover.exclude_tree_by_id(tree)?;
         }
     }
     cover_commits(commits, cover, new)

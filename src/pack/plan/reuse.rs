@@ -21,7 +21,7 @@ impl<'a> Reuse<'a> {
 
     /// Whether the client can have this object as the base of a delta, though it does not go out.
     pub fn is_at_client(&self, location: &Location) -> bool {
-        self.thin && self.found.known.contains(location)
+        self.thin && self.found.is_known(self.objects, location)
     }
 
     /// Whether the client can apply the entry at `position` of `pack` as it is stored; all entries from `run_offset` to
