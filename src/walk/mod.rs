@@ -50,5 +50,5 @@ pub use reach::{ReachableObjects, ReachedCommits, find_unreachable, is_ancestor}
 pub use revision::{Named, find_named};
 pub use shallow::{Boundaries, Boundary, Deepening, INFINITE_DEPTH, find_boundary};
 pub use sparse::Patterns;
-pub use visible::{VisibleHead, VisibleRef, VisibleRefs};
+pub use visible::{Listed, VisibleHead, VisibleRef, VisibleRefs};
 pub use want_have::{Enumeration, FetchSides, find_objects, find_objects_by};
