@@ -49,7 +49,7 @@ pub use file::{LocalBytes, PackBytes, PackFile, PackSource};
 pub use found::{DeltaHint, DeltaHints, Found, name_hash};
 pub use midx::MultiPackIndex;
 pub use object_set::ObjectSet;
-pub use objects::{Location, Objects};
+pub use objects::{Location, NoObjects, Objects};
 pub use pieces::WholeEntry;
 pub use plan::{DeltaSearch, PackOptions, PackPlan};
 pub use stream::write_pack;
