@@ -255,7 +255,7 @@ fn kind_of(code: u8) -> Result<Kind, Error> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::base::{Cancel, Progress};
     use crate::pack::index::{IngestLimits, ingest};
@@ -266,7 +266,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    struct Packs(Vec<Arc<PackFile>>);
+    pub(in crate::pack) struct Packs(pub Vec<Arc<PackFile>>);
 
     impl Objects for Packs {
         fn hash_kind(&self) -> gix_hash::Kind {
@@ -288,7 +288,7 @@ mod tests {
     }
 
     /// A zlib stream of `data` as an odd encoder makes it: `empty` stored blocks without any bytes come first.
-    fn odd_stream(data: &[u8], empty: usize) -> Vec<u8> {
+    pub(in crate::pack) fn odd_stream(data: &[u8], empty: usize) -> Vec<u8> {
         let mut out = vec![0x78, 0x01];
         out.extend([0, 0, 0, 0xff, 0xff].repeat(empty));
         let len = data.len() as u16;
@@ -304,7 +304,7 @@ mod tests {
         out
     }
 
-    fn pack(entries: &[Vec<u8>]) -> Vec<u8> {
+    pub(in crate::pack) fn pack(entries: &[Vec<u8>]) -> Vec<u8> {
         let mut out = b"PACK\0\0\0\x02".to_vec();
         out.extend((entries.len() as u32).to_be_bytes());
         out.extend(entries.concat());
@@ -314,7 +314,7 @@ mod tests {
         out
     }
 
-    fn blob(data: &[u8], stream: Vec<u8>) -> Vec<u8> {
+    pub(in crate::pack) fn blob(data: &[u8], stream: Vec<u8>) -> Vec<u8> {
         let mut entry = vec![];
         write_entry_header(3, data.len() as u64, &mut entry);
         [entry, stream].concat()
@@ -325,7 +325,7 @@ mod tests {
     }
 
     /// The files of `bytes` as ingestion leaves them: pack and index.
-    fn ingested(bytes: &[u8]) -> (String, Vec<u8>, Vec<u8>) {
+    pub(in crate::pack) fn ingested(bytes: &[u8]) -> (String, Vec<u8>, Vec<u8>) {
         let folder = tempfile::tempdir().expect("a folder");
         let (limits, progress) = (IngestLimits::default(), Progress::new());
         let made = ingest(&mut &bytes[..], folder.path(), &Packs(vec![]), &limits, &progress, &Cancel::new()).expect("a good pack");
@@ -334,7 +334,7 @@ mod tests {
         (name.clone(), read("pack"), read("idx"))
     }
 
-    fn open(name: &str, data: Box<dyn PackBytes>, idx: Vec<u8>) -> Packs {
+    pub(in crate::pack) fn open(name: &str, data: Box<dyn PackBytes>, idx: Vec<u8>) -> Packs {
         Packs(vec![Arc::new(PackFile::open(name.to_owned(), idx.into(), data, None, Sha1).expect("it fits"))])
     }
 

@@ -186,6 +186,7 @@ impl Walk<'_, '_> {
         }
         let all = (1u64 << self.places.patterns.len()) - 1;
         let passes = |walk: &Self| depth < walk.places.depth && u64::from(walk.choose(name_at, false, chosen)) == all;
+        self.cover.step()?;
         if !first_only && !passes(self) {
             return Ok(());
         }

@@ -11,10 +11,10 @@
 //! Not searched: commits and tags; objects above a size; and packed objects whose base stays behind, when they are
 //! many and the client has nothing: that is a shallow clone or a lazy fetch, where every object stands alone.
 
-use super::reuse::{Reuse, positions};
+use super::reuse::{Reuse, Share, Survey};
 use super::{Lead, LeadBase, LeadForm};
 use crate::base::{Cancel, Phase, Progress};
-use crate::pack::{BlockIndex, Decoder, Deflater, Error, Kind, Location, Object, ObjectSet};
+use crate::pack::{BlockIndex, Decoder, Deflater, Error, Kind, Location, Object};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -77,11 +77,17 @@ struct Wanted {
 }
 
 /// Search what should be searched of all that goes out.
-pub(super) fn find_leads(reuse: &Reuse<'_>, search: &DeltaSearch, progress: &Progress, cancel: &Cancel) -> Result<Vec<Lead>, Error> {
+pub(super) fn find_leads(
+    reuse: &Reuse<'_>,
+    surveys: &[Survey],
+    search: &DeltaSearch,
+    progress: &Progress,
+    cancel: &Cancel,
+) -> Result<Vec<Lead>, Error> {
     if search.window == 0 || search.depth == 0 {
         return Ok(vec![]);
     }
-    let mut wanted = collect(reuse, search, cancel)?;
+    let mut wanted = collect(reuse, surveys, search, cancel)?;
     if wanted.is_empty() {
         return Ok(vec![]);
     }
@@ -110,30 +116,41 @@ pub(super) fn find_leads(reuse: &Reuse<'_>, search: &DeltaSearch, progress: &Pro
 }
 
 /// What is to be searched, in the order of the set.
-fn collect(reuse: &Reuse<'_>, search: &DeltaSearch, cancel: &Cancel) -> Result<Vec<Wanted>, Error> {
+fn collect(reuse: &Reuse<'_>, surveys: &[Survey], search: &DeltaSearch, cancel: &Cancel) -> Result<Vec<Wanted>, Error> {
     let (found, mut decoder) = (reuse.found, Decoder::new(reuse.objects, CACHE_BYTES_MAX));
     let mut wanted = vec![];
     let mut unusable = vec![];
-    for (pack, bits) in found.set.packed() {
-        let file = &reuse.objects.packs()[pack as usize];
-        if bits.count() == bits.len() {
-            // All bases go out too; with nothing left behind the client has nothing either.
-            continue;
+    let mut stored = |object: Location, stored_bytes: u64| {
+        let base = found.hints.get(&object).and_then(|hint| hint.base).filter(|base| reuse.is_at_client(base));
+        if base.is_some() && stored_bytes > search.stored_bytes_min {
+            wanted.push(Wanted { object, stored_bytes, base, rank: Default::default() });
         }
-        let positions = positions(reuse, pack, &ObjectSet::new(), cancel)?;
-        for (seen, position) in positions.iter().map(|position| position as u32).enumerate() {
-            if seen.is_multiple_of(4096) {
-                cancel.check()?;
+    };
+    for Survey { pack, share } in surveys {
+        let (pack, file) = (*pack, &reuse.objects.packs()[*pack as usize]);
+        match share {
+            // All bases go out too; with nothing left behind the client has nothing either.
+            Share::All => {}
+            Share::Few(singles) => {
+                for one in singles {
+                    let object = Location::Packed { pack, entry: one.entry };
+                    if one.usable { stored(object, one.end - one.offset) } else { unusable.push(object) }
+                }
             }
-            let object = Location::Packed { pack, entry: file.entry_at(position)? };
-            let offset = file.offset_at(position)?;
-            if !reuse.is_usable(pack, position, offset)? {
-                unusable.push(object);
-            } else if !found.hints.is_empty() {
-                let stored_bytes = file.offset_at(position + 1)?.saturating_sub(offset);
-                let base = found.hints.get(&object).and_then(|hint| hint.base).filter(|base| reuse.is_at_client(base));
-                if base.is_some() && stored_bytes > search.stored_bytes_min {
-                    wanted.push(Wanted { object, stored_bytes, base, rank: Default::default() });
+            Share::Many { positions, unusable: unusable_here } => {
+                let order = file.order()?;
+                let object = |position: u32| Location::Packed { pack, entry: order.entry(position) };
+                unusable.extend(unusable_here.iter().map(|position| object(*position)));
+                if found.hints.is_empty() {
+                    continue;
+                }
+                for (seen, position) in positions.iter().map(|position| position as u32).enumerate() {
+                    if seen.is_multiple_of(4096) {
+                        cancel.check()?;
+                    }
+                    if unusable_here.binary_search(&position).is_err() {
+                        stored(object(position), order.offset(position + 1) - order.offset(position));
+                    }
                 }
             }
         }
