@@ -7,14 +7,19 @@ use super::{Base, EntryHeader, Error, Inflater, Kind, Location, Objects, PackFil
 use crate::base::FastMap;
 use gix_hash::oid;
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// An object's type and its bytes.
-pub type Object = (Kind, Rc<Vec<u8>>);
+pub type Object = (Kind, Arc<Vec<u8>>);
+
+/// Whole objects that one decoder has met, for others.
+#[derive(Debug, Default)]
+pub struct Decoded(FastMap<(u32, u64), Object>);
 
 /// Whole objects for one thread.
 pub struct Decoder<'a> {
     objects: &'a dyn Objects,
+    given: Option<&'a Decoded>,
     inflater: Inflater,
     cache: FastMap<(u32, u64), Object>,
     oldest: VecDeque<(u32, u64)>,
@@ -35,6 +40,7 @@ impl<'a> Decoder<'a> {
     pub fn new(objects: &'a dyn Objects, cache_bytes_max: usize) -> Self {
         Self {
             objects,
+            given: None,
             inflater: Inflater::new(),
             cache: FastMap::default(),
             oldest: VecDeque::new(),
@@ -42,6 +48,16 @@ impl<'a> Decoder<'a> {
             cache_bytes_max,
             delta: vec![],
         }
+    }
+
+    /// The same, which looks among what another one of the same objects has `decoded`, too.
+    pub fn given(self, decoded: &'a Decoded) -> Self {
+        Self { given: Some(decoded), ..self }
+    }
+
+    /// What it holds at the end.
+    pub fn into_decoded(self) -> Decoded {
+        Decoded(self.cache)
     }
 
     /// What this decoder reads from.
@@ -63,7 +79,7 @@ impl<'a> Decoder<'a> {
             Location::Loose(id) => {
                 let mut data = vec![];
                 if let Some(kind) = self.objects.read_loose(id, &mut data)? {
-                    return Ok((kind, Rc::new(data)));
+                    return Ok((kind, Arc::new(data)));
                 }
                 // It may have been packed meanwhile.
                 match self.objects.moved(id)? {
@@ -149,7 +165,8 @@ impl<'a> Decoder<'a> {
         let mut chain = vec![];
         let mut at = offset;
         let (kind, mut object) = loop {
-            if let Some(found) = self.cache.get(&(pack, at)) {
+            let given = || self.given?.0.get(&(pack, at));
+            if let Some(found) = self.cache.get(&(pack, at)).or_else(given) {
                 break found.clone();
             }
             let header = file.header(at)?;
@@ -157,7 +174,7 @@ impl<'a> Decoder<'a> {
                 Base::Whole(code) => {
                     let mut data = vec![];
                     inflate_entry(&mut self.inflater, file, at, &header, &mut data)?;
-                    let found = (kind_of(code)?, Rc::new(data));
+                    let found = (kind_of(code)?, Arc::new(data));
                     self.keep((pack, at), &found);
                     break found;
                 }
@@ -182,7 +199,7 @@ impl<'a> Decoder<'a> {
             if !fits {
                 return Err(Error::corrupt(format!("{}: bad delta at offset {at}", file.name())));
             }
-            object = Rc::new(data);
+            object = Arc::new(data);
             self.keep((pack, at), &(kind, object.clone()));
         }
         self.delta = delta;

@@ -47,7 +47,7 @@ mod zlib;
 pub use bitmap::{BitmapOwner, BitmapReader, Bitmaps, Segment};
 pub use bits::Bits;
 pub use commit_graph::{CommitGraph, GraphCommit};
-pub use decode::{Decoder, Object, inflate_entry};
+pub use decode::{Decoded, Decoder, Object, inflate_entry};
 pub use delta::{BlockIndex, Delta, DeltaOp, apply_delta, delta_sizes};
 pub use entry::{Base, EntryHeader, write_entry_header, write_ofs_distance};
 pub use error::Error;

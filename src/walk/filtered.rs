@@ -14,7 +14,7 @@ use crate::base::{FastMap, FastSet};
 use crate::pack::{self, Kind, Location};
 use bstr::{BString, ByteSlice};
 use gix_hash::ObjectId;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// As in git (`core.maxTreeDepth`).
 const TREE_DEPTH_MAX: usize = 2048;
@@ -29,7 +29,7 @@ type Chosen = u32;
 
 /// A tree that is being looked into.
 struct Frame {
-    data: Rc<Vec<u8>>,
+    data: Arc<Vec<u8>>,
     id: ObjectId,
     /// Where the next entry begins.
     at: usize,

@@ -8,7 +8,7 @@ use super::want_have::{FetchSides, find_objects};
 use crate::base::{Cancel, FastSet, Progress};
 use crate::pack::{Decoder, Kind, Location, ObjectSet, Objects};
 use gix_hash::ObjectId;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 
 /// Those of `ids` that none of `tips` reaches, in order; ids that are not here are among them.
 ///
@@ -36,7 +36,8 @@ pub fn find_unreachable(
     }
     let mut decoder = Decoder::new(objects, 1 << 20);
     let (mut commits, mut others) = (vec![], vec![]);
-    let mut unreachable = FastSet::default();
+    // Some are the peer's own invention, so it could choose how they hash.
+    let mut unreachable = HashSet::new();
     for (count, id) in open.iter().enumerate() {
         check_now_and_then(count, cancel)?;
         match objects.locate(id)? {

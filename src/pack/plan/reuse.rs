@@ -54,7 +54,7 @@ impl<'a> Reuse<'a> {
 
     /// Whether the client can have this object as the base of a delta, though it does not go out.
     pub fn is_at_client(&self, location: &Location) -> bool {
-        self.thin && self.found.known.contains(location)
+        self.thin && self.found.is_known(self.objects, location)
     }
 
     /// Look at every pack of the set.

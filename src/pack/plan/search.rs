@@ -46,6 +46,9 @@ pub const THREADS_MAX: usize = 4;
 const OBJECTS_PER_THREAD: usize = 64;
 /// Objects without a base that are searched one after another on one thread.
 const SEGMENT_OBJECTS: usize = 256;
+/// A stored form that takes one byte for so many is good enough: to search for a better one brought a fetch of 1,000 commits
+/// 3 % of its bytes for a quarter of its time.
+const STORED_GOOD_ONE_IN: u64 = 32;
 /// Objects below this many bytes are not worth a base.
 const OBJECT_BYTES_MIN: usize = 50;
 /// Where the client has an object at the same path, this share of the window is enough beside it.
@@ -265,12 +268,21 @@ struct Searcher<'a> {
 
 impl<'a> Searcher<'a> {
     fn new(reuse: &'a Reuse<'a>, search: &'a DeltaSearch, held: &'a AtomicU64, cancel: &'a Cancel) -> Self {
-        let decoder = Decoder::new(reuse.objects, CACHE_BYTES_MAX);
+        let decoder = Decoder::new(reuse.objects, CACHE_BYTES_MAX).given(&reuse.found.decoded);
         Self { search, decoder, deflater: Deflater::new(DEFLATE_LEVEL), held, cancel }
     }
 
     /// Search one group in order.
     fn group(&mut self, wanted: &[Wanted], group: Range<usize>, forms: &mut Vec<(usize, Form)>) -> Result<(), Error> {
+        let mut todo = vec![];
+        for at in group.clone() {
+            self.cancel.check()?;
+            let one = &wanted[at];
+            if one.stored_bytes == 0 || self.decoder.size(&one.object)? < one.stored_bytes.saturating_mul(STORED_GOOD_ONE_IN) {
+                todo.push(at);
+            }
+        }
+        let Some(&last) = todo.last() else { return Ok(()) };
         let client = match wanted[group.start].base {
             Some(base) => {
                 let object = self.decoder.get(&base)?;
@@ -282,7 +294,7 @@ impl<'a> Searcher<'a> {
         let window_len = if client.is_some() { self.search.window.div_ceil(WINDOW_SHARE) } else { self.search.window };
         let mut window: VecDeque<Candidate> = VecDeque::new();
         let mut window_bytes = 0;
-        for at in group.clone() {
+        for at in todo {
             self.cancel.check()?;
             let one = &wanted[at];
             let object = self.decoder.get(&one.object)?;
@@ -298,7 +310,7 @@ impl<'a> Searcher<'a> {
                 None => (Form::Whole, 0),
             };
             forms.push((at, form));
-            if at + 1 == group.end || depth >= self.search.depth {
+            if at == last || depth >= self.search.depth {
                 continue;
             }
             let candidate = Candidate::new(Source::Wanted(at), object, depth);
@@ -335,6 +347,9 @@ impl<'a> Searcher<'a> {
             if let Some(delta) = candidate.index.delta(&base.1, &object.1, bytes_max) {
                 bytes_max = delta.len().saturating_sub(1);
                 best = Some((delta, candidate));
+            } else if stored_bytes > 0 && matches!(candidate.source, Source::Client(_)) {
+                // Where not even that helps, what came after it hardly does.
+                break;
             }
         }
         let Some((delta, candidate)) = best else { return Ok(None) };
