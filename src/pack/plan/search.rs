@@ -53,6 +53,9 @@ const STORED_GOOD_ONE_IN: u64 = 32;
 const OBJECT_BYTES_MIN: usize = 50;
 /// Where the client has an object at the same path, this share of the window is enough beside it.
 const WINDOW_SHARE: usize = 3;
+/// Where nothing but sizes says which objects are alike, hardly any are: to try ten in place of one took a clone of 42,000
+/// objects a quarter of its time and saved no byte.
+const WINDOW_NAMELESS: usize = 1;
 /// Bytes of objects and indexes in the window of one thread.
 const WINDOW_BYTES_MAX: usize = 8 << 20;
 /// Bytes of decoded objects kept by one thread.
@@ -291,7 +294,11 @@ impl<'a> Searcher<'a> {
             }
             None => None,
         };
-        let window_len = if client.is_some() { self.search.window.div_ceil(WINDOW_SHARE) } else { self.search.window };
+        let window_len = match (&client, wanted[last].rank.1) {
+            (Some(_), _) => self.search.window.div_ceil(WINDOW_SHARE),
+            (None, 0) => self.search.window.min(WINDOW_NAMELESS),
+            (None, _) => self.search.window,
+        };
         let mut window: VecDeque<Candidate> = VecDeque::new();
         let mut window_bytes = 0;
         for at in todo {
