@@ -7,7 +7,7 @@ mod power;
 mod rig;
 
 use common::fixture::Random;
-use common::{PACKMULE, Sandbox, check, run, run_with_input, skipped};
+use common::{Sandbox, check, run, run_with_input, skipped};
 use rig::{CALLS, Edit, Rig, SHAPES, Shape, has_strace, is_acknowledged};
 use std::path::Path;
 use std::process::Command;
@@ -184,7 +184,7 @@ fn a_power_cut_in_the_midst_of_a_push_leaves_all_of_it_or_nothing() {
     let rig = Rig::new();
     let edits = SHAPES[3].edits;
     let mut seed = 0;
-    for (call, ats) in [("linkat", &[3, 8][..]), ("fdatasync", &[1]), ("pwrite64", &[1, 2, 4]), ("rename", &[4, 5, 6]), ("unlink", &[1, 3])] {
+    for (call, ats) in [("linkat", &[3, 8][..]), ("fdatasync", &[1]), ("pwrite64", &[1, 2, 4]), ("rename", &[4, 5]), ("unlink", &[1, 3])] {
         for at in ats {
             let before = server_with_a_journal(&rig, "before.git");
             let _ = std::fs::remove_dir_all(rig.sandbox.path("killed.git"));
@@ -193,6 +193,9 @@ fn a_power_cut_in_the_midst_of_a_push_leaves_all_of_it_or_nothing() {
             let output = rig.receive(&server, &["-o", "/dev/null", "-e", &inject], &rig.request_of(edits));
             assert!(!is_acknowledged(&output, edits[0].0), "{call} {at} is before the report");
             for lost in [false, true] {
+                if lost && power::was_synced(&before, &server) {
+                    continue;
+                }
                 seed += 1;
                 let what = format!("{call} {at}, seed {seed}, journal as before: {lost}");
                 let _ = std::fs::remove_dir_all(rig.sandbox.path("cut.git"));
@@ -203,10 +206,8 @@ fn a_power_cut_in_the_midst_of_a_push_leaves_all_of_it_or_nothing() {
                 }
                 power::tear(&before, &cut, &mut Random(seed));
                 let happened = rig.happened(&rig.shown(&cut), edits);
-                assert!(happened == Some(0) || happened == Some(edits.len()) || lost, "{what}: {:?}", rig.shown(&cut));
-                if !lost {
-                    rig.retry(&cut, edits, &what);
-                }
+                assert!(happened == Some(0) || happened == Some(edits.len()) && !lost, "{what}: {:?}", rig.shown(&cut));
+                rig.retry(&cut, edits, &what);
             }
         }
     }
@@ -378,7 +379,7 @@ fn fills_up(disk: &Path) {
     let server = disk.join("full.git");
     assert!(Command::new("cp").arg("-a").arg(rig.server("template.git")).arg(&server).status().expect("cp runs").success());
     let mut refused = 0;
-    for at in 0..120 {
+    for at in 0..400 {
         let before = check::files(&server).len();
         let name: &'static str = Box::leak(format!("refs/heads/n{at}/x").into_boxed_str());
         let output = rig.receive(&server, &[], &if at % 5 == 4 { big.clone() } else { rig.request_of(&[(name, None, Some(2))]) });
@@ -398,5 +399,4 @@ fn fills_up(disk: &Path) {
     check::sound(&rig.sandbox, &server);
     let output = run(&mut rig.sandbox.git_command(&server, ["update-ref", "-d", "refs/heads/packed"]));
     assert!(output.status.code().is_some(), "git itself may find no room: {output:?}");
-    assert!(Path::new(PACKMULE).exists());
 }

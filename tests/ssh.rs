@@ -433,7 +433,7 @@ fn what_dead_pushes_left_is_removed_at_the_start() {
     }
     let sandbox = Sandbox::new();
     let repository = sandbox.bare("served/left.git", "sha1");
-    let left = repository.join("objects/tmp_objdir-incoming-packmule-0123456789abcdef");
+    let left = repository.join("objects/packmule-incoming-0123456789abcdef");
     let foreign = repository.join("objects/tmp_objdir-incoming-XyZ123");
     for folder in [&left, &foreign] {
         std::fs::create_dir_all(folder.join("pack")).expect("a folder");

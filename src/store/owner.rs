@@ -1,7 +1,7 @@
 //! Locks and quarantines of ours, each with an owner whose life is proven by a held `flock`, into nothing once that owner is dead.
 //!
-//! A push owns one folder `tmp_objdir-incoming-packmule-<random>` in the repository's object directory; stock
-//! git's `prune` knows names that begin with `tmp_objdir-` and removes old ones. In it lie
+//! A push owns one folder `packmule-incoming-<random>` in the repository's object directory. Its name does not begin with
+//! `tmp_objdir-`: stock git's `gc --prune=now` removes such folders, those of living pushes too. In it lie
 //!
 //! | file | what it is |
 //! |---|---|
@@ -24,7 +24,7 @@
 use super::turns::{Turn, Turns};
 use super::{Error, Repository, journal, loose_ref};
 use rustix::fs::{FlockOperation, flock};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How the names of our quarantines begin.
-pub(super) const QUARANTINE_PREFIX: &str = "tmp_objdir-incoming-packmule-";
+pub(super) const QUARANTINE_PREFIX: &str = "packmule-incoming-";
 /// The record of locks in a quarantine.
 pub(super) const LOCKS_FILE: &str = "locks";
 /// How a whole one ends.
@@ -327,6 +327,29 @@ fn withdraw_packs(dir: &Path, objects_dir: &Path) -> io::Result<()> {
         let is_keep = target.extension() == Some(OsStr::new("keep"));
         if is_keep || !target.with_extension("idx").try_exists()? {
             remove_if_same(&path, &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// After a power cut: take back packs that a dead push made visible and that no journal entry names, `named`. They were
+/// never synced, and nobody can have built on them: whoever saw them wrote into the journal behind their entry.
+pub(super) fn withdraw_unnamed(_: &RepositoryLock, places: &Places, named: &HashSet<&str>) -> io::Result<()> {
+    let visible = places.objects_dir.join("pack");
+    for entry in fs::read_dir(&places.objects_dir)? {
+        let entry = entry?;
+        let ours = entry.path().join("pack");
+        if !entry.file_name().as_bytes().starts_with(QUARANTINE_PREFIX.as_bytes()) || !ours.exists() || !is_dead(&entry.path())? {
+            continue;
+        }
+        for index in fs::read_dir(&ours)?.flatten().map(|entry| entry.path()).filter(|path| path.extension() == Some(OsStr::new("idx"))) {
+            let Some(name) = index.file_stem().and_then(OsStr::to_str).filter(|name| !named.contains(name)) else { continue };
+            for ending in PACK_ENDINGS.iter().rev() {
+                let file = format!("{name}.{ending}");
+                if remove_if_same(&ours.join(&file), &visible.join(&file))? {
+                    tracing::info!(file, "took back what a power cut left of a push that had not been committed");
+                }
+            }
         }
     }
     Ok(())

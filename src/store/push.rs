@@ -198,8 +198,9 @@ impl Push {
             ticket.retract(&lock);
             return Err(err);
         }
+        // Under the lock: whoever has seen this pack and builds on it writes into the journal behind us.
+        let synced = if is_big { self.quarantine.sync_names().inspect_err(|_| ticket.fail(&lock)) } else { Ok(()) };
         drop(lock);
-        let synced = if is_big { self.quarantine.sync_names() } else { Ok(()) };
         match synced.and_then(|()| ticket.sync()) {
             Ok(()) => Ok(Some(ticket)),
             Err(err) => {

@@ -21,6 +21,20 @@ pub fn forget_the_boot(server: &Path) {
     }
 }
 
+/// Whether the journal says that what was written since `before` had been synced.
+pub fn was_synced(before: &Path, server: &Path) -> bool {
+    let (before, now) = (fs::read(before.join(JOURNAL)).expect("reads"), fs::read(server.join(JOURNAL)).expect("reads"));
+    let mut rest = &now[before.len()..];
+    while let Some((head, _)) = rest.split_at_checked(9) {
+        if head[8] == 2 {
+            return true;
+        }
+        let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        rest = rest.get(8 + length..).unwrap_or_default();
+    }
+    false
+}
+
 /// Whether the file is on disk by itself, as the recorded system calls of another test show: the journal, `packed-refs`, and
 /// packs that are too long for the journal.
 fn is_synced(server: &Path, name: &str) -> bool {

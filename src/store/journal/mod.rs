@@ -153,11 +153,20 @@ impl Ticket {
         let lock = RepositoryLock::acquire(&self.places)?;
         let now = self.journal.unsettled()?.ok_or_else(no_header)?;
         if let Err(err) = synced {
-            tracing::error!(%err, repository = %self.places.common_dir.display(), "a sync failed: no more pushes before the next boot");
-            self.journal.set_header(&lock, &frame::Header { failed: true, ..now.header })?;
+            self.fail(&lock);
             return Err(self.journal.failed("syncing")(err));
         }
         self.journal.append(&lock, &now, &frame::encode_durable(now.header.generation, tail.end))
+    }
+
+    /// A sync has failed: take no more pushes before the next boot.
+    pub(super) fn fail(&self, lock: &RepositoryLock) {
+        tracing::error!(repository = %self.places.common_dir.display(), "a sync failed: no more pushes before the next boot");
+        let header = self.journal.header().map(|header| header.map(|header| frame::Header { failed: true, ..header }));
+        let noted = header.and_then(|header| header.map_or(Ok(()), |header| self.journal.set_header(lock, &header)));
+        if let Err(err) = noted {
+            tracing::error!(%err, "and the journal could not be told so");
+        }
     }
 
     /// Say that every ref stands in its file, but for the edits of these numbers, which will never be.
