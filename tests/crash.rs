@@ -140,6 +140,43 @@ fn a_server_that_starts_brings_to_its_end_what_a_crash_left_and_removes_only_tha
     check::sound(&rig.sandbox, &server);
 }
 
+#[test]
+fn a_recovery_that_is_killed_is_done_again() {
+    if !has_strace() {
+        return;
+    }
+    let rig = Rig::new();
+    let half = half_applied(&rig);
+    let before = rig.server("base-again.git");
+    let acknowledged_edits = {
+        let after = rig.sandbox.copy(&before, "acknowledged.git");
+        acknowledged(&rig, &after)
+    };
+    for (call, ats) in [("rename", &[1, 2, 3][..]), ("linkat", &[1, 3, 6]), ("pwrite64", &[1, 2]), ("unlink", &[1, 3]), ("openat", &[40])] {
+        for at in ats {
+            let inject = format!("inject={call}:signal=KILL:when={at}");
+            let kill = |server: &Path| {
+                drop(rig.receive(server, &["-o", "/dev/null", "-e", &inject], &rig.request_of(&[("refs/heads/z", None, Some(0))])))
+            };
+            let what = format!("recovery killed at {call} {at}");
+            let _ = std::fs::remove_dir_all(rig.sandbox.path("again.git"));
+            let server = rig.sandbox.copy(&half, "again.git");
+            kill(&server);
+            assert_eq!(rig.happened(&rig.shown(&server), SHAPES[3].edits), Some(5), "{what}");
+            rig.retry(&server, SHAPES[3].edits, &what);
+
+            let _ = std::fs::remove_dir_all(rig.sandbox.path("cut.git"));
+            let cut = rig.sandbox.copy(&rig.sandbox.path("acknowledged.git"), "cut.git");
+            power::lose(&before, &cut, Some(&mut Random(*at as u64)));
+            kill(&cut);
+            rig.push(&cut, &[("refs/heads/after", None, Some(0))]);
+            let stored = rig.stored(&cut);
+            assert_eq!(rig.happened(&stored, &acknowledged_edits), Some(acknowledged_edits.len()), "{what}, power cut: {stored:?}");
+            check::sound(&rig.sandbox, &cut);
+        }
+    }
+}
+
 /// Three pushes that were acknowledged: small, thin and over several refs, and one that is too big for the journal.
 fn acknowledged(rig: &Rig, server: &Path) -> Vec<Edit> {
     rig.push(server, &[("refs/heads/first", None, Some(0))]);
@@ -359,7 +396,8 @@ fn a_full_disk_refuses_a_push_and_keeps_nothing_of_it() {
     let disk = sandbox.path("disk");
     std::fs::create_dir(&disk).expect("made");
     for options in ["size=600k", "size=4m,nr_inodes=80"] {
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(&disk).output().is_ok_and(|out| out.status.success());
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(&disk).output().is_ok_and(|out| out.status.success());
         if !mounted {
             skipped("only root may mount a small disk");
             return;

@@ -76,7 +76,10 @@ impl Quarantine {
     /// Bring the names of what is visible to the disk.
     pub(super) fn sync_names(&self) -> Result<(), Error> {
         let objects = &self.places.objects_dir;
-        [&objects.join("pack"), objects].into_iter().try_for_each(|folder| owner::sync_folder(folder)).map_err(Error::io("syncing the folder of packs"))
+        [&objects.join("pack"), objects]
+            .into_iter()
+            .try_for_each(|folder| owner::sync_folder(folder))
+            .map_err(Error::io("syncing the folder of packs"))
     }
 
     fn link_pack(&self, name: &str, visible: &Path) -> io::Result<()> {

@@ -2,16 +2,18 @@
 
 use super::Error;
 use super::commits::{Commits, Number};
+use super::newest::{find_in_newest, newest_trees_max};
 use super::peel::peel;
 use super::want_have::{FetchSides, find_objects};
 use crate::base::{Cancel, FastSet, Progress};
 use crate::pack::{Decoder, Kind, Location, ObjectSet, Objects};
 use gix_hash::ObjectId;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 
 /// Those of `ids` that none of `tips` reaches, in order; ids that are not here are among them.
 ///
-/// A commit costs a walk through the newer part of history; any other object the whole closure of the tips.
+/// A commit costs a walk through the newer part of history; any other object a look at the newest trees, and, when it is not
+/// found there, the whole closure of the tips.
 pub fn find_unreachable(
     objects: &dyn Objects,
     shallow: &[ObjectId],
@@ -20,15 +22,24 @@ pub fn find_unreachable(
     cancel: &Cancel,
 ) -> Result<Vec<ObjectId>, Error> {
     let mut open: Vec<ObjectId> = vec![];
-    let tips: FastSet<ObjectId> = tips.collect();
-    open.extend(ids.iter().filter(|id| !tips.contains(*id)));
+    let (mut all, mut tips_seen) = (vec![], FastSet::default());
+    for (count, tip) in tips.enumerate() {
+        check_now_and_then(count, cancel)?;
+        if tips_seen.insert(tip) {
+            all.push(tip);
+        }
+    }
+    let tips = all;
+    open.extend(ids.iter().filter(|id| !tips_seen.contains(*id)));
     if open.is_empty() {
         return Ok(open);
     }
     let mut decoder = Decoder::new(objects, 1 << 20);
     let (mut commits, mut others) = (vec![], vec![]);
-    let mut unreachable = FastSet::default();
-    for id in &open {
+    // Some are the peer's own invention, so it could choose how they hash.
+    let mut unreachable = HashSet::new();
+    for (count, id) in open.iter().enumerate() {
+        check_now_and_then(count, cancel)?;
         match objects.locate(id)? {
             None => drop(unreachable.insert(*id)),
             Some(location) if decoder.kind(&location)? == Kind::Commit => commits.push(*id),
@@ -39,7 +50,8 @@ pub fn find_unreachable(
         let mut table = Commits::new(objects, shallow);
         let wants: Vec<_> = commits.iter().map(|id| table.intern(*id)).collect();
         let mut haves = vec![];
-        for tip in &tips {
+        for (count, tip) in tips.iter().enumerate() {
+            check_now_and_then(count, cancel)?;
             if let Some((id, Kind::Commit)) = peel(table.decoder(), *tip)? {
                 haves.push(table.intern(id));
             }
@@ -48,12 +60,23 @@ pub fn find_unreachable(
         unreachable.extend(table.paint(&wants, &haves, &phase, cancel)?.into_iter().map(|number| table.id(number)));
     }
     if !others.is_empty() {
-        let tips: Vec<ObjectId> = tips.iter().copied().collect();
+        let ids: Vec<ObjectId> = others.iter().map(|(id, _)| *id).collect();
+        let newest = find_in_newest(objects, shallow, &ids, &mut tips.iter().copied(), newest_trees_max(objects), cancel)?;
+        others.retain(|(id, _)| !newest.found.contains(id));
+    }
+    if !others.is_empty() {
         let set = ReachableObjects::find(objects, shallow, &tips, cancel)?;
         unreachable.extend(others.iter().filter(|(_, location)| !set.contains(location)).map(|(id, _)| *id));
     }
     open.retain(|id| unreachable.contains(id));
     Ok(open)
+}
+
+fn check_now_and_then(count: usize, cancel: &Cancel) -> Result<(), Error> {
+    if count.is_multiple_of(1024) {
+        cancel.check()?;
+    }
+    Ok(())
 }
 
 /// Commits looked at whatever clocks say: enough for the commit-graph to be asked.
@@ -70,9 +93,7 @@ impl ReachableObjects {
         let mut decoder = Decoder::new(objects, 1 << 20);
         let mut whole = vec![];
         for (count, tip) in tips.iter().enumerate() {
-            if count.is_multiple_of(1024) {
-                cancel.check()?;
-            }
+            check_now_and_then(count, cancel)?;
             whole.extend(peel(&mut decoder, *tip)?.map(|_| *tip));
         }
         let sides = FetchSides { wants: &whole, haves: &[], shallow, aggressive: false, tags: &[], filter: None };
@@ -108,21 +129,30 @@ impl<'a> ReachedCommits<'a> {
     ) -> Result<Self, Error> {
         let commits = Commits::new(objects, shallow);
         let mut found = Self { commits, queue: BinaryHeap::new(), by_generation: false, reached: FastSet::default() };
+        found.add(tips, cancel)?;
+        Ok(found)
+    }
+
+    /// And those that these `tips` reach.
+    pub fn add(&mut self, tips: &mut dyn Iterator<Item = ObjectId>, cancel: &Cancel) -> Result<(), Error> {
         for (count, tip) in tips.enumerate() {
-            if count.is_multiple_of(1024) {
-                cancel.check()?;
-            }
-            if let Some((id, Kind::Commit)) = peel(found.commits.decoder(), tip)? {
-                let number = found.commits.intern(id);
-                found.meet(number)?;
+            check_now_and_then(count, cancel)?;
+            if let Some((id, Kind::Commit)) = peel(self.commits.decoder(), tip)? {
+                let number = self.commits.intern(id);
+                self.meet(number)?;
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Whether `id` is a commit among them. An old commit whose clock was ahead of its children's may be missed where no
     /// commit-graph knows better.
     pub fn contains(&mut self, id: ObjectId, cancel: &Cancel) -> Result<bool, Error> {
+        self.contains_near(id, usize::MAX, cancel)
+    }
+
+    /// The same, where no more than about `reached_max` commits need be known for it: beyond, a no proves nothing.
+    pub fn contains_near(&mut self, id: ObjectId, reached_max: usize, cancel: &Cancel) -> Result<bool, Error> {
         match self.commits.decoder().objects().locate(&id)? {
             Some(location) if self.commits.decoder().kind(&location)? == Kind::Commit => {}
             _ => return Ok(false),
@@ -130,6 +160,9 @@ impl<'a> ReachedCommits<'a> {
         let number = self.commits.intern(id);
         self.commits.parse(number)?;
         while !self.reached.contains(&number) {
+            if self.reached.len() >= reached_max {
+                return Ok(false);
+            }
             self.reorder();
             let rank = self.commits.rank(number);
             match self.queue.peek() {

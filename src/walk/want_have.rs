@@ -14,8 +14,9 @@ use super::filter::ObjectFilter;
 use super::filtered::add_by_place;
 use super::scan::Scan;
 use crate::base::{Cancel, FastSet, Phase};
-use crate::pack::{DeltaHints, Found, Kind, Location, Objects};
+use crate::pack::{DeltaHints, Found, Kind, Location, Objects, PackFile};
 use gix_hash::ObjectId;
+use std::sync::Arc;
 
 /// What both sides of a fetch have said.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,8 +62,10 @@ impl Enumeration {
         match self {
             Self::BySize if is_update && new.len() <= UPDATE_COMMITS_MAX => false,
             Self::BySize => {
-                let packed: usize = objects.packs().iter().map(|file| file.len() as usize).sum();
-                !new.is_empty() && new.len() * SCANNED_OBJECTS_PER_COMMIT >= packed
+                // Each length opens an index: no more of them than it takes to know.
+                let enough = new.len() * SCANNED_OBJECTS_PER_COMMIT;
+                let left = |left: usize, file: &Arc<PackFile>| left.checked_sub(file.len() as usize);
+                enough > 0 && objects.packs().iter().try_fold(enough, left).is_some()
             }
             Self::TreeDifferences => false,
             Self::Scan => true,
@@ -88,11 +91,11 @@ pub fn find_objects_by(
     if !sides.haves.is_empty() {
         cover.hints = Some(DeltaHints::default());
     }
-    let had = sort_by_kind(&mut commits, sides.haves)?;
+    let had = sort_by_kind(&mut commits, sides.haves, cancel)?;
     for location in &had.tags {
         cover.exclude(location);
     }
-    let wanted = sort_by_kind(&mut commits, sides.wants)?;
+    let wanted = sort_by_kind(&mut commits, sides.wants, cancel)?;
     if sides.filter.is_some() {
         cover.given = wanted.others.iter().map(|(id, _)| *id).collect();
     }
@@ -141,7 +144,7 @@ pub fn find_objects_by(
             cover.add(&commits.locate(number)?);
         }
     }
-    include_tags(objects, &mut commits, &mut cover, sides.tags)?;
+    include_tags(objects, &mut commits, &mut cover, sides.tags, cancel)?;
     Ok(cover.into_found())
 }
 
@@ -162,12 +165,13 @@ struct ByKind {
     others: Vec<(ObjectId, Kind)>,
 }
 
-fn sort_by_kind(commits: &mut Commits<'_>, ids: &[ObjectId]) -> Result<ByKind, Error> {
+fn sort_by_kind(commits: &mut Commits<'_>, ids: &[ObjectId], cancel: &Cancel) -> Result<ByKind, Error> {
     let mut sorted = ByKind::default();
     let mut seen = FastSet::default();
     for &id in ids {
         let mut at = id;
         while seen.insert(at) {
+            cancel.check()?;
             let location = commits.decoder().objects().locate(&at)?.ok_or_else(|| Error::missing(at))?;
             match commits.decoder().kind(&location)? {
                 Kind::Commit => sorted.commits.push(commits.intern(at)),
@@ -229,6 +233,7 @@ fn cover_new(
 ) -> Result<(), Error> {
     let boundary = boundary(commits, new);
     for &parent in &boundary {
+        cover.step()?;
         let location = commits.locate(parent)?;
         cover.theirs.insert(cover.objects, &location);
     }
@@ -240,6 +245,7 @@ fn cover_new(
     if let Some(scan) = scan {
         if cover.kinds.commits {
             for &number in new {
+                cover.step()?;
                 let location = commits.locate(number)?;
                 cover.add(&location);
             }
@@ -253,7 +259,7 @@ fn cover_new(
         cover.exclude_edges(&had, &trees(&oldest_first(new)))?;
     } else {
         for tree in had {
-            cover.exclude_tree(tree)?;
+            cover.exclude_tree_by_id(tree)?;
         }
     }
     cover_commits(commits, cover, new)
@@ -298,13 +304,15 @@ fn include_tags(
     commits: &mut Commits<'_>,
     cover: &mut Cover<'_>,
     tags: &[(ObjectId, ObjectId)],
+    cancel: &Cancel,
 ) -> Result<(), Error> {
     for (tag, peeled) in tags {
+        cancel.check()?;
         let Some(target) = objects.locate(peeled)? else { continue };
         if !cover.ours.contains(&target) {
             continue;
         }
-        for location in sort_by_kind(commits, std::slice::from_ref(tag))?.tags {
+        for location in sort_by_kind(commits, std::slice::from_ref(tag), cancel)?.tags {
             cover.add(&location);
         }
     }

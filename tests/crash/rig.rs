@@ -32,9 +32,8 @@ pub const SHAPES: [Shape; 4] = [
 ];
 
 /// System calls that change something on disk, or that only look or lock.
-pub const CALLS: [&str; 13] = [
-    "linkat", "rename", "unlink", "unlinkat", "mkdir", "rmdir", "fsync", "fdatasync", "flock", "openat", "write", "pwrite64", "ftruncate",
-];
+pub const CALLS: [&str; 13] =
+    ["linkat", "rename", "unlink", "unlinkat", "mkdir", "rmdir", "fsync", "fdatasync", "flock", "openat", "write", "pwrite64", "ftruncate"];
 
 /// A client's commits, and what a server has before the push.
 pub struct Rig {

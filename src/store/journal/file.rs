@@ -170,7 +170,7 @@ impl JournalFile {
     }
 
     /// All of it.
-    pub fn from_start(&self) -> Result<Option<Tail>, Error> {
+    pub fn whole(&self) -> Result<Option<Tail>, Error> {
         self.tail(|_| 0)
     }
 
@@ -221,6 +221,12 @@ impl JournalFile {
         // In this order, so that a reader who finds nothing there also finds another generation.
         self.set_header(lock, &new_header(generation))?;
         self.file.set_len(HEADER_BYTES as u64).map_err(self.failed("cutting"))
+    }
+
+    /// Remove what somebody who died while replacing it left.
+    pub fn remove_half_made(&self) {
+        // Where it cannot be removed it is written over later.
+        let _ = std::fs::remove_file(self.path.with_extension("new"));
     }
 
     /// Put a new file in this one's place: the next generation, with `commits` in it, durable and not applied.

@@ -240,7 +240,8 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     fn id() -> impl Strategy<Value = ObjectId> {
-        (any::<u8>(), any::<bool>()).prop_map(|(byte, long)| ObjectId::try_from(&vec![byte; if long { 32 } else { 20 }][..]).expect("an id"))
+        (any::<u8>(), any::<bool>())
+            .prop_map(|(byte, long)| ObjectId::try_from(&vec![byte; if long { 32 } else { 20 }][..]).expect("an id"))
     }
 
     fn commit() -> impl Strategy<Value = Commit> {

@@ -78,7 +78,8 @@ const CHECKPOINT_AGE_S: u64 = 60;
 const SHARE_TIMEOUT_MS: u64 = 30_000;
 
 /// What a pusher is told once bringing data to the disk has failed.
-const DISK_FAILED: &str = "the server's disk has failed to store data, so it takes no more pushes into this repository; tell its administrator";
+const DISK_FAILED: &str =
+    "the server's disk has failed to store data, so it takes no more pushes into this repository; tell its administrator";
 
 /// Seconds since 1970.
 pub(super) fn now_s() -> u64 {

@@ -116,7 +116,7 @@ impl Before {
             return Ok(None);
         }
         let mut overlay = Overlay::default();
-        for (number, found) in journal.from_start()?.iter().flat_map(|tail| tail.found.iter().enumerate()) {
+        for (number, found) in journal.whole()?.iter().flat_map(|tail| tail.found.iter().enumerate()) {
             overlay.add(number, &found.commit, found.applied.as_deref().unwrap_or_default());
         }
         Ok(Some(overlay))
@@ -146,10 +146,7 @@ impl Before {
 ///
 /// Where the machine has been down since the journal was written, what it names is brought to an end first. Where that
 /// cannot be done (by somebody who may only read), all that it says is laid over.
-pub(in super::super) fn read_refs<T>(
-    repository: &Repository,
-    mut read: impl FnMut() -> Result<T, Error>,
-) -> Result<(T, Overlay), Error> {
+pub(in super::super) fn read_refs<T>(repository: &Repository, mut read: impl FnMut() -> Result<T, Error>) -> Result<(T, Overlay), Error> {
     let common_dir = repository.common_dir();
     for _ in 0..TRIES_MAX {
         let mut before = Before::look(common_dir)?;

@@ -15,8 +15,8 @@ use super::super::{CommitMode, Error, Mapped, RefEdit, RefRefusal, Repository};
 use super::checkpoint::{finish, owner_is_dead};
 use super::file::{Found, JournalFile, Tail, boot};
 use super::frame::{Commit, NamedPack};
-use super::overlay::{Became, Overlay};
 use super::mark_applied;
+use super::overlay::{Became, Overlay};
 use crate::base::{Cancel, Progress};
 use crate::pack::index::{self, IngestLimits};
 use crate::pack::{self, Kind, Location, Objects, PackFile};
@@ -62,10 +62,11 @@ pub fn recover(repository: &Repository) -> Result<(), Error> {
     let lock = RepositoryLock::acquire(&places)?;
     let Some(journal) = JournalFile::open(&places.common_dir, true)? else { return Ok(()) };
     let Some(tail) = journal.unsettled()? else { return Ok(()) };
+    journal.remove_half_made();
     if tail.header.boot == boot() {
         Recovery { repository, places: &places, lock: &lock, after_power_cut: false }.after_a_kill(&journal, &tail)
     } else {
-        let Some(tail) = journal.from_start()? else { return Ok(()) };
+        let Some(tail) = journal.whole()? else { return Ok(()) };
         Recovery { repository, places: &places, lock: &lock, after_power_cut: true }.after_a_power_cut(&journal, &tail)
     }
 }

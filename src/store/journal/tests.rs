@@ -31,7 +31,7 @@ fn written(places: &Places, commit: &Commit) -> Ticket {
 
 fn tail(places: &Places) -> file::Tail {
     let journal = JournalFile::open(&places.common_dir, false).expect("reads").expect("is there");
-    journal.from_start().expect("reads").expect("has a header")
+    journal.whole().expect("reads").expect("has a header")
 }
 
 #[test]
@@ -120,12 +120,20 @@ fn laid(loose: &[(&str, OwnedTarget)], packed: &[(&str, u8)], commits: &[Commit]
 #[test]
 fn a_ref_takes_the_last_value_that_a_commit_gave_it_unless_another_program_changed_it() {
     let object = |byte| OwnedTarget::Object(id(byte));
-    let commits = [commit("x", &[("refs/heads/a", 1, 2), ("refs/heads/b", 0, 2), ("refs/heads/c", 1, 0)]), commit("y", &[("refs/heads/a", 2, 3)])];
+    let commits =
+        [commit("x", &[("refs/heads/a", 1, 2), ("refs/heads/b", 0, 2), ("refs/heads/c", 1, 0)]), commit("y", &[("refs/heads/a", 2, 3)])];
     for before in [1, 2, 3] {
         let now = laid(&[("refs/heads/a", object(before))], &[("refs/heads/c", 1)], &commits);
-        assert_eq!(now, [("refs/heads/a".into(), object(3)), ("refs/heads/b".into(), object(2)), ("refs/heads/c".into(), OwnedTarget::Broken)]);
+        assert_eq!(
+            now,
+            [("refs/heads/a".into(), object(3)), ("refs/heads/b".into(), object(2)), ("refs/heads/c".into(), OwnedTarget::Broken)]
+        );
     }
-    let others = laid(&[("refs/heads/a", object(9)), ("refs/heads/b", OwnedTarget::Symbolic("refs/heads/z".into()))], &[("refs/heads/c", 8)], &commits);
+    let others = laid(
+        &[("refs/heads/a", object(9)), ("refs/heads/b", OwnedTarget::Symbolic("refs/heads/z".into()))],
+        &[("refs/heads/c", 8)],
+        &commits,
+    );
     assert_eq!(others, [("refs/heads/a".into(), object(9)), ("refs/heads/b".into(), OwnedTarget::Symbolic("refs/heads/z".into()))]);
     let packed = laid(&[], &[("refs/heads/a", 2)], &commits);
     assert_eq!(packed[0], ("refs/heads/a".into(), object(3)), "packed, and changed since");

@@ -13,11 +13,7 @@ use std::time::{Duration, Instant};
 
 impl RefTransaction<'_> {
     /// Do it. One result per edit, in the caller's order; `done` hears them while the locks are still held.
-    pub(in super::super) fn commit(
-        mut self,
-        identity: &BStr,
-        done: impl FnOnce(&[Result<(), RefRefusal>]),
-    ) -> Vec<Result<(), RefRefusal>> {
+    pub(in super::super) fn commit(mut self, identity: &BStr, done: impl FnOnce(&[Result<(), RefRefusal>])) -> Vec<Result<(), RefRefusal>> {
         self.committed = true;
         self.delete_refs();
         self.lock_freed_names();
