@@ -24,7 +24,7 @@
 use super::turns::{Turn, Turns};
 use super::{Error, Repository, journal, loose_ref};
 use rustix::fs::{FlockOperation, flock};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -330,6 +330,23 @@ fn withdraw_packs(dir: &Path, objects_dir: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Every lock that somebody dead still holds, and what it is linked from.
+pub(super) fn dead_locks(_: &RepositoryLock, places: &Places) -> io::Result<BTreeMap<PathBuf, PathBuf>> {
+    let mut locks = BTreeMap::new();
+    for entry in fs::read_dir(&places.objects_dir)? {
+        let entry = entry?;
+        if !entry.file_name().as_bytes().starts_with(QUARANTINE_PREFIX.as_bytes()) || !is_dead(&entry.path())? {
+            continue;
+        }
+        for (staged, path) in recorded_locks(&entry.path(), &places.common_dir)? {
+            if is_same(&staged, &path)? {
+                locks.insert(path, staged);
+            }
+        }
+    }
+    Ok(locks)
 }
 
 /// After a power cut: take back packs that a dead push made visible and that no journal entry names, `named`. They were

@@ -1,7 +1,7 @@
 //! A journal whose commits have all been applied into files that are durable by themselves, and an empty journal.
 //!
-//! One `syncfs` brings packs, refs, folders and reflogs to the disk, however many pushes made them. The first is done
-//! without the repository's lock, so that the second, under it, has little to do and holds up nobody.
+//! One `syncfs` brings packs, refs, folders and reflogs to the disk, however many pushes made them. Where nobody waits for
+//! it, one is done before the repository's lock is taken, so that the one under it has little to do and holds up nobody.
 
 use super::super::Error;
 use super::super::owner::{self, Places, RepositoryLock};
@@ -30,7 +30,7 @@ pub fn checkpoint_idle(idle: Duration) -> usize {
         let touched = TOUCHED.lock().unwrap_or_else(PoisonError::into_inner);
         touched.values().filter(|(_, when)| when.elapsed() >= idle).map(|(places, _)| places.clone()).collect()
     };
-    due.iter().filter(|places| checkpoint_or_warn(places)).count()
+    due.iter().filter(|places| owner::sync_file_system(&places.common_dir).is_ok() && checkpoint_or_warn(places)).count()
 }
 
 /// The same for one repository, after a push that made its journal long or found it old.
@@ -64,15 +64,13 @@ pub(super) fn checkpoint(places: &Places) -> Result<bool, Error> {
         forget(places);
         return Ok(false);
     };
-    let sync = || owner::sync_file_system(&places.common_dir);
-    let before = sync();
     let lock = RepositoryLock::acquire(places)?;
     let Some(tail) = journal.unsettled()?.filter(|tail| tail.header.boot == boot() && !tail.header.failed) else { return Ok(false) };
     let pending: Vec<&Found> = tail.found.iter().filter(|found| found.applied.is_none()).collect();
     if pending.iter().any(|found| !owner_is_dead(places, found)) {
         return Ok(false);
     }
-    if let Err(err) = before.and_then(|()| sync()) {
+    if let Err(err) = owner::sync_file_system(&places.common_dir) {
         journal.set_header(&lock, &Header { failed: true, ..tail.header })?;
         return Err(journal.failed("syncing what is named in")(err));
     }

@@ -85,9 +85,15 @@ fn shown(now: ObjectId) -> OwnedTarget {
     if now.is_null() { OwnedTarget::Broken } else { OwnedTarget::Object(now) }
 }
 
+fn is_denied(err: &Error) -> bool {
+    matches!(err, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
 /// What the journal said before refs were read.
 enum Before {
     Absent,
+    /// Whoever reads may not read it: then refs are read as git reads them.
+    Denied,
     Seen {
         journal: JournalFile,
         header: Header,
@@ -99,7 +105,15 @@ enum Before {
 
 impl Before {
     fn look(common_dir: &Path) -> Result<Self, Error> {
-        let Some(journal) = JournalFile::open(common_dir, false)? else { return Ok(Self::Absent) };
+        let journal = match JournalFile::open(common_dir, false) {
+            Ok(Some(journal)) => journal,
+            Ok(None) => return Ok(Self::Absent),
+            Err(err) if is_denied(&err) => {
+                tracing::warn!(%err, "reading refs as their files have them, for the journal may not be read");
+                return Ok(Self::Denied);
+            }
+            Err(err) => return Err(err),
+        };
         let Some(tail) = journal.unsettled()? else { return Ok(Self::Absent) };
         let applied = tail.found.iter().filter(|found| found.applied.is_some()).map(|found| found.at).collect();
         Ok(Self::Seen { journal, header: tail.header, end: tail.end, applied })
@@ -124,6 +138,9 @@ impl Before {
 
     /// What has to be laid over what was read since; `None`: it has to be read again.
     fn look_again(self, common_dir: &Path) -> Result<Option<Overlay>, Error> {
+        if matches!(self, Self::Denied) {
+            return Ok(Some(Overlay::default()));
+        }
         let Self::Seen { journal, header, end, applied } = self else {
             let made = JournalFile::open(common_dir, false)?.map(|journal| journal.header()).transpose()?.flatten();
             return Ok(made.is_none().then(Overlay::default));

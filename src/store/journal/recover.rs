@@ -129,7 +129,7 @@ impl Recovery<'_> {
             }
             overlay.add(number, &found.commit, found.applied.as_deref().unwrap_or_default());
         }
-        let dead_locks = self.dead_locks(todo).map_err(Error::io("reading the records of dead pushes"))?;
+        let dead_locks = owner::dead_locks(self.lock, self.places).map_err(Error::io("reading the records of dead pushes"))?;
         let mut waiting = vec![];
         // All edits of a push in one transaction; what a later push has changed again is the later one's.
         for (number, found) in todo.iter().enumerate() {
@@ -239,22 +239,6 @@ impl Recovery<'_> {
             tracing::warn!(quarantine = %claim.dir.display(), %err, "a quarantine of ours stays");
         }
         result
-    }
-
-    fn dead_locks(&self, todo: &[&Found]) -> io::Result<BTreeMap<PathBuf, PathBuf>> {
-        let mut locks = BTreeMap::new();
-        for found in todo {
-            let dir = ref_path(&self.places.objects_dir, found.commit.owner.as_bstr());
-            if !dir.try_exists()? {
-                continue;
-            }
-            for (staged, path) in owner::recorded_locks(&dir, &self.places.common_dir)? {
-                if owner::is_same(&staged, &path)? {
-                    locks.insert(path, staged);
-                }
-            }
-        }
-        Ok(locks)
     }
 
     /// Make sure that a pack is there as it was.
