@@ -396,24 +396,65 @@ fn a_sync_that_fails_is_never_tried_again_and_called_success() {
     }
 }
 
+/// Do something in a file system that is mounted for it; `false`, said aloud, where that is not allowed.
+fn with_mounted(args: &[&str], what: &Path, folder: &Path, work: impl FnOnce()) -> bool {
+    std::fs::create_dir_all(folder).expect("made");
+    let mounted = Command::new("mount").args(args).arg(what).arg(folder).output().is_ok_and(|output| output.status.success());
+    if !mounted {
+        skipped("only root may mount a disk, and only where there are loop devices");
+        return false;
+    }
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    assert!(Command::new("umount").arg(folder).status().expect("umount runs").success());
+    if let Err(panic) = result {
+        std::panic::resume_unwind(panic);
+    }
+    true
+}
+
 #[test]
 fn a_full_disk_refuses_a_push_and_keeps_nothing_of_it() {
-    let sandbox = Sandbox::new();
-    let disk = sandbox.path("disk");
-    std::fs::create_dir(&disk).expect("made");
+    let disk = Sandbox::new();
     for options in ["size=600k", "size=4m,nr_inodes=80"] {
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(&disk).output().is_ok_and(|out| out.status.success());
-        if !mounted {
-            skipped("only root may mount a small disk");
-            return;
+        let folder = disk.path("disk");
+        with_mounted(&["-t", "tmpfs", "-o", options], Path::new("none"), &folder, || fills_up(&folder));
+    }
+}
+
+#[test]
+fn a_disk_as_it_is_at_the_moment_of_the_report_has_the_push() {
+    let rig = Rig::new();
+    for make in [&["mkfs.ext4", "-q", "-F"][..], &["mkfs.xfs", "-q", "-f"], &["mkfs.btrfs", "-q", "-f"]] {
+        let image = rig.sandbox.path("image");
+        std::fs::File::create(&image).and_then(|file| file.set_len(320 << 20)).expect("made");
+        if !Command::new(make[0]).args(&make[1..]).arg(&image).output().is_ok_and(|output| output.status.success()) {
+            skipped(&format!("there is no {}", make[0]));
+            continue;
         }
-        let result = std::panic::catch_unwind(|| fills_up(&disk));
-        let unmounted = Command::new("umount").arg(&disk).status().expect("umount runs");
-        assert!(unmounted.success());
-        if let Err(panic) = result {
-            std::panic::resume_unwind(panic);
-        }
+        let (disk, copied) = (rig.sandbox.path("disk"), rig.sandbox.path("disk-after-the-cut"));
+        let steps: [&[Edit]; 3] = [&[("refs/heads/first", None, Some(0))], SHAPES[3].edits, &[("refs/heads/first", Some(0), Some(1))]];
+        with_mounted(&["-o", "loop"], &image, &disk, || {
+            let server = disk.join("server.git");
+            assert!(Command::new("cp").arg("-a").arg(rig.server("template.git")).arg(&server).status().expect("cp runs").success());
+            assert!(Command::new("sync").status().expect("sync runs").success());
+            for at in 0..steps.len() {
+                rig.push(&server, steps[at]);
+                // What the file system has not written by now is lost.
+                let cut = rig.sandbox.path("image-at-the-report");
+                std::fs::copy(&image, &cut).expect("copied");
+                let expected: Vec<Edit> = steps[..=at].iter().flat_map(|edits| edits.iter()).copied().collect();
+                with_mounted(if make[0] == "mkfs.xfs" { &["-o", "loop,nouuid"] } else { &["-o", "loop"] }, &cut, &copied, || {
+                    let server = copied.join("server.git");
+                    power::forget_the_boot(&server);
+                    let shown = rig.shown(&server);
+                    for (name, _, new) in expected.iter().rev().take(steps[at].len()) {
+                        assert_eq!(shown.get(*name), rig.id(*new).as_ref(), "{make:?}, push {at}: {shown:?}");
+                    }
+                    check::sound(&rig.sandbox, &server);
+                    rig.push(&server, &[("refs/heads/later", None, Some(0))]);
+                });
+            }
+        });
     }
 }
 

@@ -189,6 +189,7 @@ impl Push {
             self.quarantine.link_packs(&RepositoryLock::acquire(places)?, &self.packs)?;
             return Ok(None);
         }
+        journal::make_room(places)?;
         let packs = self.quarantine.name_packs(&self.packs)?;
         let is_big = packs.iter().any(|pack| pack.bytes.is_none());
         let commit = Commit { owner: self.quarantine.name(), time_s: journal::now_s(), identity: identity.clone(), edits, packs };

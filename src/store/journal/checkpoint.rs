@@ -13,6 +13,12 @@ use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// A journal that is longer than this takes nothing more before a checkpoint.
+const JOURNAL_BYTES_MAX: u64 = 64 << 20;
+/// How long that is waited for, and how long between two looks, in milliseconds.
+const ROOM_TIMEOUT_MS: u64 = 30_000;
+const ROOM_PAUSE_MS: u64 = 5;
+
 /// Repositories that this process has pushed into since their last checkpoint, and when.
 static TOUCHED: LazyLock<Mutex<HashMap<PathBuf, (Places, Instant)>>> = LazyLock::new(Mutex::default);
 
@@ -45,6 +51,23 @@ pub(in super::super) fn checkpoint_if_due(places: &Places) {
         Ok(true) => _ = checkpoint_or_warn(places),
         Ok(false) => {}
         Err(err) => tracing::warn!(repository = %places.common_dir.display(), %err, "cannot look at the journal"),
+    }
+}
+
+/// Wait until the journal has room for another push. While it has none nobody begins to write, so those under way come to
+/// their end and all of it can be brought to the disk.
+pub(in super::super) fn make_room(places: &Places) -> Result<(), Error> {
+    let deadline = Instant::now() + Duration::from_millis(ROOM_TIMEOUT_MS);
+    loop {
+        let Some(journal) = JournalFile::open(&places.common_dir, false)? else { return Ok(()) };
+        let bytes = journal.file.metadata().map_err(journal.failed("looking at"))?.len();
+        if bytes <= JOURNAL_BYTES_MAX || checkpoint(places)? {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::InTheWay("too many pushes into this repository are under way; try again later".into()));
+        }
+        std::thread::sleep(Duration::from_millis(ROOM_PAUSE_MS));
     }
 }
 

@@ -19,7 +19,8 @@
 //!    keeps the objects; a mark says that the commit has been applied. The locks go, and the push is reported.
 //!
 //! Later a [checkpoint](checkpoint) brings all to the disk with one `syncfs` and begins the next generation: when the
-//! journal has grown beyond [`CHECKPOINT_BYTES`], when it is a minute old, when a server has been idle or ends.
+//! journal has grown beyond [`CHECKPOINT_BYTES`], when it is a minute old, when a server has been idle or ends. Where pushes
+//! without pause leave no moment for that, new ones wait until it has been done.
 //!
 //! # After a crash
 //!
@@ -55,7 +56,7 @@ mod tests;
 pub use checkpoint::checkpoint_idle;
 pub use recover::recover;
 
-pub(super) use checkpoint::checkpoint_if_due;
+pub(super) use checkpoint::{checkpoint_if_due, make_room};
 pub(super) use file::JOURNAL_FILE;
 pub(super) use frame::{Commit, NamedPack};
 pub(super) use overlay::read_refs;

@@ -105,6 +105,28 @@ fn a_checkpoint_leaves_nothing_but_commits_that_wait() {
     assert_eq!(std::fs::metadata(dir.path().join(JOURNAL_FILE)).expect("is there").len(), HEADER_BYTES as u64);
 }
 
+#[test]
+fn a_push_waits_for_those_under_way_when_the_journal_is_full() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let places = places(dir.path());
+    let mut big = commit("alive", &[("refs/heads/a", 0, 1)]);
+    big.packs.push(NamedPack { name: "pack-x".into(), bytes: Some(vec![0; 65 << 20]) });
+    make_room(&places).expect("nothing is there");
+    let ticket = written(&places, &big);
+    std::fs::create_dir(places.objects_dir.join("alive")).expect("made");
+    let owner = std::fs::File::create(places.objects_dir.join("alive/owner")).expect("made");
+    assert!(owner::flock_until(&owner, Instant::now()).expect("locks"));
+    ticket.sync().expect("synced");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| make_room(&places));
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!waiting.is_finished(), "its owner lives");
+        ticket.applied(&[]).expect("marked");
+        waiting.join().expect("no panic").expect("there is room");
+    });
+    assert_eq!(std::fs::metadata(dir.path().join(JOURNAL_FILE)).expect("is there").len(), HEADER_BYTES as u64);
+}
+
 /// What a ref's file has, what refs commits name, and what a reader shall see.
 fn laid(loose: &[(&str, OwnedTarget)], packed: &[(&str, u8)], commits: &[Commit]) -> Vec<(BString, OwnedTarget)> {
     let mut overlay = Overlay::default();
