@@ -74,7 +74,7 @@ pub use discover::{Discover, discover, discover_any_owner};
 pub use error::Error;
 pub use fetch_settings::{FetchSettings, FilterRules, PackfileUri, Promisor};
 pub use held::HeldSnapshot;
-pub use journal::{checkpoint_idle, recover};
+pub use journal::checkpoint_idle;
 pub use map::Mapped;
 pub use objects::ObjectStore;
 pub use owner::sweep;

@@ -195,12 +195,15 @@ impl Push {
         let commit = Commit { owner: self.quarantine.name(), time_s: journal::now_s(), identity: identity.clone(), edits, packs };
         let lock = RepositoryLock::acquire(places)?;
         let ticket = journal::append(&lock, places, &commit)?;
-        if let Err(err) = self.quarantine.link_packs(&lock, &self.packs) {
-            ticket.retract(&lock);
-            return Err(err);
-        }
+        let is_new = match self.quarantine.link_packs(&lock, &self.packs) {
+            Ok(is_new) => is_new,
+            Err(err) => {
+                ticket.retract(&lock);
+                return Err(err);
+            }
+        };
         // Under the lock: whoever has seen this pack and builds on it writes into the journal behind us.
-        let synced = if is_big { self.quarantine.sync_names().inspect_err(|_| ticket.fail(&lock)) } else { Ok(()) };
+        let synced = if is_big { self.quarantine.sync_names(is_new).inspect_err(|_| ticket.fail(&lock)) } else { Ok(()) };
         drop(lock);
         match synced.and_then(|()| ticket.sync()) {
             Ok(()) => Ok(Some(ticket)),

@@ -44,14 +44,14 @@ impl Quarantine {
     }
 
     /// The packs `names` (`pack-…` without ending) as the journal names them: a small one with its bytes, a big one once it is
-    /// on disk with its index. Their `.rev` is not synced: it can be made anew.
+    /// on disk. Index and `.rev` are not synced: they can be made anew from the pack.
     pub(super) fn name_packs(&self, names: &[String]) -> Result<Vec<NamedPack>, Error> {
         let name_pack = |name: &String| {
-            let path = |ending: &str| self.pack_dir().join(format!("{name}.{ending}"));
-            let bytes = if fs::metadata(path("pack"))?.len() <= EMBEDDED_BYTES_MAX {
-                Some(fs::read(path("pack"))?)
+            let path = self.pack_dir().join(format!("{name}.pack"));
+            let bytes = if fs::metadata(&path)?.len() <= EMBEDDED_BYTES_MAX {
+                Some(fs::read(&path)?)
             } else {
-                ["pack", "idx"].iter().try_for_each(|ending| File::open(path(ending))?.sync_all())?;
+                File::open(&path)?.sync_all()?;
                 None
             };
             Ok(NamedPack { name: name.clone(), bytes })
@@ -60,26 +60,26 @@ impl Quarantine {
     }
 
     /// Make the packs `names` visible; nothing is synced. Under the lock, so that nobody's sweep takes a pack without an
-    /// .idx for a dead push's.
-    pub(super) fn link_packs(&self, _: &RepositoryLock, names: &[String]) -> Result<(), Error> {
+    /// .idx for a dead push's. Returns whether their folder is new.
+    pub(super) fn link_packs(&self, _: &RepositoryLock, names: &[String]) -> Result<bool, Error> {
         let visible = self.places.objects_dir.join("pack");
         let link = || {
-            match fs::create_dir(&visible) {
-                Err(err) if err.kind() != ErrorKind::AlreadyExists => return Err(err),
-                _ => {}
-            }
-            names.iter().try_for_each(|name| self.link_pack(name, &visible)).map_err(owner::explain)
+            let made = match fs::create_dir(&visible) {
+                Ok(()) => true,
+                Err(err) if err.kind() == ErrorKind::AlreadyExists => false,
+                Err(err) => return Err(err),
+            };
+            names.iter().try_for_each(|name| self.link_pack(name, &visible)).map_err(owner::explain)?;
+            Ok(made)
         };
         link().map_err(Error::io(format!("making a received pack visible in {}", visible.display())))
     }
 
-    /// Bring the names of what is visible to the disk.
-    pub(super) fn sync_names(&self) -> Result<(), Error> {
+    /// Bring the names of what is visible to the disk, in a folder that is new or not.
+    pub(super) fn sync_names(&self, is_new: bool) -> Result<(), Error> {
         let objects = &self.places.objects_dir;
-        [&objects.join("pack"), objects]
-            .into_iter()
-            .try_for_each(|folder| owner::sync_folder(folder))
-            .map_err(Error::io("syncing the folder of packs"))
+        let above = if is_new { owner::sync_folder(objects) } else { Ok(()) };
+        owner::sync_folder(&objects.join("pack")).and(above).map_err(Error::io("syncing the folder of packs"))
     }
 
     fn link_pack(&self, name: &str, visible: &Path) -> io::Result<()> {

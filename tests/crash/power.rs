@@ -38,9 +38,8 @@ pub fn was_synced(before: &Path, server: &Path) -> bool {
 /// Whether the file is on disk by itself, as the recorded system calls of another test show: the journal, `packed-refs`, and
 /// packs that are too long for the journal.
 fn is_synced(server: &Path, name: &str) -> bool {
-    let is_long = |pack: &Path| fs::metadata(pack).is_ok_and(|meta| meta.len() > 512 << 10);
-    let of_pack = || (name.ends_with(".idx") || name.ends_with(".pack")) && is_long(&server.join(name).with_extension("pack"));
-    name == JOURNAL || name == "packed-refs" || of_pack()
+    let is_long = || name.ends_with(".pack") && fs::metadata(server.join(name)).is_ok_and(|meta| meta.len() > 512 << 10);
+    name == JOURNAL || name == "packed-refs" || is_long()
 }
 
 /// Folders are as they became, but of what was written since `before` some is not on disk.

@@ -70,7 +70,7 @@ impl Header {
 pub(in super::super) struct NamedPack {
     /// `pack-…`, without ending.
     pub name: String,
-    /// The whole pack; `None` where pack and index are on disk by themselves.
+    /// The whole pack; `None` where it is on disk by itself.
     pub bytes: Option<Vec<u8>>,
 }
 

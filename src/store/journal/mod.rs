@@ -12,7 +12,7 @@
 //!
 //! 1. The refs are locked, as git locks them, and their old values compared: `ref_transaction`.
 //! 2. Under the repository's lock the commit is appended and the pack made visible. A pack above
-//!    [`EMBEDDED_BYTES_MAX`] is synced by itself, with its index and folder.
+//!    [`EMBEDDED_BYTES_MAX`] is synced by itself, with its folder; its index can be made again.
 //! 3. `fdatasync`; a mark says up to where the file is durable. From here on readers see the push: all of it
 //!    ([`overlay`]).
 //! 4. Every ref gets its new value in its ordinary file (a rename, not synced), so that stock git sees it and its gc
@@ -54,13 +54,12 @@ mod recover;
 mod tests;
 
 pub use checkpoint::checkpoint_idle;
-pub use recover::recover;
 
 pub(super) use checkpoint::{checkpoint_if_due, make_room};
 pub(super) use file::JOURNAL_FILE;
 pub(super) use frame::{Commit, NamedPack};
 pub(super) use overlay::read_refs;
-pub(super) use recover::owners_of_pending;
+pub(super) use recover::{owners_of_pending, recover};
 
 use self::file::{JournalFile, boot};
 use self::frame::HEADER_BYTES;

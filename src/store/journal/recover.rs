@@ -23,8 +23,8 @@ use crate::pack::{self, Kind, Location, Objects, PackFile};
 use bstr::{BStr, BString, ByteSlice as _};
 use gix_hash::{ObjectId, oid};
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{self, File};
+use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -54,7 +54,7 @@ fn is_to_be_recovered(places: &Places) -> Result<bool, Error> {
 ///
 /// # Errors
 /// What was committed is safe, but not everything could be put in its place.
-pub fn recover(repository: &Repository) -> Result<(), Error> {
+pub(in super::super) fn recover(repository: &Repository) -> Result<(), Error> {
     let places = Places::of(repository);
     if repository.is_staged() || !is_to_be_recovered(&places)? {
         return Ok(());
@@ -243,39 +243,46 @@ impl Recovery<'_> {
 
     /// Make sure that a pack is there as it was.
     fn restore_pack(&self, pack: &NamedPack) -> Result<(), Error> {
-        let visible = self.places.objects_dir.join("pack");
-        let file = |ending: &str| visible.join(format!("{}.{ending}", pack.name));
-        let failed = || Error::io(format!("looking at {}", file("idx").display()));
-        let Some(bytes) = &pack.bytes else {
-            // Pack and index are on disk; what is only made from them was not synced, and does nobody good when it is torn.
-            let rev = file("rev");
-            if self.after_power_cut && rev.exists() && !is_whole(&rev, self.repository.hash_kind()) {
-                fs::remove_file(&rev).map_err(Error::io(format!("removing {}", rev.display())))?;
+        let file = |ending: &str| self.places.objects_dir.join("pack").join(format!("{}.{ending}", pack.name));
+        let hash = self.repository.hash_kind();
+        match &pack.bytes {
+            // The pack itself is on disk; where it is not, gc has put its objects elsewhere.
+            None if !self.after_power_cut || !file("pack").exists() => Ok(()),
+            None if is_whole(&file("idx"), hash) => {
+                let rev = file("rev");
+                let torn = rev.exists() && !is_whole(&rev, hash);
+                if torn { fs::remove_file(&rev).map_err(Error::io(format!("removing {}", rev.display()))) } else { Ok(()) }
             }
-            return Ok(());
-        };
-        if !self.after_power_cut && file("idx").try_exists().map_err(failed())? {
-            return Ok(());
+            None => {
+                let input = File::open(file("pack")).map_err(Error::io(format!("opening {}", file("pack").display())))?;
+                self.put_pack(&pack.name, &mut BufReader::new(input), &owner::PACK_ENDINGS[1..])
+            }
+            Some(_) if !self.after_power_cut && file("idx").exists() => Ok(()),
+            Some(bytes) => self.put_pack(&pack.name, &mut bytes.as_slice(), &owner::PACK_ENDINGS),
         }
+    }
+
+    /// Index the pack again that `input` has, and put what is made of it, as far as `endings` say, where it differs.
+    fn put_pack(&self, name: &str, input: &mut (dyn Read + Send), endings: &[&str]) -> Result<(), Error> {
+        let visible = self.places.objects_dir.join("pack");
         self.in_folder(|folder| {
             let ours = folder.join("pack");
             let none = NoObjects(self.repository.hash_kind());
-            let limits = IngestLimits { threads: 1, ..IngestLimits::default() };
-            let ingested = index::ingest(&mut bytes.as_slice(), &ours, &none, &limits, &Progress::new(), &Cancel::new())?;
-            if ingested.name.as_ref() != Some(&pack.name) {
-                return Err(Error::Corrupt(format!("the journal holds another pack than {}", pack.name)));
+            let ingested = index::ingest(input, &ours, &none, &IngestLimits::default(), &Progress::new(), &Cancel::new())?;
+            if ingested.name.as_deref() != Some(name) {
+                return Err(Error::Corrupt(format!("what the journal knows as {name} is another pack")));
             }
             let put = || -> io::Result<()> {
                 fs::create_dir_all(&visible)?;
-                for ending in owner::PACK_ENDINGS {
-                    let new = ours.join(format!("{}.{ending}", pack.name));
-                    if !is_same_content(&new, &file(ending))? {
-                        fs::rename(&new, file(ending))?;
+                for ending in endings {
+                    let (new, old) = (ours.join(format!("{name}.{ending}")), visible.join(format!("{name}.{ending}")));
+                    if !is_same_content(&new, &old)? {
+                        fs::rename(&new, &old)?;
                     }
                 }
                 Ok(())
             };
-            put().map_err(Error::io(format!("writing {}", file("pack").display())))
+            put().map_err(Error::io(format!("writing {name} in {}", visible.display())))
         })
     }
 
