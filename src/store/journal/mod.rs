@@ -44,6 +44,9 @@
 //!   `syncfs` must reach the disk (through FUSE it may not).
 //! - A change by another program back to exactly an older value is told from a torn one by the times of files.
 //! - Reflogs are not synced, as git does not sync them.
+//! - Which boot this is stands in `/proc`. Where that is not mounted, every process counts as a boot of its own: then each
+//!   looks over what the one before it left, and two that push at one moment may be told to try again.
+//! - While a commit is under way it is held in memory by whoever reads the journal: about 150 bytes for each of its refs.
 
 mod checkpoint;
 mod file;
