@@ -427,13 +427,38 @@ fn a_client_that_vanishes_in_the_middle_leaves_nothing_behind() {
 }
 
 #[test]
+fn journals_are_brought_to_their_end_when_a_server_is_idle_and_when_it_stops() {
+    one_server(|sandbox, server| {
+        let client = sandbox.work_tree("client", "sha1");
+        sandbox.commit_file(&client, "file", "1");
+        Remote::ssh(sandbox, V2, server).push(&client, "journaled", &["HEAD:refs/heads/made"]);
+        let path = server.root.join("journaled.git");
+        let length = || std::fs::metadata(path.join("packmule-journal")).map(|meta| meta.len()).unwrap_or_default();
+        Remote::ssh(sandbox, V2, server).push(&client, "journaled", &["HEAD:refs/heads/first"]);
+        assert!(length() > 64, "the push stands in it");
+        for _ in 0..3000 {
+            if length() == 64 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert_eq!(length(), 64, "nobody has pushed for a while");
+        Remote::ssh(sandbox, V2, server).push(&client, "journaled", &["HEAD:refs/heads/second"]);
+        server.signal("TERM");
+        server.wait();
+        assert_eq!(length(), 64, "the server has ended");
+        check::sound(sandbox, &path);
+    });
+}
+
+#[test]
 fn what_dead_pushes_left_is_removed_at_the_start() {
     if !has_ssh() {
         return;
     }
     let sandbox = Sandbox::new();
     let repository = sandbox.bare("served/left.git", "sha1");
-    let left = repository.join("objects/tmp_objdir-incoming-packmule-0123456789abcdef");
+    let left = repository.join("objects/packmule-incoming-0123456789abcdef");
     let foreign = repository.join("objects/tmp_objdir-incoming-XyZ123");
     for folder in [&left, &foreign] {
         std::fs::create_dir_all(folder.join("pack")).expect("a folder");

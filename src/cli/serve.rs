@@ -19,6 +19,10 @@ use tokio::signal::unix::{SignalKind, signal};
 const INTERRUPTED: u8 = 130;
 /// Time that work has to notice its end after a second signal, in milliseconds.
 const LAST_MS: u64 = 300;
+/// A repository that nobody has pushed into for so long gets its journal brought to an end, in milliseconds.
+const CHECKPOINT_IDLE_MS: u64 = 5_000;
+/// How often that is looked for, in milliseconds.
+const CHECKPOINT_TICK_MS: u64 = 1_000;
 /// Blocking threads beside those that run commands: callbacks and opening of repositories.
 const SPARE_THREADS: usize = 64;
 
@@ -39,7 +43,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         if config.ssh.host_key.as_os_str().is_empty() { repositories.state_dir().join("host_key") } else { config.ssh.host_key.clone() };
     let (host_key, new) = HostKey::load_or_create(&key_file).map_err(|error| Failure::server(&error, &config.root))?;
     let names = repositories.list().map_err(|error| Failure::root(&config.root, &error))?;
-    sweep_aside(repositories.clone(), names.clone())?;
+    tidy_aside(repositories.clone(), names.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(config.ssh.limits.commands_max.saturating_add(SPARE_THREADS).min(1 << 14))
@@ -56,12 +60,14 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     };
     let interrupted = runtime.block_on(serve(&config, &repositories, &keys, host_key, told))?;
     runtime.shutdown_timeout(Duration::from_millis(LAST_MS));
+    store::checkpoint_idle(Duration::ZERO);
     Ok(if interrupted { INTERRUPTED.into() } else { ExitCode::SUCCESS })
 }
 
-/// Remove what a crash left in the repositories, without letting anybody wait for it.
-fn sweep_aside(repositories: Arc<Repositories>, names: Vec<RepositoryName>) -> Result<(), Failure> {
-    let sweep = move || {
+/// Bring to its end what a crash left in the repositories, and later what pushes leave in their journals, without letting
+/// anybody wait for it.
+fn tidy_aside(repositories: Arc<Repositories>, names: Vec<RepositoryName>) -> Result<(), Failure> {
+    let tidy = move || {
         for name in names {
             let Ok(Found::Repository(repository)) = repositories.find(&name) else { continue };
             match store::sweep(&repository) {
@@ -70,8 +76,13 @@ fn sweep_aside(repositories: Arc<Repositories>, names: Vec<RepositoryName>) -> R
                 Err(error) => tracing::warn!(repository = name.as_str(), %error, "cannot look for what dead pushes left"),
             }
         }
+        drop(repositories); // the root's lock is not this thread's to hold
+        loop {
+            std::thread::sleep(Duration::from_millis(CHECKPOINT_TICK_MS));
+            store::checkpoint_idle(Duration::from_millis(CHECKPOINT_IDLE_MS));
+        }
     };
-    let thread = std::thread::Builder::new().name("sweep".to_owned()).spawn(sweep);
+    let thread = std::thread::Builder::new().name("tidy".to_owned()).spawn(tidy);
     thread.map(drop).map_err(|error| Failure::io(format!("cannot start threads: {error}")))
 }
 

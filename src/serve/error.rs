@@ -56,7 +56,7 @@ impl Error {
             Self::Pack(pack::Error::BadPack(what)) => Some(what.clone()),
             Self::Pack(pack::Error::Limit { what, limit }) => Some(format!("{what} exceeds the limit of {limit}")),
             Self::Pack(pack::Error::Missing(id)) => Some(format!("the repository lacks object {id}; tell its administrator")),
-            Self::Store(err @ store::Error::AlreadyCreated { .. }) => Some(err.to_string()),
+            Self::Store(err @ (store::Error::AlreadyCreated { .. } | store::Error::InTheWay(_))) => Some(err.to_string()),
             Self::Pack(_) | Self::Store(_) => {
                 Some("the repository cannot be read or written; tell its administrator, whose log says more".to_owned())
             }

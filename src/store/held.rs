@@ -1,6 +1,6 @@
 //! A snapshot kept from one request to the next: looked over before it is used again, and read anew only where something has changed.
 //!
-//! What is looked at, in the order in which it is read: every folder and file beneath `refs`, `packed-refs`, `HEAD`,
+//! What is looked at, in the order in which it is read: the journal, every folder and file beneath `refs`, `packed-refs`, `HEAD`,
 //! `shallow`, the settings, and of each object directory the folder of packs, the alternates and what lies in `info`.
 //! A push of ours and whatever stock git does beside show alike, at once; see [`super::stamp`].
 
@@ -8,7 +8,7 @@ use super::companions::Companions;
 use super::packed_refs::PackedRefs;
 use super::ref_files::OwnedTarget;
 use super::stamp::Stamps;
-use super::{Error, ObjectStore, Refs, Repository, Snapshot, alternates, config, ref_files};
+use super::{Error, ObjectStore, Refs, Repository, Snapshot, alternates, config, journal, ref_files};
 use crate::pack::Objects as _;
 use bstr::BString;
 use std::sync::Arc;
@@ -61,12 +61,13 @@ impl Repository {
     /// changed. Where nothing has, [`Snapshot::state`] is the same.
     pub fn snapshot_again(&self, before: Option<&HeldSnapshot>) -> Result<HeldSnapshot, Error> {
         // Loose refs before packed ones, and all refs before objects: what is packed or comes meanwhile is seen.
-        let (loose, loose_stamps) = self.loose_again(before)?;
-        let (packed, packed_stamps) = self.packed_again(before)?;
+        let read = || Ok((self.loose_again(before)?, self.packed_again(before)?));
+        let (((loose, loose_stamps), (packed, packed_stamps)), overlay) = journal::read_refs(self, read)?;
         let refs = match (loose, before) {
             (None, Some(before)) if Arc::ptr_eq(before.snapshot.refs.packed(), &packed) => before.snapshot.refs.clone(),
             (None, _) => return self.snapshot_again(None), // loose refs are kept within the view only
-            (Some(loose), _) => {
+            (Some(mut loose), _) => {
+                overlay.lay(&mut loose, &packed)?;
                 let refs = Refs::new(loose, packed, self.hash);
                 // The same refs in files that were written anew, or too lately to be sure, are the same state.
                 let same = before.filter(|before| *before.snapshot.refs == refs).map(|before| before.snapshot.refs.clone());
@@ -104,6 +105,7 @@ impl Repository {
             return Ok((None, before.loose.clone()));
         }
         let mut stamps = Stamps::new();
+        stamps.note(&self.common_dir.join(journal::JOURNAL_FILE));
         let loose = ref_files::read_all_loose(&self.git_dir, &self.common_dir, self.hash, &mut stamps)?;
         Ok((Some(loose), stamps))
     }

@@ -24,7 +24,9 @@
 //! | `stamp`, `held` | how files look from outside into a snapshot that is kept from one request to the next |
 //! | `repositories` | names beneath a root into repositories |
 //! | `staging` | a repository that is only being made into one in its place, or into nothing |
+//! | `turns` | threads that want one repository into a queue |
 //! | `owner` | locks and quarantines that a dead process left into nothing |
+//! | `journal` | a push into one durable, atomic step: the file `packmule-journal` |
 //! | `quarantine` | pack bytes from a peer into a pack that nobody sees yet |
 //! | `loose_ref`, `packed_refs` | one ref, straight from disk, into its value; `packed-refs` without some refs |
 //! | `ref_lock` | a staged file into a lock that the owner's record can prove |
@@ -40,6 +42,7 @@ mod error;
 mod fetch_settings;
 mod format;
 mod held;
+mod journal;
 mod keys;
 mod loose;
 mod loose_ref;
@@ -65,11 +68,13 @@ mod staging;
 mod stamp;
 #[cfg(test)]
 mod testing;
+mod turns;
 
 pub use discover::{Discover, discover, discover_any_owner};
 pub use error::Error;
 pub use fetch_settings::{FetchSettings, FilterRules, PackfileUri, Promisor};
 pub use held::HeldSnapshot;
+pub use journal::checkpoint_idle;
 pub use map::Mapped;
 pub use objects::ObjectStore;
 pub use owner::sweep;

@@ -1,26 +1,30 @@
 //! Locks and quarantines of ours, each with an owner whose life is proven by a held `flock`, into nothing once that owner is dead.
 //!
-//! A push owns one folder `tmp_objdir-incoming-packmule-<random>` in the repository's object directory; stock
-//! git's `prune` knows names that begin with `tmp_objdir-` and removes old ones. In it lie
+//! A push owns one folder `packmule-incoming-<random>` in the repository's object directory. Its name does not begin with
+//! `tmp_objdir-`: stock git's `gc --prune=now` removes such folders, those of living pushes too. In it lie
 //!
 //! | file | what it is |
 //! |---|---|
 //! | `owner` | empty; the pushing process holds an exclusive `flock` on it for as long as the push lives |
-//! | `locks` | one line per lock that the push may take: a file of this folder, a space, the lock's path relative to the repository |
+//! | `locks` | one line per lock that the push may take: a file of this folder, a space, the lock's path relative to the repository; then `end` |
 //! | `lock-…` | what each lock was linked from, so that a lock is ours exactly when both are one inode |
 //! | `pack/` | packs not yet visible; those linked into `objects/pack` are likewise known by their inode |
 //!
 //! A process that dies, however suddenly, lets go of its `flock`: that is the only proof of death that is believed.
 //! Locks that are in nobody's record, and quarantines of other programs, are never touched.
 //! Making the folder and sweeping happen under a short `flock` on `packmule.lock` in the repository, so that a
-//! half-made owner is never taken for a dead one.
+//! half-made owner is never taken for a dead one. Nothing here is synced: where a power cut took the record of locks
+//! or tore it, they are looked for by their inodes. What a dead owner's journal entry still needs waits for
+//! its recovery ([`super::journal`]).
 //!
 //! Limits: the file system must know hard links and `flock`; on NFS before version 4 a `flock` may not reach other hosts.
 //! `objects` must lie on the same file system as `refs`, through the same mount: locks are linked from one to the
 //! other. Where it does not, every push is refused with a sentence that says so; reading is not affected.
 
-use super::{Error, Repository};
+use super::turns::{Turn, Turns};
+use super::{Error, Repository, journal, loose_ref};
 use rustix::fs::{FlockOperation, flock};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -30,9 +34,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How the names of our quarantines begin.
-pub(super) const QUARANTINE_PREFIX: &str = "tmp_objdir-incoming-packmule-";
+pub(super) const QUARANTINE_PREFIX: &str = "packmule-incoming-";
 /// The record of locks in a quarantine.
 pub(super) const LOCKS_FILE: &str = "locks";
+/// How a whole one ends.
+pub(super) const LOCKS_END: &[u8] = b"end\n";
 /// Endings of a pack's files in the order in which they become visible: with the `.idx` the pack is there.
 pub(super) const PACK_ENDINGS: [&str; 3] = ["pack", "rev", "idx"];
 
@@ -72,8 +78,12 @@ impl Places {
     }
 }
 
-/// The short lock of one repository; let go when dropped.
-pub(super) struct RepositoryLock(#[allow(dead_code, reason = "held, not read")] File);
+/// The short lock of one repository; let go when dropped. Threads of this process get it in the order in which they ask.
+pub(super) struct RepositoryLock {
+    // Let go before the next one's turn comes.
+    _file: File,
+    _turn: Turn,
+}
 
 impl RepositoryLock {
     pub(super) fn acquire(places: &Places) -> Result<Self, Error> {
@@ -82,24 +92,36 @@ impl RepositoryLock {
 
     fn acquire_within(places: &Places, timeout_ms: u64) -> Result<Self, Error> {
         let path = places.common_dir.join(REPOSITORY_LOCK_FILE);
+        let deadline = Instant::now() + Duration::from_millis(timeout_ms);
+        let turn = Turns::of(&places.common_dir).wait(deadline);
         let file = File::options()
             .create(true)
             .truncate(false)
             .write(true)
             .open(&path)
             .map_err(Error::io(format!("opening {}", path.display())))?;
-        let deadline = Instant::now() + Duration::from_millis(timeout_ms);
-        while !try_flock(&file).map_err(Error::io(format!("locking {}", path.display())))? {
-            if Instant::now() >= deadline {
-                tracing::error!(lock = %path.display(), timeout_ms, "another process holds the repository's lock and does not let go");
-                return Err(Error::InTheWay(format!(
-                    "another process has held the repository's lock for {timeout_ms} ms; try again later"
-                )));
-            }
-            std::thread::sleep(Duration::from_millis(RETRY_MS));
+        if let (Some(turn), true) = (turn, flock_until(&file, deadline).map_err(Error::io(format!("locking {}", path.display())))?) {
+            return Ok(Self { _file: file, _turn: turn });
         }
-        Ok(Self(file))
+        tracing::error!(lock = %path.display(), timeout_ms, "somebody holds the repository's lock and does not let go");
+        Err(Error::InTheWay(format!("another process has held the repository's lock for {timeout_ms} ms; try again later")))
     }
+}
+
+/// Take the `flock` of `file`; `false` when somebody else still holds it at `deadline`.
+pub(super) fn flock_until(file: &File, deadline: Instant) -> io::Result<bool> {
+    while !try_flock(file)? {
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(RETRY_MS));
+    }
+    Ok(true)
+}
+
+/// Let it go before the file is closed.
+pub(super) fn unlock(file: &File) -> io::Result<()> {
+    Ok(flock(file, FlockOperation::Unlock)?)
 }
 
 fn try_flock(file: &File) -> io::Result<bool> {
@@ -125,6 +147,11 @@ pub(super) struct Claim {
 pub(super) fn claim(places: &Places) -> Result<Claim, Error> {
     let lock = RepositoryLock::acquire(places)?;
     sweep_under(&lock, places)?;
+    claim_under(&lock, places)
+}
+
+/// Make a quarantine that is owned from its first visible moment.
+pub(super) fn claim_under(_: &RepositoryLock, places: &Places) -> Result<Claim, Error> {
     let dir = make_folder(&places.objects_dir)?;
     let made = (|| {
         let owner = File::create_new(dir.join(OWNER_FILE))?;
@@ -158,9 +185,10 @@ fn make_folder(objects_dir: &Path) -> Result<PathBuf, Error> {
 
 /// Remove what pushes into `repository` left whose process is dead: their locks, then their quarantines.
 ///
-/// Returns how many there were. Every push begins with this; a server calls it at its start as well, so that locks
-/// of a crash do not stand in the way of stock git until the next push.
+/// What they committed is brought to its end first. Returns how many there were. Every push begins with this; a server
+/// calls it at its start as well, so that locks of a crash do not stand in the way of stock git until the next push.
 pub fn sweep(repository: &Repository) -> Result<usize, Error> {
+    journal::recover(repository)?;
     let places = Places::of(repository);
     let entries = fs::read_dir(&places.objects_dir).map_err(Error::io(format!("reading {}", places.objects_dir.display())))?;
     if !entries.flatten().any(|entry| entry.file_name().as_bytes().starts_with(QUARANTINE_PREFIX.as_bytes())) {
@@ -173,6 +201,7 @@ pub fn sweep(repository: &Repository) -> Result<usize, Error> {
 fn sweep_under(lock: &RepositoryLock, places: &Places) -> Result<usize, Error> {
     let reading = || format!("reading {}", places.objects_dir.display());
     let mut swept = 0;
+    let mut needed = None;
     for entry in fs::read_dir(&places.objects_dir).map_err(Error::io(reading()))? {
         let entry = entry.map_err(Error::io(reading()))?;
         if !entry.file_name().as_bytes().starts_with(QUARANTINE_PREFIX.as_bytes()) {
@@ -180,7 +209,20 @@ fn sweep_under(lock: &RepositoryLock, places: &Places) -> Result<usize, Error> {
         }
         let dir = entry.path();
         // One that cannot be removed (another user's, say) must not keep this push from its work.
-        match is_dead(&dir).and_then(|dead| if dead { dissolve(lock, &dir, places).map(|()| true) } else { Ok(false) }) {
+        let result = is_dead(&dir).and_then(|dead| {
+            if !dead {
+                return Ok(false);
+            }
+            let needed = match &mut needed {
+                Some(needed) => needed,
+                none => none.insert(journal::owners_of_pending(&places.common_dir).map_err(io::Error::other)?),
+            };
+            if needed.iter().any(|name| *name == entry.file_name().as_bytes()) {
+                return Ok(false);
+            }
+            dissolve(lock, &dir, places).map(|()| true)
+        });
+        match result {
             Ok(true) => {
                 tracing::info!(quarantine = %dir.display(), "removed what a dead push left");
                 swept += 1;
@@ -194,7 +236,7 @@ fn sweep_under(lock: &RepositoryLock, places: &Places) -> Result<usize, Error> {
 
 /// Whether nobody holds the owner's `flock`. No owner file is proof as well: it is made under the repository's lock,
 /// which the caller holds, and it is removed only after the locks.
-fn is_dead(dir: &Path) -> io::Result<bool> {
+pub(super) fn is_dead(dir: &Path) -> io::Result<bool> {
     match File::options().write(true).open(dir.join(OWNER_FILE)) {
         Ok(owner) => try_flock(&owner),
         Err(err) if err.kind() == ErrorKind::NotFound => Ok(true),
@@ -220,18 +262,54 @@ pub(super) fn remove_folder(dir: &Path) -> io::Result<()> {
 }
 
 fn release_recorded_locks(dir: &Path, common_dir: &Path) -> io::Result<()> {
-    let record = match fs::read(dir.join(LOCKS_FILE)) {
-        Ok(record) => record,
-        Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(err) => return Err(err),
-    };
-    for line in record.split(|byte| *byte == b'\n') {
-        // A record cut short by a crash was not complete when the first lock could have been taken.
-        let Some(space) = line.iter().position(|byte| *byte == b' ') else { continue };
-        let staged = dir.join(OsStr::from_bytes(&line[..space]));
-        remove_if_same(&staged, &common_dir.join(OsStr::from_bytes(&line[space + 1..])))?;
+    for (staged, path) in recorded_locks(dir, common_dir)? {
+        remove_if_same(&staged, &path)?;
     }
     Ok(())
+}
+
+/// The locks that the owner of the quarantine `dir` may hold: what each was linked from, and where.
+pub(super) fn recorded_locks(dir: &Path, common_dir: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
+    let record = match fs::read(dir.join(LOCKS_FILE)) {
+        Ok(record) => record,
+        Err(err) if err.kind() == ErrorKind::NotFound => vec![],
+        Err(err) => return Err(err),
+    };
+    if !record.ends_with(LOCKS_END) {
+        return locks_by_inode(dir, common_dir);
+    }
+    let split = |line: &[u8]| {
+        let space = line.iter().position(|byte| *byte == b' ')?;
+        Some((dir.join(OsStr::from_bytes(&line[..space])), common_dir.join(OsStr::from_bytes(&line[space + 1..]))))
+    };
+    Ok(record.split(|byte| *byte == b'\n').filter_map(split).collect())
+}
+
+/// The same without a record: every lock beneath `refs` that is one file with something in `dir`.
+fn locks_by_inode(dir: &Path, common_dir: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
+    let mut staged = HashMap::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name().as_bytes().starts_with(b"lock-") {
+            staged.insert(entry.metadata()?.ino(), entry.path());
+        }
+    }
+    let mut found = vec![];
+    if staged.is_empty() {
+        return Ok(found); // none was taken, for each would be here
+    }
+    let mut look = |path: PathBuf, inode: u64| found.extend(staged.get(&inode).map(|staged| (staged.clone(), path)));
+    loose_ref::folders_from(&common_dir.join("refs"), |entry| {
+        if entry.file_name().as_bytes().ends_with(b".lock") {
+            look(entry.path(), entry.metadata()?.ino());
+        }
+        Ok(())
+    })?;
+    let packed = common_dir.join("packed-refs.lock");
+    if let Ok(meta) = packed.symlink_metadata() {
+        look(packed, meta.ino());
+    }
+    Ok(found)
 }
 
 /// Packs that were linked but whose `.idx` is not there yet serve nobody; nor does the `.keep` of a dead push.
@@ -254,6 +332,46 @@ fn withdraw_packs(dir: &Path, objects_dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Every lock that somebody dead still holds, and what it is linked from.
+pub(super) fn dead_locks(_: &RepositoryLock, places: &Places) -> io::Result<BTreeMap<PathBuf, PathBuf>> {
+    let mut locks = BTreeMap::new();
+    for entry in fs::read_dir(&places.objects_dir)? {
+        let entry = entry?;
+        if !entry.file_name().as_bytes().starts_with(QUARANTINE_PREFIX.as_bytes()) || !is_dead(&entry.path())? {
+            continue;
+        }
+        for (staged, path) in recorded_locks(&entry.path(), &places.common_dir)? {
+            if is_same(&staged, &path)? {
+                locks.insert(path, staged);
+            }
+        }
+    }
+    Ok(locks)
+}
+
+/// After a power cut: take back packs that a dead push made visible and that no journal entry names, `named`. They were
+/// never synced, and nobody can have built on them: whoever saw them wrote into the journal behind their entry.
+pub(super) fn withdraw_unnamed(_: &RepositoryLock, places: &Places, named: &HashSet<&str>) -> io::Result<()> {
+    let visible = places.objects_dir.join("pack");
+    for entry in fs::read_dir(&places.objects_dir)? {
+        let entry = entry?;
+        let ours = entry.path().join("pack");
+        if !entry.file_name().as_bytes().starts_with(QUARANTINE_PREFIX.as_bytes()) || !ours.exists() || !is_dead(&entry.path())? {
+            continue;
+        }
+        for index in fs::read_dir(&ours)?.flatten().map(|entry| entry.path()).filter(|path| path.extension() == Some(OsStr::new("idx"))) {
+            let Some(name) = index.file_stem().and_then(OsStr::to_str).filter(|name| !named.contains(name)) else { continue };
+            for ending in PACK_ENDINGS.iter().rev() {
+                let file = format!("{name}.{ending}");
+                if remove_if_same(&ours.join(&file), &visible.join(&file))? {
+                    tracing::info!(file, "took back what a power cut left of a push that had not been committed");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Remove `path` if it is the same inode as `staged`, which only its maker can have brought about.
 pub(super) fn remove_if_same(staged: &Path, path: &Path) -> io::Result<bool> {
     if !is_same(staged, path)? {
@@ -266,7 +384,7 @@ pub(super) fn remove_if_same(staged: &Path, path: &Path) -> io::Result<bool> {
     }
 }
 
-fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
+pub(super) fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
     let inode = |path: &Path| match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some((metadata.dev(), metadata.ino()))),
         Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
@@ -276,6 +394,11 @@ fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
         (Some(one), Some(other)) => one == other,
         _ => false,
     })
+}
+
+/// Bring everything on the file system that `path` lies on to the disk.
+pub(super) fn sync_file_system(path: &Path) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(File::open(path)?)?)
 }
 
 /// Bring a folder's entries to the disk.

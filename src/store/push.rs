@@ -1,6 +1,7 @@
 //! One push from its first pack byte to its last ref: ingest, look, commit; nothing left behind when it is dropped.
 
-use super::owner::Places;
+use super::journal::{self, Commit, Ticket};
+use super::owner::{Places, RepositoryLock};
 use super::quarantine::Quarantine;
 use super::ref_transaction::{Ground, NoObserver, RefTransaction, TransactionObserver};
 use super::{Error, Mapped, Repository, Snapshot};
@@ -88,8 +89,9 @@ pub struct Push {
 }
 
 impl Push {
-    /// Begin: remove what dead owners left, become an owner, pin the base view.
+    /// Begin: bring to its end what dead owners committed, remove what else they left, become an owner, pin the base view.
     pub fn begin(repository: &Repository) -> Result<Self, Error> {
+        journal::recover(repository)?;
         let quarantine = Quarantine::begin(Places::of(repository))?;
         let view = repository.snapshot()?;
         let base_packs = view.objects().packs().len() as u32;
@@ -126,10 +128,10 @@ impl Push {
         self.base_packs
     }
 
-    /// Make the objects permanent and durable, then edit the refs, durably, then publish a staged repository.
+    /// Make the objects permanent and edit the refs, in one durable step; then publish a staged repository.
     ///
     /// Every edit requires its old value under lock. When this returns, what the results call done is on disk.
-    /// With no edit that could succeed, nothing of the push stays.
+    /// With no edit that could succeed, nothing of the push stays. See the `journal` module.
     ///
     /// # Errors
     /// Faults that concern no single ref; no ref has changed then, unless it was publishing that failed.
@@ -150,20 +152,66 @@ impl Push {
             quarantine: self.quarantine.dir(),
             hash: self.repository.hash_kind(),
             log_refs: self.repository.settings().log_refs,
+            redo: None,
         };
         let transaction = RefTransaction::prepare(ground, edits, mode, observer)?;
         if !transaction.has_work() {
             return Ok(Committed { results: transaction.give_up(), created: false });
         }
-        self.quarantine.migrate(&self.packs)?;
-        let results = transaction.commit(identity.as_bstr());
+        let (changes, numbers) = transaction.changes();
+        let ticket = self.make_durable(&places, changes, identity)?;
+        let results = transaction.commit(identity.as_bstr(), |results| {
+            let Some(ticket) = ticket else { return };
+            let failed = numbers.iter().zip(0u32..).filter(|(number, _)| results[**number].is_err());
+            let failed: Vec<u32> = failed.map(|(_, at)| at).collect();
+            if let Err(err) = ticket.applied(&failed) {
+                tracing::error!(%err, ?failed, "a push is on disk, and the journal could not be told how it ended");
+            }
+        });
         self.quarantine.finish(&self.packs);
+        if !self.repository.is_staged() {
+            journal::checkpoint_if_due(&places);
+        }
         let mut created = false;
         if self.repository.is_staged() && results.iter().any(Result::is_ok) {
             self.repository.publish(head_branch(edits, &results))?;
             created = true;
         }
         Ok(Committed { results, created })
+    }
+}
+
+impl Push {
+    /// Make the packs visible, and all that the push changes durable. `None` where that has to wait for the whole
+    /// repository, or nothing changes.
+    fn make_durable(&self, places: &Places, edits: Vec<RefEdit>, identity: &BString) -> Result<Option<Ticket>, Error> {
+        if self.repository.is_staged() || edits.is_empty() {
+            self.quarantine.link_packs(&RepositoryLock::acquire(places)?, &self.packs)?;
+            return Ok(None);
+        }
+        journal::make_room(places)?;
+        let packs = self.quarantine.name_packs(&self.packs)?;
+        let is_big = packs.iter().any(|pack| pack.bytes.is_none());
+        let commit = Commit { owner: self.quarantine.name(), time_s: journal::now_s(), identity: identity.clone(), edits, packs };
+        let lock = RepositoryLock::acquire(places)?;
+        let ticket = journal::append(&lock, places, &commit)?;
+        let is_new = match self.quarantine.link_packs(&lock, &self.packs) {
+            Ok(is_new) => is_new,
+            Err(err) => {
+                ticket.retract(&lock);
+                return Err(err);
+            }
+        };
+        // Under the lock: whoever has seen this pack and builds on it writes into the journal behind us.
+        let synced = if is_big { self.quarantine.sync_names(is_new).inspect_err(|_| ticket.fail(&lock)) } else { Ok(()) };
+        drop(lock);
+        match synced.and_then(|()| ticket.sync()) {
+            Ok(()) => Ok(Some(ticket)),
+            Err(err) => {
+                ticket.void();
+                Err(err)
+            }
+        }
     }
 }
 

@@ -5,7 +5,9 @@
 //! goes when they are. The folder's layout and fate after a crash: see the `owner` module.
 
 use super::Error;
+use super::journal::{EMBEDDED_BYTES_MAX, NamedPack};
 use super::owner::{self, Claim, PACK_ENDINGS, Places, RepositoryLock};
+use bstr::BString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -26,6 +28,11 @@ impl Quarantine {
         Ok(Self { places, claim, settled: false })
     }
 
+    /// The folder's name, by which the journal knows it.
+    pub(super) fn name(&self) -> BString {
+        self.claim.dir.file_name().unwrap_or_default().as_encoded_bytes().into()
+    }
+
     /// The folder.
     pub(super) fn dir(&self) -> &Path {
         &self.claim.dir
@@ -36,28 +43,43 @@ impl Quarantine {
         self.claim.dir.join("pack")
     }
 
-    /// Make the packs `names` (`pack-…` without ending), whose bytes are on disk already, visible and durable.
-    pub(super) fn migrate(&self, names: &[String]) -> Result<(), Error> {
-        if names.is_empty() {
-            return Ok(());
-        }
-        // Under the lock, so that nobody's sweep takes a pack without an .idx for a dead push's.
-        let _lock = RepositoryLock::acquire(&self.places)?;
-        let visible = self.places.objects_dir.join("pack");
-        let linking = || format!("making a received pack visible in {}", visible.display());
-        let made = match fs::create_dir(&visible) {
-            Ok(()) => true,
-            Err(err) if err.kind() == ErrorKind::AlreadyExists => false,
-            Err(err) => return Err(Error::io(linking())(err)),
+    /// The packs `names` (`pack-…` without ending) as the journal names them: a small one with its bytes, a big one once it is
+    /// on disk. Index and `.rev` are not synced: they can be made anew from the pack.
+    pub(super) fn name_packs(&self, names: &[String]) -> Result<Vec<NamedPack>, Error> {
+        let name_pack = |name: &String| {
+            let path = self.pack_dir().join(format!("{name}.pack"));
+            let bytes = if fs::metadata(&path)?.len() <= EMBEDDED_BYTES_MAX {
+                Some(fs::read(&path)?)
+            } else {
+                File::open(&path)?.sync_all()?;
+                None
+            };
+            Ok(NamedPack { name: name.clone(), bytes })
         };
-        for name in names {
-            self.link_pack(name, &visible).map_err(owner::explain).map_err(Error::io(linking()))?;
-        }
-        owner::sync_folder(&visible).map_err(Error::io(linking()))?;
-        if made {
-            owner::sync_folder(&self.places.objects_dir).map_err(Error::io(linking()))?;
-        }
-        Ok(())
+        names.iter().map(name_pack).collect::<io::Result<_>>().map_err(Error::io("reading or syncing a received pack"))
+    }
+
+    /// Make the packs `names` visible; nothing is synced. Under the lock, so that nobody's sweep takes a pack without an
+    /// .idx for a dead push's. Returns whether their folder is new.
+    pub(super) fn link_packs(&self, _: &RepositoryLock, names: &[String]) -> Result<bool, Error> {
+        let visible = self.places.objects_dir.join("pack");
+        let link = || {
+            let made = match fs::create_dir(&visible) {
+                Ok(()) => true,
+                Err(err) if err.kind() == ErrorKind::AlreadyExists => false,
+                Err(err) => return Err(err),
+            };
+            names.iter().try_for_each(|name| self.link_pack(name, &visible)).map_err(owner::explain)?;
+            Ok(made)
+        };
+        link().map_err(Error::io(format!("making a received pack visible in {}", visible.display())))
+    }
+
+    /// Bring the names of what is visible to the disk, in a folder that is new or not.
+    pub(super) fn sync_names(&self, is_new: bool) -> Result<(), Error> {
+        let objects = &self.places.objects_dir;
+        let above = if is_new { owner::sync_folder(objects) } else { Ok(()) };
+        owner::sync_folder(&objects.join("pack")).and(above).map_err(Error::io("syncing the folder of packs"))
     }
 
     fn link_pack(&self, name: &str, visible: &Path) -> io::Result<()> {

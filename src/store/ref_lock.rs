@@ -3,7 +3,7 @@
 //! git's protocol for a ref is to create `<ref>.lock` exclusively. `link(2)` is as exclusive as `O_EXCL`, and what
 //! it makes shares an inode with the staged file: the proof that the `owner` module relies on.
 
-use super::owner::{explain, remove_if_same};
+use super::owner::{explain, is_same, remove_if_same};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ pub(super) enum Taken {
 }
 
 impl RefLock {
-    /// A lock at `path` that will be linked from `staged`, which exists and is on disk.
+    /// A lock at `path` that will be linked from `staged`, which exists.
     pub(super) fn new(staged: PathBuf, path: PathBuf) -> Self {
         Self { staged, path, held: false }
     }
@@ -76,6 +76,23 @@ impl RefLock {
                 Err(err) => return Err(explain(err)),
             }
         }
+    }
+
+    /// Take it over from somebody dead who linked it from `dead`; `false` when it is not theirs. Nobody comes between.
+    pub(super) fn inherit(&mut self, dead: &Path) -> io::Result<bool> {
+        if !is_same(dead, &self.path)? {
+            return Ok(false);
+        }
+        let spare = self.staged.with_extension("spare");
+        fs::hard_link(&self.staged, &spare)?;
+        fs::rename(&spare, &self.path)?;
+        self.held = true;
+        Ok(true)
+    }
+
+    /// Where it is taken.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Let it go, if it is held and still ours.

@@ -11,7 +11,6 @@ use gix_hash::oid;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Writes lines for one push: all have the same identity and moment.
 pub(super) struct Reflog {
@@ -22,9 +21,9 @@ pub(super) struct Reflog {
 }
 
 impl Reflog {
-    /// Logs beneath `dir`; `identity` is `Name <mail>`.
-    pub(super) fn new(dir: &Path, when: LogRefs, identity: &BStr) -> Self {
-        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    /// Logs beneath `dir`; `identity` is `Name <mail>`; it happened now, or at `time_s`.
+    pub(super) fn new(dir: &Path, when: LogRefs, identity: &BStr, time_s: Option<u64>) -> Self {
+        let now_s = time_s.unwrap_or_else(super::journal::now_s);
         let mut who = one_line(identity);
         who.extend_from_slice(format!(" {now_s} +0000").as_bytes());
         Self { logs: dir.join("logs"), when, who }
@@ -129,7 +128,7 @@ mod tests {
             (LogRefs::Always, "refs/tags/d", true),
             (LogRefs::Usual, "HEAD", true),
         ] {
-            Reflog::new(dir.path(), when, "A <a@x>".into()).append(name.into(), &id, &id, "push".into());
+            Reflog::new(dir.path(), when, "A <a@x>".into(), None).append(name.into(), &id, &id, "push".into());
             assert_eq!(dir.path().join("logs").join(name).exists(), wanted, "{name}");
         }
     }

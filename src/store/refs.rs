@@ -5,15 +5,14 @@
 //! asks by number (a gate that hides some) pays for numbering them all. Loose files win over `packed-refs` and are read
 //! first, so that a ref that is packed meanwhile is seen in one of the two.
 
-use super::Error;
 use super::packed_refs::{PackedRefs, Record};
 use super::ref_files::{self, OwnedTarget};
 use super::scan_refs::{Listed, ListedRef, Scan};
 use super::stamp::Stamps;
+use super::{Error, Repository, journal};
 use crate::base::limits;
 use bstr::{BStr, BString, ByteSlice};
 use gix_hash::ObjectId;
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 /// What a ref leads to.
@@ -126,9 +125,14 @@ impl Loose {
 
 impl Refs {
     /// For one request and a short life: `packed-refs` is mapped, and read as far as it is asked for.
-    pub(super) fn open(git_dir: &Path, common_dir: &Path, hash: gix_hash::Kind) -> Result<Self, Error> {
-        let loose = ref_files::read_all_loose(git_dir, common_dir, hash, &mut Stamps::off())?;
-        Ok(Self::new(loose, Arc::new(PackedRefs::map(common_dir, hash)?), hash))
+    pub(super) fn open(repository: &Repository) -> Result<Self, Error> {
+        let (git_dir, common_dir, hash) = (&repository.git_dir, &repository.common_dir, repository.hash);
+        let ((mut loose, packed), overlay) = journal::read_refs(repository, || {
+            let loose = ref_files::read_all_loose(git_dir, common_dir, hash, &mut Stamps::off())?;
+            Ok((loose, PackedRefs::map(common_dir, hash)?))
+        })?;
+        overlay.lay(&mut loose, &packed)?;
+        Ok(Self::new(loose, Arc::new(packed), hash))
     }
 
     /// Loose refs and packed ones, which were read after them.
@@ -310,6 +314,7 @@ mod tests {
     use super::*;
     use crate::pack::Objects;
     use proptest::prelude::*;
+    use std::path::Path;
 
     /// Loose refs and the text of `packed-refs` into refs, everything checked.
     fn build(loose: Vec<(BString, OwnedTarget)>, packed: &str) -> Result<Refs, Error> {
@@ -476,7 +481,7 @@ mod tests {
         let [commit, ..] = sample(path, &["--bare"]);
         let text = format!("# pack-refs with: peeled fully-peeled sorted \n{commit} refs/heads/a\nwhat?\n{commit} refs/heads/z\n");
         std::fs::write(path.join("packed-refs"), text).unwrap();
-        let refs = Refs::open(path, path, gix_hash::Kind::Sha1).unwrap();
+        let refs = Refs::open(&Repository::open(path, ConfigScope::RepositoryOnly).unwrap()).unwrap();
         assert_eq!(refs.iter().count(), 1);
         assert!(matches!(refs.check(), Err(Error::Corrupt(_))));
         assert!(Repository::open(path, ConfigScope::RepositoryOnly).unwrap().snapshot().is_err(), "a server reads them whole");

@@ -106,7 +106,7 @@ impl Repository {
         if self.scope == ConfigScope::RepositoryOnly {
             return Ok(self.snapshot_again(None)?.into_snapshot());
         }
-        let refs = Refs::open(&self.git_dir, &self.common_dir, self.hash)?;
+        let refs = Refs::open(self)?;
         let head = ref_files::read_head(&self.git_dir, &refs, self.hash)?;
         refs.check()?;
         let shallow = self.shallow()?;

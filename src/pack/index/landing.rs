@@ -1,6 +1,7 @@
-//! The files of an incoming pack in its folder: under temporary names while they grow, gone if anything fails, synced and named at the end.
+//! The files of an incoming pack in its folder: under temporary names while they grow, gone if anything fails, named at the end.
 //!
-//! The index gets its name last: a reader takes a pack to be there when its `.idx` is.
+//! The index gets its name last: a reader takes a pack to be there when its `.idx` is. Nothing is synced: whoever makes the
+//! pack visible knows what has to be on disk, and when.
 
 use super::super::Error;
 use gix_hash::ObjectId;
@@ -34,16 +35,14 @@ impl<'a> Landing<'a> {
         Ok(file)
     }
 
-    /// Sync `files`, which stand in the order in which they were made and end as `endings` say, and give them their names; the common one.
-    pub(super) fn keep(mut self, trailer: &ObjectId, files: [(&File, &str); 3]) -> Result<String, Error> {
+    /// Give the files, which were made in the order of `endings`, their names; the common one.
+    pub(super) fn keep(mut self, trailer: &ObjectId, endings: [&str; 3]) -> Result<String, Error> {
         let name = format!("pack-{trailer}");
-        files.iter().try_for_each(|(file, _)| file.sync_all())?;
-        for (at, (_, ending)) in files.iter().enumerate() {
+        for (at, ending) in endings.iter().enumerate() {
             let path = self.folder.join(format!("{name}.{ending}"));
             fs::rename(&self.made[at], &path)?;
             self.made[at] = path;
         }
-        File::open(self.folder)?.sync_all()?;
         self.made.clear();
         Ok(name)
     }

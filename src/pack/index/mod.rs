@@ -139,7 +139,7 @@ fn ingest_holding(
     let (rev, idx) = (landing.create("rev")?, landing.create("idx")?);
     write_idx::write_indexes(&table, &trailer, &idx, &rev, cancel)?;
     drop(table);
-    let name = landing.keep(&trailer, [(&pack, "pack"), (&rev, "rev"), (&idx, "idx")])?;
+    let name = landing.keep(&trailer, ["pack", "rev", "idx"])?;
     Ok(Ingested { name: Some(name), objects, bytes })
 }
 

@@ -1,28 +1,25 @@
 //! Locked refs into refs with new values on disk; a fault half-way through an atomic transaction takes all of it back.
 
 use super::super::loose_ref::{self, Loose, ref_path};
-use super::super::owner;
 use super::super::ref_lock::{REF_LOCK_TIMEOUT_MS, Taken};
 use super::super::reflog::Reflog;
 use super::super::{CommitMode, Error, RefRefusal};
 use super::{Progress, RefTransaction, State, io_refusal};
 use bstr::{BStr, ByteSlice as _};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write as _};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 impl RefTransaction<'_> {
-    /// Do it, durably. One result per edit, in the caller's order.
-    pub(in super::super) fn commit(mut self, identity: &BStr) -> Vec<Result<(), RefRefusal>> {
+    /// Do it. One result per edit, in the caller's order; `done` hears them while the locks are still held.
+    pub(in super::super) fn commit(mut self, identity: &BStr, done: impl FnOnce(&[Result<(), RefRefusal>])) -> Vec<Result<(), RefRefusal>> {
         self.committed = true;
-        let mut folders = BTreeMap::new();
-        self.delete_refs(&mut folders);
+        self.delete_refs();
         self.lock_freed_names();
-        self.write_refs(&mut folders);
-        self.sync(folders);
+        self.write_refs();
         self.log(identity);
+        done(&self.results());
         self.enter(State::Committed);
         self.release();
         for slot in self.slots.iter().filter(|slot| slot.is_deletion() && slot.progress == Progress::Done) {
@@ -31,10 +28,9 @@ impl RefTransaction<'_> {
         self.results()
     }
 
-    /// `folders` gathers what has to reach the disk, and for which slots.
-    fn delete_refs(&mut self, folders: &mut BTreeMap<PathBuf, Vec<usize>>) {
+    fn delete_refs(&mut self) {
         let common_dir = self.ground.places.common_dir.clone();
-        if let Err(err) = self.unpack_deleted(folders) {
+        if let Err(err) = self.unpack_deleted() {
             tracing::error!(%err, "rewriting packed-refs failed");
             let why = RefRefusal::Io("packed-refs cannot be rewritten".into());
             self.slots.iter_mut().filter(|slot| slot.is_ready() && slot.is_deletion()).for_each(|slot| slot.refuse(why.clone()));
@@ -46,7 +42,7 @@ impl RefTransaction<'_> {
             }
             let path = ref_path(&common_dir, slot.name.as_bstr());
             match fs::remove_file(&path) {
-                Ok(()) => folders.entry(path.parent().unwrap_or(&common_dir).to_owned()).or_default().push(at),
+                Ok(()) => {}
                 Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory) => {}
                 Err(err) => {
                     let why = io_refusal("deleting a ref", slot.name.as_bstr(), &err);
@@ -60,14 +56,12 @@ impl RefTransaction<'_> {
     }
 
     /// Write `packed-refs` without the refs that are deleted, if it holds any of them.
-    fn unpack_deleted(&mut self, folders: &mut BTreeMap<PathBuf, Vec<usize>>) -> Result<(), Error> {
+    fn unpack_deleted(&mut self) -> Result<(), Error> {
         let Some(packed) = &self.packed else { return Ok(()) };
         let mut going = BTreeSet::new();
-        let mut slots = vec![];
-        for (at, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.is_ready() && slot.is_deletion()) {
+        for slot in self.slots.iter().filter(|slot| slot.is_ready() && slot.is_deletion()) {
             if packed.find(slot.name.as_bstr())?.is_some() {
                 going.insert(slot.name.clone());
-                slots.push(at);
             }
         }
         if going.is_empty() {
@@ -82,9 +76,8 @@ impl RefTransaction<'_> {
         let mut out = BufWriter::new(File::create(&from).map_err(Error::io(writing()))?);
         packed.write_without(&going, &mut out)?;
         let file = out.into_inner().map_err(|err| Error::io(writing())(err.into_error()))?;
-        file.sync_all().and_then(|()| fs::rename(&from, &to)).map_err(Error::io(writing()))?;
-        folders.entry(common_dir.clone()).or_default().extend(slots);
-        Ok(())
+        // Other refs than ours stand in it.
+        file.sync_all().and_then(|()| fs::rename(&from, &to)).map_err(Error::io(writing()))
     }
 
     /// Take the locks that had to wait for a deletion in this transaction.
@@ -114,7 +107,7 @@ impl RefTransaction<'_> {
         self.undo_if_atomic();
     }
 
-    fn write_refs(&mut self, folders: &mut BTreeMap<PathBuf, Vec<usize>>) {
+    fn write_refs(&mut self) {
         for at in 0..self.slots.len() {
             if !self.slots[at].is_ready() || self.slots[at].is_deletion() {
                 continue;
@@ -129,17 +122,8 @@ impl RefTransaction<'_> {
                     let why = io_refusal("writing a ref", self.slots[at].name.as_bstr(), &err);
                     self.slots[at].refuse(why);
                     self.undo_if_atomic();
-                    continue;
                 }
             }
-            // The folders above may be as new as the ref, whoever made them.
-            let common_dir = &self.ground.places.common_dir;
-            for folder in loose_ref::prefixes(self.slots[at].name.as_bstr()) {
-                folders.entry(ref_path(common_dir, folder)).or_default().push(at);
-            }
-        }
-        for made in &self.made {
-            folders.entry(made.parent().unwrap_or(made).to_owned()).or_default();
         }
     }
 
@@ -207,31 +191,13 @@ impl RefTransaction<'_> {
         let spare = self.ground.quarantine.join(format!("undo-{}", slot.edits[0]));
         let mut file = File::create(&spare)?;
         file.write_all(format!("{}\n", slot.old).as_bytes())?;
-        file.sync_all()?;
         fs::rename(&spare, &path)
     }
 
-    /// One sync per folder. What cannot be synced is not acknowledged, whatever readers see.
-    fn sync(&mut self, folders: BTreeMap<PathBuf, Vec<usize>>) {
-        if !self.slots.iter().any(|slot| slot.progress == Progress::Done) {
-            return;
-        }
-        for (folder, slots) in folders {
-            match owner::sync_folder(&folder) {
-                Err(err) if !matches!(err.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                    for at in slots {
-                        let why = io_refusal("syncing a folder of refs", self.slots[at].name.as_bstr(), &err);
-                        self.slots[at].refuse(why);
-                    }
-                }
-                _ => {} // a folder that is gone was removed empty, and its parent is synced as well
-            }
-        }
-    }
-
     fn log(&self, identity: &BStr) {
-        let common = Reflog::new(&self.ground.places.common_dir, self.ground.log_refs, identity);
-        let own = Reflog::new(&self.ground.places.git_dir, self.ground.log_refs, identity);
+        let time_s = self.ground.redo.as_ref().map(|redo| redo.time_s);
+        let common = Reflog::new(&self.ground.places.common_dir, self.ground.log_refs, identity, time_s);
+        let own = Reflog::new(&self.ground.places.git_dir, self.ground.log_refs, identity, time_s);
         let head = match loose_ref::read_loose(&self.ground.places.git_dir, "HEAD".into(), self.ground.hash) {
             Ok(Loose::Symbolic(head)) => Some(head),
             _ => None,

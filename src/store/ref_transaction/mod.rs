@@ -1,9 +1,10 @@
-//! Edits of refs into files: locked, old values compared under lock, renamed, synced.
+//! Edits of refs into files: locked, old values compared under lock, renamed.
 //!
 //! Source: `refs/files-backend.c`, `refs/packed-backend.c`. [`RefTransaction::prepare`] takes every lock, in order of
 //! names, and compares every old value with what lies on disk then; nothing has changed yet. [`RefTransaction::commit`]
-//! deletes, then writes, then brings folders to disk, then lets the locks go: all locks are held until all refs stand,
-//! so that an atomic transaction that meets a fault half-way is taken back under its own locks.
+//! deletes, then writes, then lets the locks go: all locks are held until all refs stand, so that an atomic transaction
+//! that meets a fault half-way is taken back under its own locks. Between the two the journal makes it durable, and one step
+//! for readers; nothing is synced here but `packed-refs`, which holds refs of others.
 //!
 //! - Deletions go first, so that a push may delete `a` and create `a/b`. A ref leaves `packed-refs` before its file goes,
 //!   lest an old packed value shows; `packed-refs.lock` is held whenever something is deleted, lest `git pack-refs`
@@ -11,7 +12,7 @@
 //! - An edit of a symbolic ref edits the ref that it finally names.
 //! - Loose files are read before `packed-refs`, so that a ref which is being packed is seen in one of them.
 //!
-//! Limits: not atomic for readers, nor across a crash between two renames. Refs of linked work trees are not told apart.
+//! Limits: refs of linked work trees are not told apart.
 
 mod commit;
 mod prepare;
@@ -66,6 +67,16 @@ pub(super) struct Ground<'a> {
     pub hash: gix_hash::Kind,
     /// Which changes are logged.
     pub log_refs: LogRefs,
+    /// It was committed before, and is done again.
+    pub redo: Option<Redo<'a>>,
+}
+
+/// A transaction whose first process died.
+pub(super) struct Redo<'a> {
+    /// Locks of dead processes: what each is linked from.
+    pub dead_locks: &'a BTreeMap<PathBuf, PathBuf>,
+    /// When it was committed, in seconds since 1970.
+    pub time_s: u64,
 }
 
 /// How far one ref's edit has come.
@@ -174,6 +185,16 @@ impl<'a> RefTransaction<'a> {
             this.enter(State::Prepared);
         }
         Ok(this)
+    }
+
+    /// The edits that would change something, by the names of the refs that change; and the caller's number of each.
+    pub(super) fn changes(&self) -> (Vec<RefEdit>, Vec<usize>) {
+        let standing = self.slots.iter().filter(|slot| matches!(slot.progress, Progress::Ready | Progress::After(_)));
+        let edit = |slot: &Slot| {
+            let (name, old, new, message) = (slot.name.clone(), slot.old, slot.new, slot.message.clone());
+            (RefEdit { name, old, new, message }, slot.edits[0])
+        };
+        standing.filter(|slot| slot.old != slot.new).map(edit).unzip()
     }
 
     /// Whether any edit would happen.

@@ -1,11 +1,11 @@
 //! Edits into locked refs whose values are those that the edits expect; nothing has changed yet.
 
 use super::super::loose_ref::{self, Loose, ref_path};
-use super::super::owner::{self, LOCKS_FILE};
+use super::super::owner::{LOCKS_END, LOCKS_FILE};
 use super::super::packed_refs::PackedRefs;
 use super::super::ref_lock::{PACKED_REFS_LOCK_TIMEOUT_MS, REF_LOCK_TIMEOUT_MS, RefLock, Taken};
 use super::super::{Error, RefEdit, RefRefusal};
-use super::{Progress, RefTransaction, Slot, io_refusal};
+use super::{Ground, Progress, RefTransaction, Slot, io_refusal};
 use crate::base::limits::{REF_NAME_BYTES_MAX, SYMREF_DEPTH_MAX};
 use bstr::{BStr, BString, ByteSlice as _};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,8 +13,6 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
-/// Up to so many staged files are synced one by one, more of them with one `syncfs`.
-const SYNC_EACH_MAX: usize = 16;
 /// Waiting for all locks together ends after this, in milliseconds, however many are held by others.
 const ALL_LOCKS_TIMEOUT_MS: u64 = 10_000;
 
@@ -69,35 +67,26 @@ impl RefTransaction<'_> {
         loose_ref::read_loose(&self.ground.places.common_dir, name, self.ground.hash).map_err(|err| io_refusal("reading a ref", name, &err))
     }
 
-    /// Write what each lock will be linked from, and the record of their paths, durably, before the first is taken.
+    /// Write what each lock will be linked from, and the record of their paths, before the first is taken.
     pub(super) fn stage(&mut self) -> io::Result<()> {
         let mut record = Vec::new();
-        let mut files = vec![];
         let live = self.slots.iter().filter(|slot| slot.is_ready());
         for slot in live {
             // A deletion's lock holds the old value: linked back, it undoes the deletion.
             let value = if slot.is_deletion() { slot.old } else { slot.new };
             let text = if value.is_null() { String::new() } else { format!("{value}\n") };
-            let mut file = File::create_new(slot.lock.staged())?;
-            file.write_all(text.as_bytes())?;
-            files.push(file);
+            File::create_new(slot.lock.staged())?.write_all(text.as_bytes())?;
             let staged = slot.lock.staged().file_name().expect("is made with a name").as_encoded_bytes();
             record.extend_from_slice(&[staged, b" ", &slot.name, b".lock\n"].concat());
         }
         if self.slots.iter().any(|slot| slot.is_ready() && slot.is_deletion()) {
             let staged = self.ground.quarantine.join("lock-packed-refs");
-            File::create_new(&staged)?; // says nothing, so only its name has to last
+            File::create_new(&staged)?;
             record.extend_from_slice(b"lock-packed-refs packed-refs.lock\n");
             self.packed_lock = Some(RefLock::new(staged, self.ground.places.common_dir.join("packed-refs.lock")));
         }
-        let mut file = File::create_new(self.ground.quarantine.join(LOCKS_FILE))?;
-        file.write_all(&record)?;
-        files.push(file);
-        if files.len() > SYNC_EACH_MAX {
-            return Ok(rustix::fs::syncfs(File::open(self.ground.quarantine)?)?);
-        }
-        files.iter().try_for_each(File::sync_all)?;
-        owner::sync_folder(self.ground.quarantine)
+        record.extend_from_slice(LOCKS_END);
+        File::create_new(self.ground.quarantine.join(LOCKS_FILE))?.write_all(&record)
     }
 
     pub(super) fn take_locks(&mut self) {
@@ -105,6 +94,9 @@ impl RefTransaction<'_> {
         let deadline = |timeout_ms| all_end.min(Instant::now() + Duration::from_millis(timeout_ms));
         let going = self.going();
         for slot in self.slots.iter_mut().filter(|slot| slot.is_ready()) {
+            if inherit(&self.ground, &mut slot.lock) {
+                continue;
+            }
             match slot.lock.take(deadline(REF_LOCK_TIMEOUT_MS), &mut self.made) {
                 Ok(Taken::Held) => {}
                 Ok(Taken::ByAnother) => slot.refuse(RefRefusal::Locked(format!("{}.lock", slot.name))),
@@ -131,6 +123,9 @@ impl RefTransaction<'_> {
 
     fn take_packed_lock(&mut self, deadline: Instant) {
         let Some(lock) = &mut self.packed_lock else { return };
+        if inherit(&self.ground, lock) {
+            return;
+        }
         let why = match lock.take(deadline, &mut self.made) {
             Ok(Taken::Held) => return,
             Ok(_) => RefRefusal::Locked("packed-refs.lock".into()),
@@ -149,7 +144,7 @@ impl RefTransaction<'_> {
             let verdict = match loose {
                 Ok(Loose::Object(id)) => is_expected(slot.old == id),
                 Ok(Loose::Missing) => is_expected(packed.find(slot.name.as_bstr())?.unwrap_or(self.ground.hash.null()) == slot.old),
-                Ok(Loose::Broken) => is_expected(slot.is_deletion()),
+                Ok(Loose::Broken) => is_expected(slot.is_deletion() || self.ground.redo.is_some()),
                 Ok(Loose::Symbolic(_)) => Err(RefRefusal::Stale), // it was none a moment ago
                 Err(why) => Err(why),
             };
@@ -210,6 +205,13 @@ impl RefTransaction<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether this lock was a dead process's, and is ours now.
+fn inherit(ground: &Ground<'_>, lock: &mut RefLock) -> bool {
+    let dead = ground.redo.as_ref().and_then(|redo| redo.dead_locks.get(lock.path()));
+    // Whatever goes wrong: the ordinary way to take it will say so.
+    dead.is_some_and(|dead| lock.inherit(dead).unwrap_or(false))
 }
 
 fn is_expected(is: bool) -> Result<(), RefRefusal> {
