@@ -11,6 +11,7 @@ use self::judge::{Command, judge};
 use super::visible::visible_refs;
 use super::{Error, Gate, Options, Protocol};
 use crate::base::{Cancel, span};
+use crate::pack;
 use crate::store::{CommitMode, Committed, Push, RefEdit, Repository};
 use crate::wire::{Band, PktReader, PushRequest, RefStatus, SideBand, read_push_request, write_error, write_flush, write_report};
 use bstr::BString;
@@ -162,7 +163,13 @@ impl Conversation<'_> {
             .iter()
             .map(|command| RefStatus { name: command.name.clone(), result: Err("unpacker error".to_owned()), resolved: None })
             .collect();
-        self.bands.say(Band::Progress, format!("fatal: {why}\n").as_bytes())?;
+        let reports = match &err {
+            Error::Pack(pack::Error::BadObject { reports, .. }) => reports.as_slice(),
+            _ => &[],
+        };
+        let mut text: String = reports.iter().map(|report| format!("error: {report}\n")).collect();
+        text += &format!("fatal: {why}\n");
+        self.bands.say(Band::Progress, text.as_bytes())?;
         self.report(Err(&why), &statuses)?;
         self.statistics.refused = statuses.len() as u64;
         Err(Error::Told(Box::new(err)))
