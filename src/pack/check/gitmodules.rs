@@ -2,6 +2,8 @@
 //!
 //! Source: `fsck.c` (`fsck_gitmodules_fn`), `submodule-config.c` (`check_submodule_name`), git-config, "Syntax", as
 //! `config.c` reads it: a key and its value count as soon as they are read, whatever comes behind. Strings end at a NUL, as in C.
+//! Where git reads configuration from memory, as here, a byte 0xff is the end to it, and a byte order mark is none of the
+//! things that a file may begin with.
 
 use super::message::Message;
 use super::submodule_url::is_allowed;
@@ -10,9 +12,7 @@ use bstr::ByteSlice;
 
 /// Report what is wrong with the `.gitmodules` file `bytes`.
 pub(super) fn check_gitmodules(bytes: &[u8], report: &mut Report<'_>) {
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    // Part of a byte order mark at the start, too, is no configuration.
-    if (Config { text, at: 0, ended: false, section: vec![] }).read(report).is_none() {
+    if (Config { text: bytes, at: 0, ended: false, section: vec![] }).read(report).is_none() {
         report.say(Message::GitmodulesParse, "could not parse gitmodules blob");
     }
 }
@@ -25,6 +25,9 @@ struct Config<'a> {
     /// `submodule.<name>.` where a section has one; lower case but for the name. Empty before the first section.
     section: Vec<u8>,
 }
+
+/// Taken for the end, wherever it stands.
+const END: u8 = 0xff;
 
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
@@ -41,16 +44,23 @@ fn until_nul(bytes: &[u8]) -> &[u8] {
 impl Config<'_> {
     /// The next byte; a newline at the end, and for a return with a newline.
     fn next(&mut self) -> u8 {
-        let Some(&byte) = self.text.get(self.at) else {
+        let byte = self.text.get(self.at).copied().unwrap_or(END);
+        self.at += 1;
+        if byte == END {
             self.ended = true;
             return b'\n';
-        };
-        self.at += 1;
-        if byte == b'\r' && self.text.get(self.at) == Some(&b'\n') {
-            self.at += 1;
-            return b'\n';
         }
-        byte
+        match (byte, self.text.get(self.at)) {
+            (b'\r', Some(b'\n')) => {
+                self.at += 1;
+                b'\n'
+            }
+            (b'\r', Some(&END)) => {
+                self.at += 1;
+                b'\r'
+            }
+            _ => byte,
+        }
     }
 
     /// `None` where the text is no configuration.
