@@ -4,32 +4,13 @@
 //! `git pack-objects --all --stdout --delta-base-offset </dev/null >PACK`. Both sides read the pack on standard
 //! input in a process of their own and write beside the pack. The repository must use SHA-1.
 
-use gix_hash::oid;
 use packmule::base::{Cancel, Progress};
+use packmule::pack::NoObjects;
 use packmule::pack::index::{IngestLimits, ingest};
-use packmule::pack::{Error, Kind, Location, Objects, PackFile};
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Instant;
-
-struct Nothing;
-
-impl Objects for Nothing {
-    fn hash_kind(&self) -> gix_hash::Kind {
-        gix_hash::Kind::Sha1
-    }
-    fn packs(&self) -> &[Arc<PackFile>] {
-        &[]
-    }
-    fn locate(&self, _: &oid) -> Result<Option<Location>, Error> {
-        Ok(None)
-    }
-    fn read_loose(&self, _: &oid, _: &mut Vec<u8>) -> Result<Option<Kind>, Error> {
-        Ok(None)
-    }
-}
 
 /// Standard input into the folder, in this process.
 fn ingest_here(folder: &Path, threads: usize) {
@@ -41,7 +22,8 @@ fn ingest_here(folder: &Path, threads: usize) {
         inflated_bytes_max: 0,
         threads,
     };
-    ingest(&mut std::io::stdin(), folder, &Nothing, &limits, &Progress::new(), &Cancel::new()).expect("a good pack");
+    ingest(&mut std::io::stdin(), folder, &NoObjects(gix_hash::Kind::Sha1), &limits, &Progress::new(), &Cancel::new())
+        .expect("a good pack");
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
     eprintln!("{}", status.lines().find(|line| line.starts_with("VmHWM")).expect("it is told"));
 }

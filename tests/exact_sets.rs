@@ -8,9 +8,9 @@ use common::fixture::Random;
 use common::{Sandbox, run_with_input};
 use gix_hash::ObjectId;
 use packmule::base::{Cancel, Progress};
-use packmule::pack::{DeltaSearch, Kind, Location, Objects, PackOptions, PackPlan, write_pack};
+use packmule::pack::{Decoder, DeltaSearch, Kind, Location, Objects, PackOptions, PackPlan, write_pack};
 use packmule::store::{ConfigScope, Repository, Snapshot};
-use packmule::walk::{FetchSides, check_connected, find_objects, find_unreachable, is_ancestor};
+use packmule::walk::{FetchSides, check_connected, find_in_newest, find_objects, find_unreachable, is_ancestor};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -147,6 +147,36 @@ fn reachability_answers_as_git_does() {
     let unreachable = find_unreachable(objects, &[], &all, &mut [old].into_iter(), &cancel).expect("whole");
     let wanted: BTreeSet<ObjectId> = all.iter().copied().filter(|id| !reached.contains(id)).collect();
     assert_eq!(unreachable.into_iter().collect::<BTreeSet<_>>(), wanted);
+}
+
+#[test]
+fn what_newest_trees_name_is_reachable_and_with_time_enough_all_is_found() {
+    for (seed, layout) in [(41, Layout::OnePack), (42, Layout::PacksAndLoose)] {
+        let sandbox = Sandbox::new();
+        let path = repository(&sandbox, "repository", "sha1", seed, layout);
+        let snapshot = Repository::open(&path, ConfigScope::RepositoryOnly).expect("a repository").snapshot().expect("readable");
+        let (objects, cancel) = (&**snapshot.objects(), Cancel::new());
+        let commits = ids(&sandbox, &path, &["rev-list", "--all"]);
+        let everything: Vec<ObjectId> = gits_set(&sandbox, &path, &commits, &[], None).into_iter().collect();
+        let mut decoder = Decoder::new(objects, 1 << 20);
+        let mut random = Random(seed);
+        for _ in 0..10 {
+            let tips: Vec<ObjectId> = (0..1 + random.below(3)).map(|_| commits[random.below(commits.len())]).collect();
+            let reached = gits_set(&sandbox, &path, &tips, &[], None);
+            for trees_max in [0, 3, 30, usize::MAX] {
+                let found = find_in_newest(objects, &[], &everything, &mut tips.iter().copied(), trees_max, &cancel).expect("whole");
+                assert!(found.trees <= trees_max && found.found.iter().all(|id| reached.contains(id)), "{tips:?} {trees_max}");
+                if trees_max == usize::MAX {
+                    let mut is_there = |id: &ObjectId| {
+                        let location = objects.locate(id).expect("readable").expect("here");
+                        matches!(decoder.kind(&location).expect("readable"), Kind::Tree | Kind::Blob)
+                    };
+                    let wanted: BTreeSet<ObjectId> = reached.iter().copied().filter(|id| is_there(id)).collect();
+                    assert_eq!(found.found.iter().copied().collect::<BTreeSet<_>>(), wanted, "{tips:?}");
+                }
+            }
+        }
+    }
 }
 
 /// A view in which one object is not there.

@@ -1,28 +1,10 @@
 //! Deltas that blow up are refused or take turns. Alone in its file, because it looks at its process's peak.
 
-use gix_hash::{Kind as Hash, oid};
+use gix_hash::Kind as Hash;
 use packmule::base::{Cancel, Progress};
 use packmule::pack::index::{IngestLimits, ingest};
-use packmule::pack::{Deflater, Error, Kind, Location, Objects, PackFile, write_entry_header, write_ofs_distance};
+use packmule::pack::{Deflater, Error, NoObjects, write_entry_header, write_ofs_distance};
 use std::fs;
-use std::sync::Arc;
-
-struct Nothing;
-
-impl Objects for Nothing {
-    fn hash_kind(&self) -> Hash {
-        Hash::Sha1
-    }
-    fn packs(&self) -> &[Arc<PackFile>] {
-        &[]
-    }
-    fn locate(&self, _: &oid) -> Result<Option<Location>, Error> {
-        Ok(None)
-    }
-    fn read_loose(&self, _: &oid, _: &mut Vec<u8>) -> Result<Option<Kind>, Error> {
-        Ok(None)
-    }
-}
 
 const BASE_BYTES: usize = 16 << 20;
 const COPY_BYTES: usize = (1 << 24) - 1;
@@ -67,7 +49,7 @@ fn blow_up(copies: usize) -> Vec<u8> {
 fn take(mut pack: &[u8], object_bytes_max: u64) -> Result<u32, Error> {
     let folder = tempfile::tempdir().expect("a folder");
     let limits = IngestLimits { object_bytes_max, held_object_bytes_max: HELD_OBJECT_BYTES_MAX, ..IngestLimits::default() };
-    ingest(&mut pack, folder.path(), &Nothing, &limits, &Progress::new(), &Cancel::new()).map(|taken| taken.objects)
+    ingest(&mut pack, folder.path(), &NoObjects(Hash::Sha1), &limits, &Progress::new(), &Cancel::new()).map(|taken| taken.objects)
 }
 
 /// One test, so that nothing else runs beside it.

@@ -1,29 +1,11 @@
 //! Large objects go through `ingest` in little memory. Alone in its file, because it looks at its process's peak.
 
-use gix_hash::{Kind as Hash, ObjectId, oid};
+use gix_hash::{Kind as Hash, ObjectId};
 use packmule::base::{Cancel, Progress};
 use packmule::pack::index::{IngestLimits, ingest};
-use packmule::pack::{Deflater, Error, Kind, Location, Objects, PackFile, write_entry_header};
+use packmule::pack::{Deflater, NoObjects, write_entry_header};
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
-use std::sync::Arc;
-
-struct Nothing;
-
-impl Objects for Nothing {
-    fn hash_kind(&self) -> Hash {
-        Hash::Sha1
-    }
-    fn packs(&self) -> &[Arc<PackFile>] {
-        &[]
-    }
-    fn locate(&self, _: &oid) -> Result<Option<Location>, Error> {
-        Ok(None)
-    }
-    fn read_loose(&self, _: &oid, _: &mut Vec<u8>) -> Result<Option<Kind>, Error> {
-        Ok(None)
-    }
-}
 
 const BLOB_BYTES: u64 = 100 << 20;
 const BLOB_MEMORY_BYTES_MAX: u64 = 16 << 20;
@@ -110,7 +92,7 @@ fn take(input: &mut (dyn Read + Send)) -> (tempfile::TempDir, std::path::PathBuf
         inflated_bytes_max: 0,
         threads: 0,
     };
-    let name = ingest(input, packs.path(), &Nothing, &limits, &Progress::new(), &Cancel::new()).expect("a good pack").name;
+    let name = ingest(input, packs.path(), &NoObjects(Hash::Sha1), &limits, &Progress::new(), &Cancel::new()).expect("a good pack").name;
     let idx = packs.path().join(name.expect("not empty") + ".idx");
     (packs, idx)
 }

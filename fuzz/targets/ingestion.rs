@@ -3,31 +3,13 @@
 //! The trailer is put right, so that what lies behind it is reached.
 #![no_main]
 
-use gix_hash::{Kind as Hash, ObjectId, oid};
+use gix_hash::{Kind as Hash, ObjectId};
 use libfuzzer_sys::fuzz_target;
 use packmule::base::{Cancel, Progress};
 use packmule::pack::index::{IngestLimits, ingest};
-use packmule::pack::{Error, Kind, Location, Objects, PackFile};
-use std::sync::Arc;
+use packmule::pack::NoObjects;
 
 /// A repository without objects.
-struct Nothing;
-
-impl Objects for Nothing {
-    fn hash_kind(&self) -> Hash {
-        Hash::Sha1
-    }
-    fn packs(&self) -> &[Arc<PackFile>] {
-        &[]
-    }
-    fn locate(&self, _: &oid) -> Result<Option<Location>, Error> {
-        Ok(None)
-    }
-    fn read_loose(&self, _: &oid, _: &mut Vec<u8>) -> Result<Option<Kind>, Error> {
-        Ok(None)
-    }
-}
-
 fuzz_target!(|data: &[u8]| {
     let mut hasher = gix_hash::hasher(Hash::Sha1);
     hasher.update(data);
@@ -42,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
         inflated_bytes_max: 1 << 24,
         threads: 1,
     };
-    let taken = ingest(&mut &pack[..], folder.path(), &Nothing, &limits, &Progress::new(), &Cancel::new());
+    let taken = ingest(&mut &pack[..], folder.path(), &NoObjects(Hash::Sha1), &limits, &Progress::new(), &Cancel::new());
     let files = std::fs::read_dir(folder.path()).expect("a folder").count();
     match taken {
         Ok(taken) if taken.name.is_some() => assert_eq!(files, 3),

@@ -9,7 +9,7 @@ use super::stdio;
 use crate::base::Cancel;
 use crate::serve::{self, OpenGate, Options, Protocol, Wants};
 use crate::store::{self, Discover, Repository, discover};
-use std::io::{BufWriter, Write};
+use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -26,7 +26,8 @@ pub(super) fn upload_pack(args: &UploadPackArgs) -> ExitCode {
         let cancel = Cancel::new();
         let (input, output) = stdio::open(&cancel, args.timeout).map_err(|error| error.to_string())?;
         let mut output = BufWriter::with_capacity(OUTPUT_BYTES, output);
-        let outcome = serve::upload_pack(&repository, &OpenGate, &options, input, &mut output, &cancel).map(drop);
+        // A request is many short lines.
+        let outcome = serve::upload_pack(&repository, &OpenGate, &options, BufReader::new(input), &mut output, &cancel).map(drop);
         finish(outcome, output)
     }))
 }
@@ -39,7 +40,7 @@ pub(super) fn receive_pack(args: &ReceivePackArgs) -> ExitCode {
         return end(Err("thin packs cannot be rejected here: --reject-thin-pack-for-testing is not supported".to_owned()));
     }
     end(open(&args.common.dir, Discover::Guess).and_then(|repository| {
-        let options = options(&args.common);
+        let options = Options { identity: identity().into(), ..options(&args.common) };
         let cancel = Cancel::new();
         let (input, output) = stdio::open(&cancel, 0).map_err(|error| error.to_string())?;
         let mut output = BufWriter::with_capacity(OUTPUT_BYTES, output);
@@ -75,7 +76,6 @@ fn options(args: &CommonArgs) -> Options {
         advertise_only: args.http_backend_info_refs,
         wants: Wants::Git,
         session_id: Some(session_id()),
-        identity: identity().into(),
         ..Options::default()
     }
 }

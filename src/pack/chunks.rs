@@ -1,7 +1,8 @@
 //! The table of contents of a chunk-based file into ranges, and its sorted ids into lookup.
 //!
 //! Source: gitformat-chunk; gitformat-pack, "multi-pack-index (MIDX) files", gitformat-commit-graph: both keep their
-//! ids in the chunks `OIDF` (a fan-out by first byte) and `OIDL`. All offsets are checked here, once.
+//! ids in the chunks `OIDF` (a fan-out by first byte) and `OIDL`. All offsets are checked here, once. A pack's index keeps
+//! its ids alike, without chunks.
 
 use bytes::Bytes;
 use gix_hash::oid;
@@ -67,6 +68,8 @@ pub(super) struct OidTable {
     data: Bytes,
     fan: usize,
     ids: usize,
+    /// Bytes from one id to the next.
+    stride: usize,
     len: u32,
     id_bytes: usize,
 }
@@ -78,14 +81,19 @@ impl OidTable {
     /// The chunks `OIDF` and `OIDL` of `data`.
     pub fn read(data: &Bytes, chunks: &Chunks, hash: gix_hash::Kind) -> Result<Self, &'static str> {
         let fan = chunks.find_of_len(b"OIDF", 256 * 4)?.start;
+        let id_bytes = hash.len_in_bytes();
+        let ids = chunks.find_of_len(b"OIDL", be32(data, fan + 255 * 4) as usize * id_bytes)?.start;
+        Self::new(data, fan, ids, id_bytes, hash)
+    }
+
+    /// The fan-out at `fan`, and from `ids` on as many ids as it counts, each so many bytes behind the one before it: both lie
+    /// within `data`.
+    pub fn new(data: &Bytes, fan: usize, ids: usize, stride: usize, hash: gix_hash::Kind) -> Result<Self, &'static str> {
         let rising = (1..256).all(|n| be32(data, fan + (n - 1) * 4) <= be32(data, fan + n * 4));
         if !rising {
             return Err("its fan-out does not rise");
         }
-        let len = be32(data, fan + 255 * 4);
-        let id_bytes = hash.len_in_bytes();
-        let ids = chunks.find_of_len(b"OIDL", len as usize * id_bytes)?.start;
-        Ok(Self { data: data.clone(), fan, ids, len, id_bytes })
+        Ok(Self { data: data.clone(), fan, ids, stride, len: be32(data, fan + 255 * 4), id_bytes: hash.len_in_bytes() })
     }
 
     /// How many ids there are.
@@ -96,7 +104,7 @@ impl OidTable {
     /// Id number `at`, which is below [`OidTable::len`].
     pub fn id(&self, at: u32) -> &oid {
         assert!(at < self.len, "a number of this table");
-        let start = self.ids + at as usize * self.id_bytes;
+        let start = self.ids + at as usize * self.stride;
         oid::from_bytes_unchecked(&self.data[start..start + self.id_bytes])
     }
 

@@ -6,6 +6,7 @@
 
 use super::chunks::{be32, checksum_holds};
 use super::entry::HEADER_BYTES_MAX;
+use super::idx::PackIndex;
 use super::midx::hash_version;
 use super::{EntryHeader, Error};
 use bytes::Bytes;
@@ -75,7 +76,7 @@ pub struct PackFile {
     name: String,
     hash: gix_hash::Kind,
     source: Box<dyn PackSource>,
-    index: OnceLock<Option<gix_pack::index::File<Bytes>>>,
+    index: OnceLock<Option<PackIndex>>,
     data: OnceLock<Option<Data>>,
     order: OnceLock<Order>,
 }
@@ -114,12 +115,11 @@ impl PackFile {
         Self { name, hash, source, index: OnceLock::new(), data: OnceLock::new(), order: OnceLock::new() }
     }
 
-    fn read_index(&self, index: Bytes) -> Result<gix_pack::index::File<Bytes>, Error> {
-        let path = format!("{}.idx", self.name).into();
-        gix_pack::index::File::from_data(index, path, self.hash).map_err(|err| self.corrupt(&err.to_string()))
+    fn read_index(&self, index: Bytes) -> Result<PackIndex, Error> {
+        PackIndex::open(index, self.hash).map_err(|why| self.corrupt(&format!("its index cannot be used: {why}")))
     }
 
-    fn read_data(&self, data: Box<dyn PackBytes>, index: &gix_pack::index::File<Bytes>) -> Result<Data, Error> {
+    fn read_data(&self, data: Box<dyn PackBytes>, index: &PackIndex) -> Result<Data, Error> {
         let len = data.bytes().len() as u64;
         let trailer = self.hash.len_in_bytes() as u64;
         let end = len.checked_sub(trailer).filter(|end| *end >= PACK_HEADER_BYTES).ok_or_else(|| self.corrupt("pack is too short"))?;
@@ -128,10 +128,10 @@ impl PackFile {
         if &bytes[..4] != b"PACK" || !matches!(be32(bytes, 4), 2 | 3) {
             return Err(self.corrupt("not a pack of version 2 or 3"));
         }
-        if be32(bytes, 8) != index.num_objects() {
+        if be32(bytes, 8) != index.len() {
             return Err(self.corrupt("index and pack disagree on the number of objects"));
         }
-        if bytes[end as usize..] != *index.pack_checksum().as_slice() {
+        if bytes[end as usize..] != *index.pack_trailer() {
             return Err(self.corrupt("index belongs to another pack"));
         }
         Ok(Data { bytes: data, end })
@@ -141,7 +141,7 @@ impl PackFile {
         Error::corrupt(format!("{}: {what}", self.name))
     }
 
-    fn index(&self) -> Option<&gix_pack::index::File<Bytes>> {
+    fn index(&self) -> Option<&PackIndex> {
         let open = || self.source.index().map_err(Error::from).and_then(|index| self.read_index(index));
         self.index.get_or_init(|| self.or_left_out(open())).as_ref()
     }
@@ -188,7 +188,7 @@ impl PackFile {
 
     /// How many entries there are; none when the index cannot be opened.
     pub fn len(&self) -> u32 {
-        self.index().map_or(0, |index| index.num_objects())
+        self.index().map_or(0, PackIndex::len)
     }
 
     /// Whether there is no entry at all.
@@ -198,17 +198,17 @@ impl PackFile {
 
     /// The entry with this id.
     pub fn find(&self, id: &oid) -> Option<u32> {
-        self.index()?.lookup(id).filter(|_| self.data().is_some())
+        self.index()?.find(id).filter(|_| self.data().is_some())
     }
 
     /// The id of `entry`, which is below [`PackFile::len`].
     pub fn id(&self, entry: u32) -> &oid {
-        self.index().expect("whoever names an entry has found it in the index").oid_at_index(entry)
+        self.index().expect("whoever names an entry has found it in the index").id(entry)
     }
 
     /// Where `entry` begins, in bytes from the start of the pack.
     pub fn offset(&self, entry: u32) -> Result<u64, Error> {
-        let offset = self.index().filter(|index| entry < index.num_objects()).map_or(0, |index| index.pack_offset_at_index(entry));
+        let offset = self.index().and_then(|index| index.offset(entry)).unwrap_or(0);
         if offset < PACK_HEADER_BYTES || offset >= self.end() {
             return Err(Error::corrupt(format!("{}.idx: entry {entry} lies outside the pack", self.name)));
         }
@@ -283,7 +283,7 @@ impl PackFile {
 
     fn sorted(&self) -> Vec<u32> {
         let Some(index) = self.index() else { return vec![] };
-        let mut order: Vec<(u64, u32)> = (0..self.len()).map(|entry| (index.pack_offset_at_index(entry), entry)).collect();
+        let mut order: Vec<(u64, u32)> = (0..self.len()).map(|entry| (index.offset(entry).unwrap_or(0), entry)).collect();
         sort_by_offset(&mut order);
         order.into_iter().map(|(_, entry)| entry).collect()
     }

@@ -9,6 +9,7 @@
 //! | `midx` | a multi-pack index into lookup by id over many packs: [`MultiPackIndex`] |
 //! | `ewah`, `bitmap` | a bitmap file into what its commits reach: [`Bitmaps`] |
 //! | `commit_graph` | commit-graph files into links and dates of commits: [`CommitGraph`] |
+//! | `idx` | a pack's index file into lookup by id and offsets |
 //! | `file` | an index and a pack as bytes into [`PackFile`]: lookup by id, entries by position |
 //! | `objects` | the seam: [`Objects`], what any store of objects answers |
 //! | `decode` | locations into whole objects, with a bounded cache: [`Decoder`] |
@@ -29,6 +30,7 @@ mod error;
 mod ewah;
 mod file;
 mod found;
+mod idx;
 pub mod index;
 mod midx;
 mod object_set;
@@ -49,7 +51,7 @@ pub use file::{LocalBytes, PackBytes, PackFile, PackSource};
 pub use found::{DeltaHint, DeltaHints, Found, name_hash};
 pub use midx::MultiPackIndex;
 pub use object_set::ObjectSet;
-pub use objects::{Location, Objects};
+pub use objects::{Location, NoObjects, Objects};
 pub use pieces::WholeEntry;
 pub use plan::{DeltaSearch, PackOptions, PackPlan};
 pub use stream::write_pack;

@@ -28,6 +28,28 @@ impl Location {
     }
 }
 
+/// Holds nothing: for whoever needs no object.
+#[derive(Clone, Copy, Debug)]
+pub struct NoObjects(pub gix_hash::Kind);
+
+impl Objects for NoObjects {
+    fn hash_kind(&self) -> gix_hash::Kind {
+        self.0
+    }
+
+    fn packs(&self) -> &[Arc<PackFile>] {
+        &[]
+    }
+
+    fn locate(&self, _: &oid) -> Result<Option<Location>, Error> {
+        Ok(None)
+    }
+
+    fn read_loose(&self, _: &oid, _: &mut Vec<u8>) -> Result<Option<Kind>, Error> {
+        Ok(None)
+    }
+}
+
 /// A fixed view of stored objects: for as long as it lives, what was found is found again.
 pub trait Objects: Sync {
     /// SHA-1 or SHA-256.

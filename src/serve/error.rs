@@ -1,6 +1,7 @@
 //! What ends a request, named by whose fault it is. What the peer is shown is [`Error::for_peer`]; `Display` is for the log.
 
-use crate::{base, pack, store, walk, wire};
+use crate::base::Cancelled;
+use crate::{pack, store, walk, wire};
 
 /// A request that did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +30,7 @@ pub enum Error {
     Walk(walk::Error),
     /// The request was given up.
     #[error(transparent)]
-    Cancelled(#[from] base::Cancelled),
+    Cancelled(#[from] Cancelled),
     /// Reading from or writing to the peer failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -100,6 +101,7 @@ impl From<wire::Error> for Error {
             wire::Error::Request(what) => Self::Refused(what),
             wire::Error::Limit { what, limit } => Self::Limit(format!("too many {what}: at most {limit}")),
             wire::Error::HungUp => Self::HungUp,
+            wire::Error::Io(err) if err.get_ref().is_some_and(|cause| cause.is::<Cancelled>()) => Self::Cancelled(Cancelled),
             wire::Error::Io(err) => Self::Io(err),
         }
     }

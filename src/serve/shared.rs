@@ -542,4 +542,17 @@ mod tests {
         assert_ne!(key(&[b"ab", b"c"]), key(&[b"a", b"bc"]));
         assert_ne!(key(&[b"ab", b""]), key(&[b"ab"]));
     }
+    #[test]
+    fn room_is_given_as_far_as_there_is_some_and_comes_back() {
+        let shared = SharedState::new(1_000);
+        let mut first = shared.reserve(600).expect("all is free");
+        assert!(shared.reserve(401).is_none());
+        let second = shared.reserve(400).expect("just as much is free");
+        assert!(shared.reserve(1).is_none());
+        first.shrink_to(100);
+        let third = shared.reserve(500).expect("what was too much has come back");
+        assert!(shared.reserve(1).is_none());
+        drop((first, second, third));
+        assert!(shared.reserve(usize::MAX).is_none() && shared.reserve(1_000).is_some());
+    }
 }

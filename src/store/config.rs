@@ -41,8 +41,7 @@ pub(super) fn read_repository_only(git_dir: &Path, common_dir: &Path) -> Result<
 pub(super) fn read_as_git(git_dir: &Path, common_dir: &Path, env: Env<'_>) -> Result<(Format, File), Error> {
     let own = read_file(&common_dir.join("config"), Source::Local, Missing::Fine)?;
     let format = own.as_ref().map_or_else(|| format::check(&File::default(), common_dir), |own| format::check(own, common_dir))?;
-    let branch = current_branch(git_dir);
-    let includes = Includes::new(env, Some(git_dir), branch.as_ref());
+    let includes = Includes { env, git_dir: Some(git_dir) };
 
     let mut config = read_user_files(env, &includes)?;
     if let Some(own) = own {
@@ -59,7 +58,7 @@ pub(super) fn read_as_git(git_dir: &Path, common_dir: &Path, env: Env<'_>) -> Re
 
 /// Read what a repository cannot speak into: system, global and command line (git-config: "protected configuration").
 pub(super) fn read_protected(env: Env<'_>) -> Result<File, Error> {
-    let includes = Includes::new(env, None, None);
+    let includes = Includes { env, git_dir: None };
     let mut config = read_user_files(env, &includes)?;
     append(&mut config, includes.follow(read_env(env)?)?)?;
     Ok(config)
@@ -123,20 +122,20 @@ fn append(config: &mut File, other: File) -> Result<(), Error> {
 
 /// How `include.path` and `includeIf.<condition>.path` are followed.
 struct Includes<'a> {
-    home: Option<PathBuf>,
+    env: Env<'a>,
     git_dir: Option<&'a Path>,
-    branch: Option<&'a gix_ref::FullName>,
 }
 
-impl<'a> Includes<'a> {
-    fn new(env: Env<'_>, git_dir: Option<&'a Path>, branch: Option<&'a gix_ref::FullName>) -> Self {
-        Self { home: env("HOME").map(PathBuf::from), git_dir, branch }
-    }
-
+impl Includes<'_> {
     fn follow(&self, mut file: File) -> Result<File, Error> {
+        let includes = |name: &[u8]| name.eq_ignore_ascii_case(b"include") || name.eq_ignore_ascii_case(b"includeIf");
+        if !file.sections().any(|section| includes(section.header().name())) {
+            return Ok(file); // most files
+        }
+        let (home, branch) = ((self.env)("HOME").map(PathBuf::from), self.git_dir.and_then(current_branch));
         let interpolate =
-            gix_config::path::interpolate::Context { git_install_dir: None, home_dir: self.home.as_deref(), home_for_user: Some(home_of) };
-        let conditional = conditional::Context { git_dir: self.git_dir, branch_name: self.branch.map(|name| name.as_ref()) };
+            gix_config::path::interpolate::Context { git_install_dir: None, home_dir: home.as_deref(), home_for_user: Some(home_of) };
+        let conditional = conditional::Context { git_dir: self.git_dir, branch_name: branch.as_ref().map(|name| name.as_ref()) };
         let includes = gix_config::file::includes::Options::follow(interpolate, conditional);
         file.resolve_includes(Options { includes, ..Options::default() }).map_err(|err| Error::Config(err.to_string()))?;
         Ok(file)

@@ -40,19 +40,21 @@ pub fn discover_any_owner(path: &Path, how: Discover) -> Result<Repository, Erro
 }
 
 fn enter(path: &Path, how: Discover, owner_counts: bool) -> Result<Repository, Error> {
+    let none = || Error::NotARepository(path.to_owned());
     let found = match how {
         Discover::Strict => path.to_owned(),
-        Discover::Guess => guess(path).ok_or_else(|| Error::NotARepository(path.to_owned()))?,
+        Discover::Guess => guess(path).ok_or_else(none)?,
     };
     let gitfile = read_gitfile(&found)?;
     if owner_counts {
         check_owner(&found, gitfile.as_deref(), &config::process_env)?;
     }
-    let git_dir = std::path::absolute(gitfile.unwrap_or(found)).map_err(Error::io("find the working folder"))?;
-    if !is_git_dir(&git_dir) {
-        return Err(Error::NotARepository(path.to_owned()));
+    // A guess, and a folder that a file leads to, have been looked at.
+    if how == Discover::Strict && gitfile.is_none() && !is_git_dir(&found) {
+        return Err(none());
     }
-    Repository::open_whoever_owns_it(&git_dir, ConfigScope::Git)
+    let git_dir = std::path::absolute(gitfile.unwrap_or(found)).map_err(Error::io("find the working folder"))?;
+    Repository::open_git_dir(&git_dir, ConfigScope::Git)
 }
 
 fn guess(path: &Path) -> Option<PathBuf> {

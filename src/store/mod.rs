@@ -79,5 +79,6 @@ pub use push::{CommitMode, Committed, Push, RefEdit, RefRefusal};
 pub use refs::{Head, Peeled, RefEntry, Refs, Target};
 pub use repositories::{Found, Repositories, RepositoryName};
 pub use repository::{ConfigScope, Repository};
+pub use scan_refs::{ListedRef, RefText};
 pub use settings::{DenyCurrent, LogRefs, Settings, Unborn};
 pub use snapshot::Snapshot;

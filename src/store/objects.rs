@@ -543,4 +543,17 @@ mod tests {
         let left_out: Vec<&str> = objects.packs().iter().filter(|pack| pack.is_left_out()).map(|pack| pack.name()).collect();
         assert_eq!(left_out, ["pack-1"]);
     }
+    #[test]
+    fn a_folder_whose_time_has_no_parts_of_a_second_is_listed_again_for_longer() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = std::fs::File::open(dir.path()).unwrap();
+        let ago = |age: Duration, nanos: u32| {
+            let then = (SystemTime::now() - age).duration_since(SystemTime::UNIX_EPOCH).unwrap();
+            folder.set_modified(SystemTime::UNIX_EPOCH + Duration::new(then.as_secs(), nanos)).unwrap();
+            changed(dir.path()).is_some()
+        };
+        assert!(!ago(Duration::from_secs(1), 0));
+        assert!(ago(COARSE_CLOCK_STEP + Duration::from_secs(2), 0));
+        assert!(ago(Duration::from_secs(2), 1));
+    }
 }

@@ -14,11 +14,11 @@ use std::path::Path;
 
 /// What the first line promises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Traits {
+struct Traits {
     /// Every tag in `refs/tags` is peeled.
-    pub(super) peeled: bool,
+    peeled: bool,
     /// Everything is peeled.
-    pub(super) fully_peeled: bool,
+    fully_peeled: bool,
     /// Records are in order of names.
     sorted: bool,
 }
@@ -45,6 +45,11 @@ pub(super) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// Id and name as they stand, with the newline behind them.
+    pub(super) fn line(&self) -> &'a [u8] {
+        &self.whole[..self.id.len() + 1 + self.name.len() + 1]
+    }
+
     /// What the peel line says, in hexadecimal, if there is one.
     pub(super) fn peeled(&self) -> Option<&'a [u8]> {
         let rest = &self.whole[self.id.len() + 1 + self.name.len() + 1..];
@@ -109,9 +114,10 @@ impl PackedRefs {
         Ok(())
     }
 
-    /// What the first line promises.
-    pub(super) fn traits(&self) -> Traits {
-        self.traits
+    /// Whether a ref of this name that has no peel line is sure to be no tag object.
+    #[inline]
+    pub(super) fn knows_peeled(&self, name: &BStr) -> bool {
+        self.traits.fully_peeled || self.traits.peeled && name.starts_with(b"refs/tags/")
     }
 
     /// The whole file, records in order.

@@ -9,7 +9,8 @@ use crate::base::limits;
 use bstr::{BString, ByteSlice};
 use gix_hash::ObjectId;
 use std::ffi::OsStr;
-use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
+use std::io::ErrorKind::{Interrupted, IsADirectory, NotADirectory, NotFound};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -43,34 +44,32 @@ pub(super) fn is_ref_name(name: &[u8]) -> bool {
 
 /// A cheap sufficient condition: only letters, digits, `-`, `_`, and single slashes and dots between them, no `.lock`.
 fn is_plain(name: &[u8]) -> bool {
-    const WORD: u8 = 0;
-    const SLASH: u8 = 1;
-    const DOT: u8 = 2;
-    const OTHER: u8 = 4;
-    const CLASSES: [u8; 256] = {
-        let mut classes = [OTHER; 256];
-        let mut byte = 0;
-        while byte < 256 {
-            classes[byte] = match byte as u8 {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => WORD,
-                b'/' => SLASH,
-                b'.' => DOT,
-                _ => OTHER,
-            };
-            byte += 1;
-        }
-        classes
-    };
-    // No branch per byte: a repository may have a million names.
-    let (mut before, mut all, mut meet) = (SLASH, WORD, false);
-    for &byte in name {
-        let class = CLASSES[usize::from(byte)];
-        all |= class;
-        meet |= class != WORD && before != WORD;
-        before = class;
+    /// As many bytes as are looked at in one step.
+    const BLOCK: usize = 16;
+    let (Some((first, rest)), Some(last)) = (name.split_first(), name.last()) else { return false };
+    let is_word = |byte: u8| (byte | 0x20).wrapping_sub(b'a') < 26 || byte.wrapping_sub(b'0') < 10 || byte == b'-' || byte == b'_';
+    let is_mark = |byte: u8| byte == b'/' || byte == b'.';
+    if !is_word(*first) || !is_word(*last) {
+        return false;
     }
-    let has_lock = || memchr::memmem::find(name, b".lock").is_some();
-    all & OTHER == 0 && !meet && before == WORD && (all & DOT == 0 || !has_lock())
+    // No branch per byte: a repository may have a million names. Each byte is looked at with the one before it.
+    let (mut plain, mut dots) = (true, false);
+    let mut look = |before: &[u8], bytes: &[u8]| {
+        for (before, byte) in before.iter().zip(bytes) {
+            plain &= is_word(*byte) || is_mark(*byte) && is_word(*before);
+            dots |= *byte == b'.';
+        }
+    };
+    let blocks = |bytes| <[u8]>::as_chunks::<BLOCK>(bytes).0;
+    for (before, bytes) in blocks(name).iter().zip(blocks(rest)) {
+        look(before, bytes);
+    }
+    match rest.len().checked_sub(BLOCK) {
+        // The last block overlaps the one before it.
+        Some(tail) => look(&name[tail..tail + BLOCK], &rest[tail..]),
+        None => look(name, rest),
+    }
+    plain && !(dots && memchr::memmem::find(name, b".lock").is_some())
 }
 
 /// The text of one loose ref or `HEAD` into its value; `None` when it is broken.
@@ -84,6 +83,22 @@ fn parse_loose(text: &[u8]) -> Option<OwnedTarget> {
         return None;
     }
     ObjectId::from_hex(&text[..end]).ok().map(OwnedTarget::Object)
+}
+
+/// More than a name and what stands round it: of what is longer the beginning counts.
+const LOOSE_BYTES_MAX: usize = limits::REF_NAME_BYTES_MAX + 256;
+
+/// The beginning of the file at `path`. Refs may be thousands of files: each is read in one step, for a regular file gives
+/// less than is asked for only at its end.
+fn read_beginning<'a>(path: &Path, buffer: &'a mut [u8]) -> std::io::Result<&'a [u8]> {
+    let mut file = std::fs::File::open(path)?;
+    loop {
+        match file.read(buffer) {
+            Ok(len) => return Ok(&buffer[..len]),
+            Err(err) if err.kind() == Interrupted => {}
+            Err(err) => return Err(err),
+        }
+    }
 }
 
 /// What lies at the path of a loose ref.
@@ -101,8 +116,8 @@ fn read_loose_file(path: &Path, link: bool) -> Result<LooseFile, Error> {
     {
         return Ok(LooseFile::Value(OwnedTarget::Symbolic(target.as_os_str().as_bytes().into())));
     }
-    match std::fs::read(path) {
-        Ok(text) => Ok(parse_loose(&text).map_or(LooseFile::Broken, LooseFile::Value)),
+    match read_beginning(path, &mut [0; LOOSE_BYTES_MAX]) {
+        Ok(text) => Ok(parse_loose(text).map_or(LooseFile::Broken, LooseFile::Value)),
         Err(err) if matches!(err.kind(), NotFound | NotADirectory | IsADirectory) => Ok(LooseFile::Absent),
         Err(err) => Err(Error::io(format!("read {}", path.display()))(err)),
     }

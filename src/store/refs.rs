@@ -5,10 +5,11 @@
 //! asks by number (a gate that hides some) pays for numbering them all. Loose files win over `packed-refs` and are read
 //! first, so that a ref that is packed meanwhile is seen in one of the two.
 
+use super::Error;
 use super::packed_refs::{PackedRefs, Record};
 use super::ref_files::{self, OwnedTarget};
+use super::scan_refs::{Listed, ListedRef, Scan};
 use super::stamp::Stamps;
-use super::{Error, scan_refs::Scan};
 use crate::base::limits;
 use bstr::{BStr, BString, ByteSlice};
 use gix_hash::ObjectId;
@@ -195,10 +196,9 @@ impl Refs {
         let read = |hex: &[u8]| ObjectId::from_hex(hex).ok().filter(|id| id.kind() == self.hash);
         let bad = || Error::Corrupt(format!("packed-refs: {} has no id", record.name));
         let id = read(record.id).ok_or_else(bad)?;
-        let traits = self.packed.traits();
         let peeled = match record.peeled() {
             Some(hex) => Peeled::To(read(hex).ok_or_else(bad)?),
-            None if traits.fully_peeled || traits.peeled && record.name.starts_with(b"refs/tags/") => Peeled::Itself,
+            None if self.packed.knows_peeled(record.name) => Peeled::Itself,
             None => Peeled::Unknown,
         };
         Ok(RefEntry { name: record.name, target: Target::Object(id), id: Some(id), peeled })
@@ -224,7 +224,7 @@ impl Refs {
     }
 
     fn numbers(&self) -> &[Place] {
-        self.numbers.get_or_init(|| self.scan("".into()).map(|(place, _)| place).collect())
+        self.numbers.get_or_init(|| self.scan::<RefEntry<'_>>("".into()).map(|(place, _)| place).collect())
     }
 
     fn name_at(&self, place: Place) -> &BStr {
@@ -282,7 +282,12 @@ impl Refs {
         self.scan(prefix).map(|(_, entry)| entry)
     }
 
-    fn scan<'a>(&'a self, prefix: &'a BStr) -> Scan<'a> {
+    /// The same, those that are packed as text where that says all.
+    pub fn listed<'a>(&'a self, prefix: &'a BStr) -> impl Iterator<Item = ListedRef<'a>> + 'a {
+        self.scan(prefix).map(|(_, listed)| listed)
+    }
+
+    fn scan<'a, T: Listed<'a>>(&'a self, prefix: &'a BStr) -> Scan<'a, T> {
         let start = self.loose.partition_point(|loose| loose.name.as_bstr() < prefix);
         let count = self.loose[start..].partition_point(|loose| loose.name.starts_with(prefix));
         let at = match prefix.is_empty() {

@@ -40,16 +40,17 @@ impl Repository {
     /// # Errors
     /// [`Error::NotARepository`], [`Error::UnknownFormat`], [`Error::Config`], [`Error::DubiousOwnership`], [`Error::Io`].
     pub fn open(git_dir: &Path, scope: ConfigScope) -> Result<Self, Error> {
-        if scope == ConfigScope::Git && is_git_dir(git_dir) {
-            check_owner(git_dir, None, &config::process_env)?;
-        }
-        Self::open_whoever_owns_it(git_dir, scope)
-    }
-
-    pub(super) fn open_whoever_owns_it(git_dir: &Path, scope: ConfigScope) -> Result<Self, Error> {
         if !is_git_dir(git_dir) {
             return Err(Error::NotARepository(git_dir.to_owned()));
         }
+        if scope == ConfigScope::Git {
+            check_owner(git_dir, None, &config::process_env)?;
+        }
+        Self::open_git_dir(git_dir, scope)
+    }
+
+    /// Open a folder that has been found to be a git directory, whoever owns it.
+    pub(super) fn open_git_dir(git_dir: &Path, scope: ConfigScope) -> Result<Self, Error> {
         let common_dir = common_dir(git_dir)?;
         let (format, config) = match scope {
             ConfigScope::Git => config::read_as_git(git_dir, &common_dir, &config::process_env)?,

@@ -157,4 +157,13 @@ mod tests {
         assert!(noted(&[dir.path()]).hold());
         assert!(!Stamps::off().hold(), "nothing was looked at");
     }
+    #[test]
+    fn where_times_have_no_parts_of_a_second_more_time_must_have_passed() {
+        let stamp = |nanos| Stamp::There { device: 1, inode: 1, bytes: 1, modified: (0, 0), changed: (100, nanos) };
+        let at = Duration::from_millis;
+        assert!(!stamp(0).tells(at(102_900)), "the next change may come in the same tick of two seconds");
+        assert!(stamp(0).tells(at(103_100)));
+        assert!(!stamp(1_000_000).tells(at(100_015)));
+        assert!(stamp(1_000_000).tells(at(100_030)));
+    }
 }

@@ -269,11 +269,11 @@ impl<'a> Commits<'a> {
         cancel: &Cancel,
     ) -> Result<Vec<Number>, Error> {
         let mut queue = Queue::default();
-        for (numbers, flag) in [(wants, WANTED), (haves, HAD)] {
-            for &number in numbers {
-                self.parse(number)?;
-                self.meet(number, flag, &mut queue);
-            }
+        let wanted = wants.iter().map(|number| (*number, WANTED));
+        for (number, flag) in wanted.chain(haves.iter().map(|number| (*number, HAD))) {
+            cancel.check()?;
+            self.parse(number)?;
+            self.meet(number, flag, &mut queue);
         }
         let (mut found, mut slop, mut steps) = (vec![], SLOP, 0usize);
         let (mut oldest_found, mut lowest_found) = (u64::MAX, NO_GENERATION);

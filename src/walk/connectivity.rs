@@ -31,6 +31,7 @@ pub fn check_connected(
     let mut cover = Cover::new(objects, None, phase, cancel);
     let mut starts = vec![];
     for &tip in tips {
+        cancel.check()?;
         let mut at = tip;
         while !known.contains(&at) {
             let location = objects.locate(&at)?.ok_or_else(|| Error::missing(at))?;
@@ -64,6 +65,7 @@ fn paint_from_all(
 ) -> Result<Vec<Number>, Error> {
     let mut haves = vec![];
     for &id in known {
+        cancel.check()?;
         if let Some((id, Kind::Commit)) = peel(commits.decoder(), id)? {
             haves.push(commits.intern(id));
         }

@@ -15,6 +15,7 @@
 //! | `negotiate` | haves into acknowledgements |
 //! | `revision` | a name such as `main:file` into an object |
 //! | `shallow` | both sides' boundaries and how far history shall go into the boundary of a fetch |
+//! | `newest` | ids of trees and blobs into those that the newest trees of some tips name |
 //! | `reach` | ids and tips into "reachable or not"; fast-forward |
 //! | `connectivity` | the new tips of a push into "whole or not" |
 
@@ -28,6 +29,7 @@ mod error;
 mod filter;
 mod filtered;
 mod negotiate;
+mod newest;
 mod peel;
 mod reach;
 mod revision;
@@ -42,10 +44,11 @@ pub use connectivity::check_connected;
 pub use error::Error;
 pub use filter::{KindFilter, ObjectFilter, Places};
 pub use negotiate::{Common, Negotiation};
+pub use newest::{InNewest, find_in_newest, newest_trees_max};
 pub use peel::peel;
 pub use reach::{ReachableObjects, ReachedCommits, find_unreachable, is_ancestor};
 pub use revision::{Named, find_named};
 pub use shallow::{Boundaries, Boundary, Deepening, INFINITE_DEPTH, find_boundary};
 pub use sparse::Patterns;
-pub use visible::{VisibleHead, VisibleRef, VisibleRefs};
+pub use visible::{Listed, VisibleHead, VisibleRef, VisibleRefs};
 pub use want_have::{Enumeration, FetchSides, find_objects, find_objects_by};

@@ -37,10 +37,13 @@ pub struct Negotiation<'a> {
 
 impl<'a> Negotiation<'a> {
     /// Begin one for `wants`, each of which is here.
-    pub fn new(objects: &'a dyn Objects, shallow: &'a [ObjectId], wants: &[ObjectId]) -> Result<Self, Error> {
+    pub fn new(objects: &'a dyn Objects, shallow: &'a [ObjectId], wants: &[ObjectId], cancel: &Cancel) -> Result<Self, Error> {
         let mut commits = Commits::new(objects, shallow);
         let (mut numbers, mut hopeless) = (vec![], false);
-        for want in wants {
+        for (count, want) in wants.iter().enumerate() {
+            if count.is_multiple_of(1024) {
+                cancel.check()?;
+            }
             match peel(commits.decoder(), *want)? {
                 Some((id, Kind::Commit)) => numbers.push(commits.intern(id)),
                 _ => hopeless = true,

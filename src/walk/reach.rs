@@ -2,6 +2,7 @@
 
 use super::Error;
 use super::commits::{Commits, Number};
+use super::newest::{find_in_newest, newest_trees_max};
 use super::peel::peel;
 use super::want_have::{FetchSides, find_objects};
 use crate::base::{Cancel, FastSet, Progress};
@@ -11,7 +12,8 @@ use std::collections::BinaryHeap;
 
 /// Those of `ids` that none of `tips` reaches, in order; ids that are not here are among them.
 ///
-/// A commit costs a walk through the newer part of history; any other object the whole closure of the tips.
+/// A commit costs a walk through the newer part of history; any other object a look at the newest trees, and, when it is not
+/// found there, the whole closure of the tips.
 pub fn find_unreachable(
     objects: &dyn Objects,
     shallow: &[ObjectId],
@@ -20,15 +22,23 @@ pub fn find_unreachable(
     cancel: &Cancel,
 ) -> Result<Vec<ObjectId>, Error> {
     let mut open: Vec<ObjectId> = vec![];
-    let tips: FastSet<ObjectId> = tips.collect();
-    open.extend(ids.iter().filter(|id| !tips.contains(*id)));
+    let (mut all, mut tips_seen) = (vec![], FastSet::default());
+    for (count, tip) in tips.enumerate() {
+        check_now_and_then(count, cancel)?;
+        if tips_seen.insert(tip) {
+            all.push(tip);
+        }
+    }
+    let tips = all;
+    open.extend(ids.iter().filter(|id| !tips_seen.contains(*id)));
     if open.is_empty() {
         return Ok(open);
     }
     let mut decoder = Decoder::new(objects, 1 << 20);
     let (mut commits, mut others) = (vec![], vec![]);
     let mut unreachable = FastSet::default();
-    for id in &open {
+    for (count, id) in open.iter().enumerate() {
+        check_now_and_then(count, cancel)?;
         match objects.locate(id)? {
             None => drop(unreachable.insert(*id)),
             Some(location) if decoder.kind(&location)? == Kind::Commit => commits.push(*id),
@@ -39,7 +49,8 @@ pub fn find_unreachable(
         let mut table = Commits::new(objects, shallow);
         let wants: Vec<_> = commits.iter().map(|id| table.intern(*id)).collect();
         let mut haves = vec![];
-        for tip in &tips {
+        for (count, tip) in tips.iter().enumerate() {
+            check_now_and_then(count, cancel)?;
             if let Some((id, Kind::Commit)) = peel(table.decoder(), *tip)? {
                 haves.push(table.intern(id));
             }
@@ -48,12 +59,23 @@ pub fn find_unreachable(
         unreachable.extend(table.paint(&wants, &haves, &phase, cancel)?.into_iter().map(|number| table.id(number)));
     }
     if !others.is_empty() {
-        let tips: Vec<ObjectId> = tips.iter().copied().collect();
+        let ids: Vec<ObjectId> = others.iter().map(|(id, _)| *id).collect();
+        let newest = find_in_newest(objects, shallow, &ids, &mut tips.iter().copied(), newest_trees_max(objects), cancel)?;
+        others.retain(|(id, _)| !newest.found.contains(id));
+    }
+    if !others.is_empty() {
         let set = ReachableObjects::find(objects, shallow, &tips, cancel)?;
         unreachable.extend(others.iter().filter(|(_, location)| !set.contains(location)).map(|(id, _)| *id));
     }
     open.retain(|id| unreachable.contains(id));
     Ok(open)
+}
+
+fn check_now_and_then(count: usize, cancel: &Cancel) -> Result<(), Error> {
+    if count.is_multiple_of(1024) {
+        cancel.check()?;
+    }
+    Ok(())
 }
 
 /// Commits looked at whatever clocks say: enough for the commit-graph to be asked.
@@ -70,9 +92,7 @@ impl ReachableObjects {
         let mut decoder = Decoder::new(objects, 1 << 20);
         let mut whole = vec![];
         for (count, tip) in tips.iter().enumerate() {
-            if count.is_multiple_of(1024) {
-                cancel.check()?;
-            }
+            check_now_and_then(count, cancel)?;
             whole.extend(peel(&mut decoder, *tip)?.map(|_| *tip));
         }
         let sides = FetchSides { wants: &whole, haves: &[], shallow, aggressive: false, tags: &[], filter: None };
@@ -109,9 +129,7 @@ impl<'a> ReachedCommits<'a> {
         let commits = Commits::new(objects, shallow);
         let mut found = Self { commits, queue: BinaryHeap::new(), by_generation: false, reached: FastSet::default() };
         for (count, tip) in tips.enumerate() {
-            if count.is_multiple_of(1024) {
-                cancel.check()?;
-            }
+            check_now_and_then(count, cancel)?;
             if let Some((id, Kind::Commit)) = peel(found.commits.decoder(), tip)? {
                 let number = found.commits.intern(id);
                 found.meet(number)?;

@@ -117,6 +117,7 @@ impl Search<'_> {
         let mut commits = Commits::new(self.objects, sides.own);
         let mut uncovered = vec![];
         for id in &unshallow {
+            self.cancel.check()?;
             let number = commits.intern(*id);
             commits.parse(number)?;
             uncovered.extend(commits.parents(number).iter().map(|parent| commits.id(*parent)));
@@ -133,6 +134,7 @@ impl Search<'_> {
     fn commits_among(&self, commits: &mut Commits<'_>, ids: &[ObjectId]) -> Result<Vec<Number>, Error> {
         let (mut numbers, mut seen) = (vec![], FastSet::default());
         for id in ids {
+            self.cancel.check()?;
             if let Some((id, Kind::Commit)) = peel(commits.decoder(), *id)? {
                 let number = commits.intern(id);
                 if seen.insert(number) {

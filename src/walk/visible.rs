@@ -2,7 +2,7 @@
 
 use super::{Error, peel};
 use crate::pack::{Bits, Decoder};
-use crate::store::{Head, Peeled, RefEntry, Refs, Snapshot, Target};
+use crate::store::{Head, ListedRef, Peeled, RefEntry, RefText, Refs, Snapshot, Target};
 use bstr::{BStr, BString, ByteSlice};
 use gix_hash::ObjectId;
 use std::hash::{Hash, Hasher};
@@ -40,6 +40,15 @@ pub struct VisibleRef<'a> {
     pub symref_target: Option<&'a BStr>,
     /// What its file says of the object behind a tag.
     pub peeled: Peeled,
+}
+
+/// One visible ref on its way to the client.
+#[derive(Clone, Copy, Debug)]
+pub enum Listed<'a> {
+    /// No symbolic one; it can be told as it stands.
+    Text(RefText<'a>),
+    /// Any.
+    Ref(VisibleRef<'a>),
 }
 
 /// HEAD as this request sees it.
@@ -92,8 +101,12 @@ impl VisibleRefs {
 
     /// The visible refs in order of names; those that lead to no object are left out.
     pub fn iter(&self) -> impl Iterator<Item = VisibleRef<'_>> {
-        // In a namespace HEAD is a ref like any other; it stands apart.
-        self.with_prefix(if self.namespace.is_empty() { "".into() } else { "refs/".into() })
+        self.with_prefix(self.all())
+    }
+
+    /// The prefix of all names: in a namespace HEAD is a ref like any other; it stands apart.
+    pub fn all(&self) -> &'static BStr {
+        if self.namespace.is_empty() { "".into() } else { "refs/".into() }
     }
 
     /// The visible refs whose names begin with `prefix`.
@@ -103,6 +116,20 @@ impl VisibleRefs {
         let all = is_all.then(|| self.refs.with_prefix(prefix)).into_iter().flatten();
         let some = (!is_all).then(|| self.numbers(prefix).filter(|at| self.sees(*at)).map(|at| self.refs.get(at)));
         all.chain(some.into_iter().flatten()).filter_map(|entry| self.view(entry))
+    }
+
+    /// Tell `hear` of the visible refs whose names begin with `prefix`: those that can be told as they stand, unread.
+    pub fn try_for_each_listed<E>(&self, prefix: &BStr, mut hear: impl FnMut(Listed<'_>) -> Result<(), E>) -> Result<(), E> {
+        if self.only.is_some() || !self.namespace.is_empty() {
+            return self.with_prefix(prefix).try_for_each(|entry| hear(Listed::Ref(entry)));
+        }
+        for listed in self.refs.listed(prefix) {
+            match listed {
+                ListedRef::Text(text) => hear(Listed::Text(text))?,
+                ListedRef::Entry(entry) => self.view(entry).map_or(Ok(()), |entry| hear(Listed::Ref(entry)))?,
+            }
+        }
+        Ok(())
     }
 
     /// Whether all refs that were looked at so far could be read.

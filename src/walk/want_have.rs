@@ -88,11 +88,11 @@ pub fn find_objects_by(
     if !sides.haves.is_empty() {
         cover.hints = Some(DeltaHints::default());
     }
-    let had = sort_by_kind(&mut commits, sides.haves)?;
+    let had = sort_by_kind(&mut commits, sides.haves, cancel)?;
     for location in &had.tags {
         cover.exclude(location);
     }
-    let wanted = sort_by_kind(&mut commits, sides.wants)?;
+    let wanted = sort_by_kind(&mut commits, sides.wants, cancel)?;
     if sides.filter.is_some() {
         cover.given = wanted.others.iter().map(|(id, _)| *id).collect();
     }
@@ -141,7 +141,7 @@ pub fn find_objects_by(
             cover.add(&commits.locate(number)?);
         }
     }
-    include_tags(objects, &mut commits, &mut cover, sides.tags)?;
+    include_tags(objects, &mut commits, &mut cover, sides.tags, cancel)?;
     Ok(cover.into_found())
 }
 
@@ -162,12 +162,13 @@ struct ByKind {
     others: Vec<(ObjectId, Kind)>,
 }
 
-fn sort_by_kind(commits: &mut Commits<'_>, ids: &[ObjectId]) -> Result<ByKind, Error> {
+fn sort_by_kind(commits: &mut Commits<'_>, ids: &[ObjectId], cancel: &Cancel) -> Result<ByKind, Error> {
     let mut sorted = ByKind::default();
     let mut seen = FastSet::default();
     for &id in ids {
         let mut at = id;
         while seen.insert(at) {
+            cancel.check()?;
             let location = commits.decoder().objects().locate(&at)?.ok_or_else(|| Error::missing(at))?;
             match commits.decoder().kind(&location)? {
                 Kind::Commit => sorted.commits.push(commits.intern(at)),
@@ -229,6 +230,7 @@ fn cover_new(
 ) -> Result<(), Error> {
     let boundary = boundary(commits, new);
     for &parent in &boundary {
+        cover.step()?;
         let location = commits.locate(parent)?;
         cover.theirs.insert(cover.objects, &location);
     }
@@ -240,6 +242,7 @@ fn cover_new(
     if let Some(scan) = scan {
         if cover.kinds.commits {
             for &number in new {
+                cover.step()?;
                 let location = commits.locate(number)?;
                 cover.add(&location);
             }
@@ -298,13 +301,15 @@ fn include_tags(
     commits: &mut Commits<'_>,
     cover: &mut Cover<'_>,
     tags: &[(ObjectId, ObjectId)],
+    cancel: &Cancel,
 ) -> Result<(), Error> {
     for (tag, peeled) in tags {
+        cancel.check()?;
         let Some(target) = objects.locate(peeled)? else { continue };
         if !cover.ours.contains(&target) {
             continue;
         }
-        for location in sort_by_kind(commits, std::slice::from_ref(tag))?.tags {
+        for location in sort_by_kind(commits, std::slice::from_ref(tag), cancel)?.tags {
             cover.add(&location);
         }
     }

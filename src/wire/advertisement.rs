@@ -3,7 +3,7 @@
 //! Source: gitprotocol-pack, "Reference Discovery". The capabilities stand behind a NUL in the first line; without
 //! any ref that line carries `capabilities^{}`.
 
-use super::pkt::{begin_pkt, end_pkt, write_hex};
+use super::pkt::{add_pkt, begin_pkt, end_pkt, write_hex};
 use super::{write_data, write_flush};
 use bstr::BStr;
 use gix_hash::ObjectId;
@@ -47,6 +47,21 @@ impl<'a, W: Write> Advertisement<'a, W> {
         }
     }
 
+    /// Add a ref that stands as text already: `line` is its id in hexadecimal, a space, its name and a newline; `peeled`, in
+    /// hexadecimal, what an annotated tag leads to.
+    #[inline]
+    pub fn add_text(&mut self, line: &[u8], peeled: Option<&[u8]>) -> Result<()> {
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        match std::mem::take(&mut self.first) {
+            true => add_pkt(&mut self.lines, [text, b"\0", self.capabilities.as_bytes(), b"\n"])?,
+            false => add_pkt(&mut self.lines, [line])?,
+        }
+        if let Some(peeled) = peeled {
+            add_pkt(&mut self.lines, [peeled, &text[peeled.len()..], b"^{}\n"])?;
+        }
+        self.write_gathered()
+    }
+
     /// The first line, when no ref has made it.
     fn begin(&mut self, hash: gix_hash::Kind) -> Result<()> {
         if self.first { self.write_line(hash.null(), b"capabilities", b"^{}") } else { Ok(()) }
@@ -65,9 +80,14 @@ impl<'a, W: Write> Advertisement<'a, W> {
         }
         lines.push(b'\n');
         end_pkt(lines, start)?;
-        if lines.len() >= GATHERED_BYTES {
-            self.out.write_all(lines)?;
-            lines.clear();
+        self.write_gathered()
+    }
+
+    #[inline]
+    fn write_gathered(&mut self) -> Result<()> {
+        if self.lines.len() >= GATHERED_BYTES {
+            self.out.write_all(&self.lines)?;
+            self.lines.clear();
         }
         Ok(())
     }
@@ -99,6 +119,10 @@ mod tests {
         lines.add(AdvertisedRef { name: "refs/tags/v1".into(), id, peeled: Some(id) }).expect("memory");
         let text = String::from_utf8(lines.finish(gix_hash::Kind::Sha1).expect("memory")).expect("ascii");
         assert_eq!(text, format!("0040{id} refs/tags/v1\0a b=c\n003d{id} refs/tags/v1^{{}}\n0000"));
+        let mut lines = Advertisement::new(vec![], "a b=c");
+        let hex = id.to_string();
+        lines.add_text(format!("{id} refs/tags/v1\n").as_bytes(), Some(hex.as_bytes())).expect("memory");
+        assert_eq!(lines.finish(gix_hash::Kind::Sha1).expect("memory"), text.as_bytes(), "as it stands, the same");
         let empty = Advertisement::new(vec![], "a").finish(gix_hash::Kind::Sha1).expect("memory");
         assert_eq!(empty, format!("003f{id} capabilities^{{}}\0a\n0000").as_bytes());
     }

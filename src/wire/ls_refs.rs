@@ -2,7 +2,7 @@
 //!
 //! Source: gitprotocol-v2, "ls-refs".
 
-use super::pkt::{begin_pkt, end_pkt, write_hex};
+use super::pkt::{add_pkt, begin_pkt, end_pkt, write_hex};
 use super::{Error, Pkt, PktReader};
 use crate::base::limits::{REF_PREFIX_BYTES_MAX, REF_PREFIXES_MAX};
 use bstr::{BStr, BString, ByteSlice};
@@ -107,6 +107,16 @@ impl LsRefsLine<'_> {
     }
 }
 
+/// Add the line of a ref that stands as text already: `line` is its id in hexadecimal, a space, its name and a newline;
+/// `peeled`, in hexadecimal, what an annotated tag leads to, when that was asked for.
+#[inline]
+pub fn add_ls_refs_text(out: &mut Vec<u8>, line: &[u8], peeled: Option<&[u8]>) -> std::io::Result<()> {
+    match (peeled, line.strip_suffix(b"\n")) {
+        (Some(peeled), Some(line)) => add_pkt(out, [line, b" peeled:", peeled, b"\n"]),
+        _ => add_pkt(out, [line]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +130,19 @@ mod tests {
         assert!(asked.matches("refs/tags/v1".into()) && !asked.matches("refs/heads/main".into()));
         assert!(read_ls_refs(&mut PktReader::new(&b"0009peel\n0001"[..])).is_err());
         assert!(read_ls_refs(&mut PktReader::new(&b"0008what0000"[..])).is_err());
+    }
+
+    #[test]
+    fn a_ref_that_stands_as_text_is_told_as_one_that_was_read() {
+        let id = ObjectId::from_hex(b"1f7a7a472abf3dd9643fd615f6da379c4acb3e3a").expect("is hex");
+        for peeled in [None, Some(id)] {
+            let (mut read, mut text) = (vec![], vec![]);
+            LsRefsLine { id: Some(id), name: "refs/tags/v1".into(), symref_target: None, peeled }.write(&mut read).expect("memory");
+            let hex = peeled.map(|id| id.to_string());
+            let line = format!("{id} refs/tags/v1\n");
+            add_ls_refs_text(&mut text, line.as_bytes(), hex.as_ref().map(String::as_bytes)).expect("memory");
+            assert_eq!(text.as_bstr(), read.as_bstr());
+        }
     }
 
     proptest! {

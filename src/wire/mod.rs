@@ -35,7 +35,7 @@ pub use fetch_request::{
     AckMode, Bands, Deepen, FetchFeatures, FetchRequest, NegotiationLine, read_fetch_v0, read_fetch_v2, read_negotiation_line,
 };
 pub use filter::Filter;
-pub use ls_refs::{LsRefs, LsRefsLine, read_ls_refs};
+pub use ls_refs::{LsRefs, LsRefsLine, add_ls_refs_text, read_ls_refs};
 pub use pkt::{Pkt, PktReader, write_data, write_delim, write_error, write_flush, write_text};
 pub use push_request::{PushCommand, PushRequest, read_push_request};
 pub use report_status::{RefStatus, write_report};

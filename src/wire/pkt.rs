@@ -111,15 +111,29 @@ pub(super) fn begin_pkt(out: &mut Vec<u8>) -> usize {
 
 /// End the packet that was begun at `start`: what has been added since is its payload.
 pub(super) fn end_pkt(out: &mut [u8], start: usize) -> std::io::Result<()> {
+    let digits = len_digits(out.len() - start)?;
+    out[start..start + 4].copy_from_slice(&digits);
+    Ok(())
+}
+
+/// Add one packet whose payload is these parts.
+#[inline]
+pub(super) fn add_pkt<const N: usize>(out: &mut Vec<u8>, parts: [&[u8]; N]) -> std::io::Result<()> {
+    let len = 4 + parts.iter().map(|part| part.len()).sum::<usize>();
+    out.reserve(len);
+    out.extend_from_slice(&len_digits(len)?);
+    parts.iter().for_each(|part| out.extend_from_slice(part));
+    Ok(())
+}
+
+/// The length of a packet, these four digits included.
+#[inline]
+fn len_digits(len: usize) -> std::io::Result<[u8; 4]> {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let len = out.len() - start;
     if len > PKT_BYTES_MAX {
         return Err(std::io::Error::new(ErrorKind::InvalidData, "a line is too long for a packet"));
     }
-    for (at, shift) in [12, 8, 4, 0].into_iter().enumerate() {
-        out[start + at] = DIGITS[len >> shift & 15];
-    }
-    Ok(())
+    Ok([12, 8, 4, 0].map(|shift| DIGITS[len >> shift & 15]))
 }
 
 /// Add an id in hexadecimal.

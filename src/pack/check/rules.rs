@@ -111,7 +111,8 @@ impl Rules {
         Ok(())
     }
 
-    pub(super) fn is_strict(&self) -> bool {
+    /// Whether warnings are errors, and whatever an object links to must be there: [`Rules::strict`].
+    pub fn is_strict(&self) -> bool {
         self.is_strict
     }
 

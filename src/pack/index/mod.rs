@@ -256,28 +256,11 @@ fn twice(id: &oid) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Deflater, Location, PackFile, write_entry_header, write_ofs_distance};
+    use super::super::{Deflater, Location, NoObjects, PackFile, write_entry_header, write_ofs_distance};
     use super::*;
     use gix_hash::{Kind::Sha1, ObjectId};
     use proptest::prelude::*;
     use std::sync::Arc;
-
-    struct Nothing;
-
-    impl Objects for Nothing {
-        fn hash_kind(&self) -> gix_hash::Kind {
-            Sha1
-        }
-        fn packs(&self) -> &[Arc<PackFile>] {
-            &[]
-        }
-        fn locate(&self, _: &oid) -> Result<Option<Location>, Error> {
-            Ok(None)
-        }
-        fn read_loose(&self, _: &oid, _: &mut Vec<u8>) -> Result<Option<Kind>, Error> {
-            Ok(None)
-        }
-    }
 
     /// For each object of the pack: which one its delta is against (by its number here), and whether that is named by id.
     type Plan = Vec<Option<(usize, bool)>>;
@@ -355,7 +338,7 @@ mod tests {
         let limits = IngestLimits { object_bytes_max: 1 << 20, inflated_bytes_max, threads, ..IngestLimits::default() };
         let (progress, cancel, checks) = (Progress::new(), Cancel::new(), Checks::off());
         let bounds = Bounds { limits: &limits, held_bytes_max, checks: &checks };
-        let taken = ingest_within(&mut &*pack, folder.path(), &Nothing, &bounds, &progress, &cancel);
+        let taken = ingest_within(&mut &*pack, folder.path(), &NoObjects(Sha1), &bounds, &progress, &cancel);
         if taken.is_err() {
             assert_eq!(folder.path().read_dir().expect("a folder").count(), 0, "nothing stays after an error");
         }
@@ -433,7 +416,7 @@ mod tests {
         let stored = objects(&plan);
         let folder = tempfile::tempdir().expect("a folder");
         let (limits, progress, cancel) = (IngestLimits::default(), Progress::new(), Cancel::new());
-        let name = ingest(&mut &pack(&plan)[..], folder.path(), &Nothing, &limits, &progress, &cancel).expect("good").name;
+        let name = ingest(&mut &pack(&plan)[..], folder.path(), &NoObjects(Sha1), &limits, &progress, &cancel).expect("good").name;
         let name = name.expect("not empty");
         let read = |ending| std::fs::read(folder.path().join(format!("{name}.{ending}"))).expect("it is there").into();
         let file = PackFile::open(name.clone(), read("idx"), Box::new(super::super::LocalBytes(read("pack"))), None, Sha1);
@@ -471,7 +454,7 @@ mod tests {
         let take = |pack: &[u8], held_object_bytes_max| {
             let folder = tempfile::tempdir().expect("a folder");
             let limits = IngestLimits { held_object_bytes_max, ..IngestLimits::default() };
-            let taken = ingest(&mut &pack[..], folder.path(), &Nothing, &limits, &Progress::new(), &Cancel::new());
+            let taken = ingest(&mut &pack[..], folder.path(), &NoObjects(Sha1), &limits, &Progress::new(), &Cancel::new());
             taken.map(|taken| taken.objects).map_err(|err| err.to_string())
         };
         assert_eq!(take(&told, 1008), Ok(2));

@@ -84,7 +84,7 @@ fn serve<'a>(
         true => SideBand::large(out),
         false => SideBand::none(out),
     };
-    let mut conversation = Conversation { repository, gate, options, request, bands, cancel, statistics: PushStatistics::default() };
+    let mut conversation = Conversation { repository, gate, options, request, bands, cancel, statistics: PushStatistics::default(), links_must_hold: false };
     match conversation.push(reader.input()) {
         Ok(()) => Ok(conversation.statistics),
         Err(err) => conversation.fail(err),
@@ -100,6 +100,8 @@ struct Conversation<'a> {
     bands: SideBand<&'a mut dyn Write>,
     cancel: &'a Cancel,
     statistics: PushStatistics,
+    /// The pack must not lead to what is not there, or nothing of the push happens.
+    links_must_hold: bool,
 }
 
 impl Conversation<'_> {
@@ -111,6 +113,10 @@ impl Conversation<'_> {
             return self.refuse_all(err);
         }
         let commands = judge(self, &push)?;
+        if self.links_must_hold && commands.iter().any(Command::is_unconnected) {
+            // With checks as strict as git's this is the unpacker's to say (`builtin/index-pack.c`: `check_object`).
+            return self.refuse_all(Error::Refused("did not receive all objects that the pushed ones lead to".to_owned()));
+        }
         for warning in commands.iter().filter_map(|command| command.warning.as_deref()) {
             self.bands.say(Band::Progress, format!("warning: {warning}\n").as_bytes())?;
         }

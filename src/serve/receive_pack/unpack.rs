@@ -2,7 +2,7 @@
 
 use super::{Conversation, Error};
 use crate::base::{Progress, span};
-use crate::pack::check::Checks;
+use crate::pack::check::{Checks, Rules};
 use crate::pack::index::IngestLimits;
 use crate::serve::attend::attend;
 use crate::store::Push;
@@ -17,6 +17,7 @@ pub(super) fn unpack(conversation: &mut Conversation<'_>, push: &mut Push, input
     let quiet = conversation.request.capabilities.has("quiet");
     let keepalive_ms = conversation.options.keepalive_ms;
     let (rules, notes) = conversation.repository.receive_rules(conversation.options.checks)?;
+    conversation.links_must_hold = rules.as_ref().is_some_and(Rules::is_strict);
     let checks = rules.map_or_else(Checks::off, Checks::by);
     notes.into_iter().for_each(|note| checks.warn(note));
     let outcome =

@@ -195,6 +195,21 @@ mod tests {
     }
 
     #[test]
+    fn with_too_many_lines_in_force_a_file_is_left_out_until_others_are_left() {
+        let mut attributes = Attributes::new(b"");
+        attributes.enter("".into(), "x export-ignore\n".repeat(LINES_MAX / 2).as_bytes());
+        attributes.enter("d".into(), "b export-ignore\n".repeat(LINES_MAX / 2 + 1).as_bytes());
+        assert!(of(&mut attributes, "d/x").ignore && !of(&mut attributes, "d/b").ignore);
+        attributes.leave();
+        attributes.enter("e".into(), "b export-ignore\n".repeat(LINES_MAX / 2).as_bytes());
+        assert!(of(&mut attributes, "e/x").ignore && of(&mut attributes, "e/b").ignore);
+        attributes.leave();
+        attributes.leave();
+        attributes.enter("".into(), "b export-ignore\n".repeat(LINES_MAX).as_bytes());
+        assert!(of(&mut attributes, "b").ignore);
+    }
+
+    #[test]
     fn lines_and_files_that_are_too_long_are_left_out() {
         let long = format!("a {}\nb export-ignore\n", "x ".repeat(LINE_BYTES_MAX));
         let mut attributes = Attributes::new(b"");

@@ -10,7 +10,9 @@ use bstr::{BStr, ByteSlice};
 use gix_hash::ObjectId;
 use gix_object::CommitRef;
 use gix_object::date::{Time, time::format};
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::rc::Rc;
 
 /// What a commit's placeholders become.
 pub(super) struct Substitute<'a> {
@@ -20,6 +22,8 @@ pub(super) struct Substitute<'a> {
     pub data: &'a [u8],
     /// Names that lead to it, in git's order: `HEAD -> main`, `tag: v1`.
     pub decorations: &'a dyn Fn() -> Vec<String>,
+    /// What placeholders became: found once, for a file may hold millions of one that takes a search through all packs.
+    pub texts: HashMap<[u8; 2], Option<Rc<[u8]>>>,
 }
 
 /// A file of placeholders that has grown to this stays as it is from there on: each may stand for a whole message.
@@ -123,14 +127,14 @@ impl Substitute<'_> {
         Some(out)
     }
 
-    fn format(&self, commit: &CommitRef<'_>, format: &[u8], out: &mut Vec<u8>) {
+    fn format(&mut self, commit: &CommitRef<'_>, format: &[u8], out: &mut Vec<u8>) {
         let mut rest = format;
         while let Some(at) = rest.find_byte(b'%').filter(|_| out.len() < EXPANDED_BYTES_MAX) {
             out.extend_from_slice(&rest[..at]);
             rest = &rest[at + 1..];
             match self.placeholder(commit, rest) {
                 Some((text, used)) => {
-                    out.extend(text);
+                    out.extend_from_slice(&text);
                     rest = &rest[used..];
                 }
                 None => out.push(b'%'),
@@ -140,36 +144,49 @@ impl Substitute<'_> {
     }
 
     /// The text of the placeholder at the start of `rest` and how many bytes it takes.
-    fn placeholder(&self, commit: &CommitRef<'_>, rest: &[u8]) -> Option<(Vec<u8>, usize)> {
+    fn placeholder(&mut self, commit: &CommitRef<'_>, rest: &[u8]) -> Option<(Rc<[u8]>, usize)> {
+        let name = match rest {
+            [b'%', ..] => return Some((b"%"[..].into(), 1)),
+            [b'n', ..] => return Some((b"\n"[..].into(), 1)),
+            [b'x', high, low, ..] => {
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                return Some(([(digit(*high)? * 16 + digit(*low)?) as u8][..].into(), 3));
+            }
+            [whose @ (b'a' | b'c'), what, ..] => [*whose, *what],
+            [name, ..] => [*name, 0],
+            [] => return None,
+        };
+        if !self.texts.contains_key(&name) {
+            let text = self.text(commit, name).map(Rc::from);
+            self.texts.insert(name, text);
+        }
+        Some((self.texts.get(&name)?.clone()?, if name[1] == 0 { 1 } else { 2 }))
+    }
+
+    /// The text of a placeholder of one or two letters, the second one of which is 0 where there is none.
+    fn text(&self, commit: &CommitRef<'_>, name: [u8; 2]) -> Option<Vec<u8>> {
         let all = |ids: &mut dyn Iterator<Item = ObjectId>, short: bool| {
             ids.map(|id| if short { self.abbreviate(id) } else { id.to_string() }).collect::<Vec<_>>().join(" ").into_bytes()
         };
-        let (title, body) = message_parts(commit.message);
-        Some(match rest {
-            [b'%', ..] => (b"%".to_vec(), 1),
-            [b'n', ..] => (b"\n".to_vec(), 1),
-            [b'x', high, low, ..] => {
-                let digit = |byte: u8| char::from(byte).to_digit(16);
-                (vec![(digit(*high)? * 16 + digit(*low)?) as u8], 3)
-            }
-            [b'H', ..] => (self.id.to_string().into_bytes(), 1),
-            [b'h', ..] => (self.abbreviate(self.id).into_bytes(), 1),
-            [b'T', ..] => (commit.tree.to_vec(), 1),
-            [b't', ..] => (self.abbreviate(commit.tree()).into_bytes(), 1),
-            [b'P', ..] => (all(&mut commit.parents(), false), 1),
-            [b'p', ..] => (all(&mut commit.parents(), true), 1),
-            [b'a', what, ..] => (person(commit.author, *what)?, 2),
-            [b'c', what, ..] => (person(commit.committer, *what)?, 2),
-            [b'e', ..] => (commit.encoding.map(|encoding| encoding.to_vec()).unwrap_or_default(), 1),
-            [b's', ..] => (title, 1),
-            [b'f', ..] => (file_name(commit.message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default()), 1),
-            [b'b', ..] => (body.to_vec(), 1),
-            [b'B', ..] => (commit.message.to_vec(), 1),
-            [b'd', ..] => {
+        Some(match name {
+            [b'H', _] => self.id.to_string().into_bytes(),
+            [b'h', _] => self.abbreviate(self.id).into_bytes(),
+            [b'T', _] => commit.tree.to_vec(),
+            [b't', _] => self.abbreviate(commit.tree()).into_bytes(),
+            [b'P', _] => all(&mut commit.parents(), false),
+            [b'p', _] => all(&mut commit.parents(), true),
+            [b'a', what] => person(commit.author, what)?,
+            [b'c', what] => person(commit.committer, what)?,
+            [b'e', _] => commit.encoding.map(|encoding| encoding.to_vec()).unwrap_or_default(),
+            [b's', _] => message_parts(commit.message).0,
+            [b'f', _] => file_name(commit.message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default()),
+            [b'b', _] => message_parts(commit.message).1.to_vec(),
+            [b'B', _] => commit.message.to_vec(),
+            [b'd', _] => {
                 let names = (self.decorations)().join(", ");
-                (if names.is_empty() { vec![] } else { format!(" ({names})").into_bytes() }, 1)
+                if names.is_empty() { vec![] } else { format!(" ({names})").into_bytes() }
             }
-            [b'D', ..] => ((self.decorations)().join(", ").into_bytes(), 1),
+            [b'D', _] => (self.decorations)().join(", ").into_bytes(),
             _ => return None,
         })
     }
@@ -281,6 +298,7 @@ fn utc_as_z(mut text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pack::NoObjects;
 
     #[test]
     fn idents_are_expanded_unless_foreign() {
@@ -306,5 +324,41 @@ mod tests {
         let (title, body) = message_parts("\none\ntwo\n\n\nbody\n\nmore\n".into());
         assert_eq!((title.as_slice(), body), (&b"one two"[..], &b"body\n\nmore\n"[..]));
         assert_eq!(file_name(b"Fix: the  thing..."), b"Fix-the-thing");
+    }
+    /// What a blob becomes where the commit has this message, and how often its decorations were looked for.
+    fn expanded(message: &str, data: &[u8]) -> (Vec<u8>, usize) {
+        let id = ObjectId::empty_tree(gix_hash::Kind::Sha1);
+        let who = "A <a@example.com> 1700000000 +0000";
+        let commit = format!("tree {id}\nauthor {who}\ncommitter {who}\n\n{message}");
+        let looked = std::cell::Cell::new(0);
+        let decorations = || {
+            looked.set(looked.get() + 1);
+            vec!["main".to_owned()]
+        };
+        let objects = NoObjects(gix_hash::Kind::Sha1);
+        let mut substitute =
+            Substitute { objects: &objects, id, data: commit.as_bytes(), decorations: &decorations, texts: HashMap::new() };
+        (substitute.expand(data).expect("something to expand"), looked.get())
+    }
+
+    #[test]
+    fn a_file_that_grows_without_end_stays_as_it_is_from_some_size_on() {
+        let message = "x".repeat(1 << 20);
+        for (data, rest) in [("$Format:%B$".repeat(100), "$Format:%B$"), (format!("$Format:{}$", "%B".repeat(100)), "%B")] {
+            let (out, _) = expanded(&message, data.as_bytes());
+            let whole = out.find_iter(&message).count();
+            assert_eq!(whole, EXPANDED_BYTES_MAX >> 20, "{} bytes", out.len());
+            assert_eq!(out.find_iter(rest).count(), 100 - whole);
+        }
+    }
+
+    #[test]
+    fn a_placeholder_that_comes_a_million_times_is_looked_up_once() {
+        let (out, looked) = expanded(&"a title of many words\n".repeat(50_000), format!("$Format:{}$", "%d%e%h%s".repeat(10)).as_bytes());
+        assert!(out.len() > 10 * 50_000 * 20);
+        assert_eq!(looked, 1);
+        // A scan of the message for each of these would take hours.
+        let (out, looked) = expanded(&"\n".repeat(1 << 20), format!("$Format:{}$", "%s%b%D".repeat(1 << 17)).as_bytes());
+        assert_eq!((out.len(), looked), ("main".len() << 17, 1));
     }
 }

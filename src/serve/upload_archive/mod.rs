@@ -29,6 +29,7 @@ use convert::Substitute;
 use entries::{Archiver, Walk};
 use gix_hash::ObjectId;
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use tree_ish::Subject;
 
@@ -136,8 +137,13 @@ fn archive(
     let found = std::cell::OnceCell::new();
     let find = || decorations(&mut Decoder::new(objects, 1 << 20), refs, subject.commit.as_ref().map(|(id, _)| *id));
     let decorations = || found.get_or_init(find).clone();
-    let substitute =
-        subject.commit.as_ref().map(|(id, data)| Substitute { objects, id: *id, data: data.as_slice(), decorations: &decorations });
+    let substitute = subject.commit.as_ref().map(|(id, data)| Substitute {
+        objects,
+        id: *id,
+        data: data.as_slice(),
+        decorations: &decorations,
+        texts: HashMap::new(),
+    });
     let tell = |path: &[u8]| {
         // Only a courtesy: whether the peer is there shows with the next data.
         let _ = bands.borrow_mut().say(Band::Progress, &[path, b"\n"].concat());

@@ -6,8 +6,8 @@ use super::{Conversation, Error};
 use crate::pack::Decoder;
 use crate::serve::shared::Made;
 use crate::store::{Snapshot, Unborn};
-use crate::walk::{VisibleHead, VisibleRef, VisibleRefs};
-use crate::wire::{CommandHead, LsRefs, LsRefsLine, read_ls_refs, write_flush};
+use crate::walk::{Listed, VisibleHead, VisibleRefs};
+use crate::wire::{CommandHead, LsRefs, LsRefsLine, add_ls_refs_text, read_ls_refs, write_flush};
 use bstr::BStr;
 
 /// Bytes of lines that are gathered before they are written.
@@ -24,10 +24,15 @@ pub(super) fn serve(conversation: &mut Conversation<'_>, head: &CommandHead) -> 
             write_head(snapshot, refs, &asked, &mut lines)?;
         }
         let mut decoder = Decoder::new(&**snapshot.objects(), 1 << 20);
-        let mut write = |entry: VisibleRef<'_>| -> Result<(), Error> {
-            let peeled = if asked.peel { entry.peeled(&mut decoder)? } else { None };
-            let symref_target = entry.symref_target.filter(|_| asked.symrefs);
-            LsRefsLine { id: Some(entry.id), name: entry.name, symref_target, peeled }.write(&mut lines)?;
+        let mut write = |listed: Listed<'_>| -> Result<(), Error> {
+            match listed {
+                Listed::Text(text) => add_ls_refs_text(&mut lines, text.line, text.peeled.filter(|_| asked.peel))?,
+                Listed::Ref(entry) => {
+                    let peeled = if asked.peel { entry.peeled(&mut decoder)? } else { None };
+                    let symref_target = entry.symref_target.filter(|_| asked.symrefs);
+                    LsRefsLine { id: Some(entry.id), name: entry.name, symref_target, peeled }.write(&mut lines)?;
+                }
+            }
             if lines.len() >= GATHERED_BYTES {
                 cancel.check()?;
                 out.write_all(&lines)?;
@@ -35,11 +40,12 @@ pub(super) fn serve(conversation: &mut Conversation<'_>, head: &CommandHead) -> 
             }
             Ok(())
         };
+        // The prefixes are sorted and none begins another, so the ranges come in order and do not overlap.
+        for prefix in &asked.prefixes {
+            refs.try_for_each_listed(prefix.as_ref(), &mut write)?;
+        }
         if asked.prefixes.is_empty() {
-            refs.iter().try_for_each(&mut write)?;
-        } else {
-            // The prefixes are sorted and none begins another, so the ranges come in order and do not overlap.
-            asked.prefixes.iter().flat_map(|prefix| refs.with_prefix(prefix.as_ref())).try_for_each(&mut write)?;
+            refs.try_for_each_listed(refs.all(), &mut write)?;
         }
         refs.check()?;
         write_flush(&mut lines)?;

@@ -7,6 +7,7 @@ use crate::pack::{PackPlan, write_pack};
 use crate::serve::SharedState;
 use crate::serve::shared::{Made, Reserved, Shareable};
 use crate::store::Snapshot;
+use std::cell::Cell;
 use std::io::{ErrorKind, Write};
 use std::sync::Arc;
 
@@ -39,8 +40,13 @@ impl MadePack {
         if recoded <= plan.objects() / RECODED_ONE_IN {
             return Ok(None);
         }
+        let is_full = Cell::new(false);
         let make = || {
-            let Some(mut room) = shared.reserve(shared.bytes_max() / KEPT_ONE_IN) else { return Ok(Self(None)) };
+            let Some(mut room) = shared.reserve(shared.bytes_max() / KEPT_ONE_IN) else {
+                // True of this moment only, so nothing to be remembered.
+                is_full.set(true);
+                return Err(Error::Limit("no room to make a pack in memory".to_owned()));
+            };
             let mut out = Bounded { bytes: vec![], bytes_max: shared.bytes_max() / KEPT_ONE_IN, is_full: false };
             let written = Progress::new().begin("Writing objects", u64::from(plan.objects()));
             match write_pack(&**snapshot.objects(), plan, &mut out, &written, cancel) {
@@ -53,8 +59,11 @@ impl MadePack {
                 }
             }
         };
-        let (made, _) = shared.get_or_make(from, cancel, make)?;
-        Ok(Some(made).filter(|made| made.0.is_some()))
+        match shared.get_or_make(from, cancel, make) {
+            Ok((made, _)) => Ok(Some(made).filter(|made| made.0.is_some())),
+            Err(_) if is_full.get() => Ok(None),
+            Err(err) => Err(err),
+        }
     }
 
     /// Send it; returns its bytes.
@@ -87,5 +96,46 @@ impl Write for Bounded {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pack::{Found, ObjectSet, Objects, PackOptions};
+    use crate::store::{ConfigScope, Repository};
+    use std::process::Command;
+
+    #[test]
+    fn that_there_was_no_room_is_not_remembered_but_that_a_pack_is_too_big_is() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let git = |args: &[&str]| {
+            let output = Command::new("git").current_dir(dir.path()).args(args).output().expect("git runs");
+            assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        git(&["init", "-q", "--bare"]);
+        std::fs::write(dir.path().join("blob"), "loose").expect("ours");
+        git(&["hash-object", "-w", "blob"]);
+        let snapshot = Repository::open(dir.path(), ConfigScope::RepositoryOnly).and_then(|found| found.snapshot()).expect("readable");
+        let mut set = ObjectSet::new();
+        let hash = gix_hash::Kind::Sha1;
+        let id = gix_object::compute_hash(hash, gix_object::Kind::Blob, b"loose").expect("a hash");
+        let objects = &**snapshot.objects();
+        set.insert(objects, &objects.locate(&id).expect("readable").expect("here"));
+        let plan = PackPlan::new(objects, &Found::from(set), &PackOptions::default(), &Cancel::new()).expect("a plan");
+        let find = |shared: &SharedState| {
+            MadePack::find(shared, Made::new("pack", &snapshot), &snapshot, &plan, &Cancel::new()).expect("no fault")
+        };
+        let shared = SharedState::new(1_000);
+        let room = shared.reserve(1_000).expect("all is free");
+        assert!(find(&shared).is_none());
+        assert_eq!(shared.statistics().entries, 0);
+        drop(room);
+        let made = find(&shared).expect("now there is room");
+        assert!(Arc::ptr_eq(&made, &find(&shared).expect("kept")));
+        let shared = SharedState::new(50);
+        assert!(find(&shared).is_none() && find(&shared).is_none());
+        let statistics = shared.statistics();
+        assert_eq!((statistics.made, statistics.found), (1, 1), "a pack of more than 25 bytes is tried once");
     }
 }

@@ -11,10 +11,11 @@ use crate::pack::{Decoder, Kind, Objects as _};
 use crate::serve::shared::{Made, Shareable};
 use crate::serve::{Protocol, SharedState, Wants};
 use crate::store::Snapshot;
-use crate::walk::{self, ReachableObjects, ReachedCommits, VisibleRefs, find_unreachable};
+use crate::walk::{self, ReachableObjects, ReachedCommits, VisibleRefs, find_in_newest, find_unreachable, newest_trees_max};
 use bstr::BStr;
 use gix_hash::ObjectId;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Answers whether the client may know that an object is here.
 pub(super) enum MayTell<'a> {
@@ -116,7 +117,7 @@ fn unreachable(conversation: &mut Conversation<'_>, ids: Vec<ObjectId>) -> Resul
     conversation.attended(move || find_unreached(snapshot, refs, shared, &ids, cancel))
 }
 
-/// Where requests share, a first one that asks for more than commits pays for the answers to all that follow.
+/// Where requests share, one that asks for what no newest tree names pays for the answers to all that follow.
 fn find_unreached(
     snapshot: &Snapshot,
     refs: &VisibleRefs,
@@ -125,26 +126,67 @@ fn find_unreached(
     cancel: &Cancel,
 ) -> Result<Vec<ObjectId>, Error> {
     let objects = &**snapshot.objects();
-    let mut decoder = Decoder::new(objects, 1 << 20);
-    let (mut found, mut only_commits) = (vec![], true);
+    let without_sharing = || Ok(find_unreachable(objects, snapshot.shallow(), ids, &mut refs.tips(), cancel)?);
+    let Some(shared) = shared else { return without_sharing() };
+    let mut found = vec![];
     for id in ids {
-        let location = objects.locate(id)?;
-        only_commits = only_commits && location.map_or(Ok(true), |location| decoder.kind(&location).map(|kind| kind == Kind::Commit))?;
-        found.push((*id, location));
+        found.push((*id, objects.locate(id)?));
     }
-    let reached = match (known_reachable(snapshot, refs, shared)?, shared) {
-        (Some(reached), _) => reached,
-        (None, Some(shared)) if !only_commits => {
+    let reached = match known_reachable(snapshot, refs, Some(shared))? {
+        Some(reached) => reached,
+        None => {
+            let (mut decoder, mut others) = (Decoder::new(objects, 1 << 20), vec![]);
+            for (id, location) in &found {
+                if let Some(location) = location
+                    && decoder.kind(location)? != Kind::Commit
+                {
+                    others.push(*id);
+                }
+            }
+            if others.is_empty() {
+                return without_sharing();
+            }
+            let newest = find_in_newest_shared(snapshot, refs, shared, &others, cancel)?;
+            found.retain(|(id, _)| !newest.contains(id));
+            if found.is_empty() {
+                return Ok(vec![]);
+            }
             let make = || {
                 let tips: Vec<ObjectId> = refs.tips().collect();
                 Ok(ReachableObjects::find(objects, snapshot.shallow(), &tips, cancel)?)
             };
             shared.get_or_make(made_from(snapshot, refs), cancel, make)?.0
         }
-        _ => return Ok(find_unreachable(objects, snapshot.shallow(), ids, &mut refs.tips(), cancel)?),
     };
     found.retain(|(_, location)| !location.is_some_and(|location| reached.contains(&location)));
     Ok(found.into_iter().map(|(id, _)| id).collect())
+}
+
+/// How many trees may still be read in search of what newest trees name, before it pays to find all that is reachable.
+struct TreesLeft(AtomicUsize);
+
+impl Shareable for TreesLeft {
+    fn held_bytes(&self) -> usize {
+        size_of::<Self>()
+    }
+}
+
+/// Those of `ids` that newest trees name. All requests together read as many trees as are worth it, and then no more.
+fn find_in_newest_shared(
+    snapshot: &Snapshot,
+    refs: &VisibleRefs,
+    shared: &SharedState,
+    ids: &[ObjectId],
+    cancel: &Cancel,
+) -> Result<FastSet<ObjectId>, Error> {
+    let objects = &**snapshot.objects();
+    let from = Made::new("trees left", snapshot).from(refs);
+    let (left, _) = shared.get_or_make(from, cancel, || Ok(TreesLeft(newest_trees_max(objects).into())))?;
+    let trees_max = left.0.load(Ordering::Relaxed);
+    let newest = find_in_newest(objects, snapshot.shallow(), ids, &mut refs.tips(), trees_max, cancel)?;
+    let less = |left: usize| Some(left.saturating_sub(newest.trees));
+    let _ = left.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    Ok(newest.found)
 }
 
 /// What visible refs reach is found out once for all that see the same.

@@ -20,7 +20,7 @@ mod v0;
 mod v2;
 mod want_ref;
 
-use super::attend::attend;
+use super::attend::{Listening, attend};
 use super::shared::{Made, Shareable};
 use super::visible::visible_refs;
 use super::{Error, Gate, Options, Protocol};
@@ -48,10 +48,11 @@ pub fn upload_pack(
     repository: &Repository,
     gate: &dyn Gate,
     options: &Options,
-    mut input: impl Read + Send,
+    input: impl Read + Send,
     mut output: impl Write,
     cancel: &Cancel,
 ) -> Result<FetchStatistics, Error> {
+    let mut input = Listening::new(input, cancel);
     let out: &mut dyn Write = &mut output;
     let snapshot = match &options.shared {
         Some(shared) => shared.snapshot(repository),

@@ -27,6 +27,7 @@ pub(super) fn serve(conversation: &mut Conversation<'_>, head: &CommandHead) -> 
     let objects = &**conversation.snapshot.objects();
     let mut here = vec![];
     for id in asked.ids.iter().filter(|_| asked.size) {
+        conversation.cancel.check()?;
         here.extend(objects.locate(id)?.map(|_| *id));
     }
     let forbidden: FastSet<ObjectId> = find_forbidden(conversation, here)?.into_iter().collect();

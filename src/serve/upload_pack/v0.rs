@@ -12,7 +12,7 @@ use crate::base::Cancel;
 use crate::serve::Protocol;
 use crate::serve::shared::Made;
 use crate::store::Snapshot;
-use crate::walk::{Boundary, Common, Negotiation, VisibleHead, VisibleRefs};
+use crate::walk::{Boundary, Common, Listed, Negotiation, VisibleHead, VisibleRefs};
 use crate::wire::{
     AckMode, AdvertisedRef, Advertisement, Deepen, FetchRequest, NegotiationLine, read_fetch_v0, read_negotiation_line, write_text,
 };
@@ -71,13 +71,20 @@ fn write_refs(
     if let VisibleHead::Born(id, _) = refs.head() {
         lines.add(AdvertisedRef { name: "HEAD".into(), id, peeled: None })?;
     }
-    for (count, entry) in refs.iter().enumerate() {
+    let mut count = 0u32;
+    refs.try_for_each_listed(refs.all(), |listed| -> Result<(), Error> {
+        count = count.wrapping_add(1);
         if count.is_multiple_of(1024) {
             cancel.check()?;
         }
-        let peeled = entry.peeled(&mut decoder)?;
-        lines.add(AdvertisedRef { name: entry.name, id: entry.id, peeled })?;
-    }
+        match listed {
+            Listed::Text(text) => Ok(lines.add_text(text.line, text.peeled)?),
+            Listed::Ref(entry) => {
+                let peeled = entry.peeled(&mut decoder)?;
+                Ok(lines.add(AdvertisedRef { name: entry.name, id: entry.id, peeled })?)
+            }
+        }
+    })?;
     refs.check()?;
     for id in own {
         lines.add_shallow(*id)?;
@@ -97,7 +104,7 @@ fn negotiate(
     let hash = conversation.hash();
     // What is uncovered is wanted as well: a client that deepens its history is asked on until it has said all.
     let wants = [&request.wants[..], &boundary.uncovered].concat();
-    let mut known = Negotiation::new(&**snapshot.objects(), &boundary.cut, &wants)?;
+    let mut known = Negotiation::new(&**snapshot.objects(), &boundary.cut, &wants, conversation.cancel)?;
     let multi = request.ack_mode != AckMode::Single;
     let detailed = request.ack_mode == AckMode::Detailed;
     let (mut got_common, mut got_other, mut sent_ready) = (false, false, false);

@@ -94,7 +94,7 @@ pub(super) fn fetch(conversation: &mut Conversation<'_>, head: &CommandHead) -> 
     }
     let mut may_tell = check_wants(conversation, &request.wants, &request.shallow)?;
     let snapshot = conversation.snapshot;
-    let mut known = Negotiation::new(&**snapshot.objects(), snapshot.shallow(), &request.wants)?;
+    let mut known = Negotiation::new(&**snapshot.objects(), snapshot.shallow(), &request.wants, conversation.cancel)?;
     for (count, have) in request.haves.iter().enumerate() {
         if count.is_multiple_of(1024) {
             conversation.cancel.check()?;

@@ -36,7 +36,7 @@ const TREE_BYTES_MAX: u64 = 64 << 20;
 /// Buffers above this size are not kept for the next tree.
 const SPARE_BYTES_MAX: usize = 1 << 20;
 /// Between two looks at the cancel flag.
-const BYTES_AT_ONCE: usize = 4 << 20;
+const BYTES_AT_ONCE: usize = 1 << 20;
 
 /// All lists.
 pub(super) struct Lists {

@@ -132,6 +132,7 @@ impl<'s, 'a> Sweep<'s, 'a> {
     fn run(&mut self, roots: &[ObjectId], lenient: bool) -> Result<(), Error> {
         self.lenient = lenient;
         for root in roots {
+            self.cancel.check()?;
             self.meet(Kind::Tree, *root)?;
         }
         let mut steps = 0u32;
