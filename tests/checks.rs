@@ -133,7 +133,8 @@ fn compare(objects: &Objects, hash: &str) {
                 assert_eq!(ours, git, "{}", shown());
             }
         }
-        let missing = |said: &Said| said.iter().filter(|(id, _)| !objects.contains_key(*id)).map(|(id, said)| (*id, said.clone())).collect();
+        let missing =
+            |said: &Said| said.iter().filter(|(id, _)| !objects.contains_key(*id)).map(|(id, said)| (*id, said.clone())).collect();
         let (git, ours): (Said, Said) = (missing(&git), missing(&ours));
         assert_eq!(ours, git, "of objects that are not there");
     }
@@ -153,9 +154,40 @@ enum Mutation {
 
 /// What may make a difference in commits and tags.
 const WORDS: [&str; 34] = [
-    "\n", "\n\n", "\0", " ", "\t", "<", ">", "> ", " <", "tree ", "parent ", "author ", "committer ", "object ", "type ", "tag ", "tagger ", "blob",
-    "commit", "0", "00", "1", "9223372036854775808", "99999999999999999999999", "+0000", "-", "+00a0", " +0100\n", "4b825dc642cb6eb9",
-    "encoding x\n", "a..b", "x.lock", "~", "@{",
+    "\n",
+    "\n\n",
+    "\0",
+    " ",
+    "\t",
+    "<",
+    ">",
+    "> ",
+    " <",
+    "tree ",
+    "parent ",
+    "author ",
+    "committer ",
+    "object ",
+    "type ",
+    "tag ",
+    "tagger ",
+    "blob",
+    "commit",
+    "0",
+    "00",
+    "1",
+    "9223372036854775808",
+    "99999999999999999999999",
+    "+0000",
+    "-",
+    "+00a0",
+    " +0100\n",
+    "4b825dc642cb6eb9",
+    "encoding x\n",
+    "a..b",
+    "x.lock",
+    "~",
+    "@{",
 ];
 
 fn mutation() -> impl Strategy<Value = Mutation> {
@@ -233,25 +265,125 @@ proptest! {
     }
 }
 
-const MODES: [&str; 14] =
-    ["100644", "100644", "100644", "100755", "120000", "120000", "40000", "160000", "040000", "100664", "0100644", "1234567", "777", "40755"];
+const MODES: [&str; 14] = [
+    "100644", "100644", "100644", "100755", "120000", "120000", "40000", "160000", "040000", "100664", "0100644", "1234567", "777", "40755",
+];
 const NAMES: [&str; 60] = [
-    "a", "a.b", "a.b.c", "a-", "a0", "ab", "b", "foo", "foo.bar", "foo.bar.baz", ".", "..", "...", "x/y", "/", ".git", ".GIT", "git~1", "GIT~1 .",
-    ".git ", ".git.", ".git::$INDEX_ALLOCATION", ".git:", ".gitx", "git~2", ".g\u{200c}it", "\u{feff}.git", ".gi\u{206f}t/x", "a\\.git", "a\\git~1\\b",
-    ".git\\x", "\\", ".gitmodules", ".GITMODULES", ".gitmodules ", "gitmod~1", "GITMOD~4", "gitmod~5", "gi7eba~1", "gi7eb~12", "~1000000", "~0100000",
-    ".gitmod\u{200d}ules", "x\\.gitmodules", ".gitmodules:$DATA", ".gitmodules/x", ".gitattributes", "gi7d29~1", "gitatt~2", ".GitAttributes.",
-    ".gitignore", "gi250a~9", "GITIGN~1", ".mailmap", "maba30~1", "mailma~3", ".mail\u{200c}map", "gi7eba~1x", "g", "m",
+    "a",
+    "a.b",
+    "a.b.c",
+    "a-",
+    "a0",
+    "ab",
+    "b",
+    "foo",
+    "foo.bar",
+    "foo.bar.baz",
+    ".",
+    "..",
+    "...",
+    "x/y",
+    "/",
+    ".git",
+    ".GIT",
+    "git~1",
+    "GIT~1 .",
+    ".git ",
+    ".git.",
+    ".git::$INDEX_ALLOCATION",
+    ".git:",
+    ".gitx",
+    "git~2",
+    ".g\u{200c}it",
+    "\u{feff}.git",
+    ".gi\u{206f}t/x",
+    "a\\.git",
+    "a\\git~1\\b",
+    ".git\\x",
+    "\\",
+    ".gitmodules",
+    ".GITMODULES",
+    ".gitmodules ",
+    "gitmod~1",
+    "GITMOD~4",
+    "gitmod~5",
+    "gi7eba~1",
+    "gi7eb~12",
+    "~1000000",
+    "~0100000",
+    ".gitmod\u{200d}ules",
+    "x\\.gitmodules",
+    ".gitmodules:$DATA",
+    ".gitmodules/x",
+    ".gitattributes",
+    "gi7d29~1",
+    "gitatt~2",
+    ".GitAttributes.",
+    ".gitignore",
+    "gi250a~9",
+    "GITIGN~1",
+    ".mailmap",
+    "maba30~1",
+    "mailma~3",
+    ".mail\u{200c}map",
+    "gi7eba~1x",
+    "g",
+    "m",
 ];
 /// Lines of `.gitmodules`, good and bad.
 const MODULES: [&str; 52] = [
-    "[submodule \"a\"]\n", "[submodule \"..\"]\n", "[submodule \"a/../b\"]\n", "[submodule \"a\\\\..\"]\n", "[submodule \"\"]\n", "[submodule.x]\n",
-    "[Submodule \"a.b\"]\n", "[submodule]\n", "[other \"..\"]\n", "[submodule \"a\" ]\n", "[submodule\n\"a\"]\n", "[submodule \"a]\n", "[]\n", "[ \"x\"]\n",
-    "\tpath = a\n", "\tpath = -a\n", "path=-\n", "\tpath\n", "\tpath = \"-q\"\n", "\tPath = -a\n", "\turl = https://example.com/a\n", "\turl = -u\n",
-    "\turl = ../a\n", "\turl = ../%0aa\n", "\turl = ..//h\n", "\turl = ./../:x\n", "\turl = ../a\\nb\n", "\turl = git://h/%0a\n", "\turl = ssh://h/%0a\n",
-    "\turl = https://h/%0a\n", "\turl = https://h/%0A/../x\n", "\turl = https:///x\n", "\turl = http::x\n", "\turl = http::https://h/%0a/a\n",
-    "\turl = https://h/../x\n", "\turl = https://h:0/\n", "\turl = https://h:65536/\n", "\turl = https://h:99/%zz\n", "\turl = https://u%0a@h/\n",
-    "\turl = ftp://[::1]:21/?%0a\n", "\turl = .\\\\a%0a\n", "\turl = \"a # b\" # c\n", "\turl = a \\\n b ; c\n", "\turl = a\\x\n", "\tupdate = !cmd\n",
-    "\tupdate = merge\n", "\tupdate = \"!\"\n", "# comment [\n", "; x\n", "\r\n", "key\r\n", "9 = 1\n",
+    "[submodule \"a\"]\n",
+    "[submodule \"..\"]\n",
+    "[submodule \"a/../b\"]\n",
+    "[submodule \"a\\\\..\"]\n",
+    "[submodule \"\"]\n",
+    "[submodule.x]\n",
+    "[Submodule \"a.b\"]\n",
+    "[submodule]\n",
+    "[other \"..\"]\n",
+    "[submodule \"a\" ]\n",
+    "[submodule\n\"a\"]\n",
+    "[submodule \"a]\n",
+    "[]\n",
+    "[ \"x\"]\n",
+    "\tpath = a\n",
+    "\tpath = -a\n",
+    "path=-\n",
+    "\tpath\n",
+    "\tpath = \"-q\"\n",
+    "\tPath = -a\n",
+    "\turl = https://example.com/a\n",
+    "\turl = -u\n",
+    "\turl = ../a\n",
+    "\turl = ../%0aa\n",
+    "\turl = ..//h\n",
+    "\turl = ./../:x\n",
+    "\turl = ../a\\nb\n",
+    "\turl = git://h/%0a\n",
+    "\turl = ssh://h/%0a\n",
+    "\turl = https://h/%0a\n",
+    "\turl = https://h/%0A/../x\n",
+    "\turl = https:///x\n",
+    "\turl = http::x\n",
+    "\turl = http::https://h/%0a/a\n",
+    "\turl = https://h/../x\n",
+    "\turl = https://h:0/\n",
+    "\turl = https://h:65536/\n",
+    "\turl = https://h:99/%zz\n",
+    "\turl = https://u%0a@h/\n",
+    "\turl = ftp://[::1]:21/?%0a\n",
+    "\turl = .\\\\a%0a\n",
+    "\turl = \"a # b\" # c\n",
+    "\turl = a \\\n b ; c\n",
+    "\turl = a\\x\n",
+    "\tupdate = !cmd\n",
+    "\tupdate = merge\n",
+    "\tupdate = \"!\"\n",
+    "# comment [\n",
+    "; x\n",
+    "\r\n",
+    "key\r\n",
+    "9 = 1\n",
 ];
 
 #[derive(Clone, Debug)]
@@ -340,7 +472,8 @@ proptest! {
 fn every_message_that_git_can_be_told_about_is_known() {
     let sandbox = Sandbox::new();
     let listed = sandbox.git(&sandbox.home(), ["help", "--config"]);
-    let ids: Vec<&str> = listed.lines().filter_map(|line| line.strip_prefix("receive.fsck.")).filter(|id| !id.contains(['<', '*'])).collect();
+    let ids: Vec<&str> =
+        listed.lines().filter_map(|line| line.strip_prefix("receive.fsck.")).filter(|id| !id.contains(['<', '*'])).collect();
     assert!(ids.len() > 50, "{ids:?}");
     for id in ids.iter().filter(|id| **id != "skipList") {
         assert_eq!(Rules::check(id, "warn"), Ok(()), "{id}");

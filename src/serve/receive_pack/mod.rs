@@ -84,7 +84,8 @@ fn serve<'a>(
         true => SideBand::large(out),
         false => SideBand::none(out),
     };
-    let mut conversation = Conversation { repository, gate, options, request, bands, cancel, statistics: PushStatistics::default(), links_must_hold: false };
+    let mut conversation =
+        Conversation { repository, gate, options, request, bands, cancel, statistics: PushStatistics::default(), links_must_hold: false };
     match conversation.push(reader.input()) {
         Ok(()) => Ok(conversation.statistics),
         Err(err) => conversation.fail(err),
