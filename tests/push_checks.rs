@@ -272,3 +272,52 @@ fn what_is_stored_already_with_other_bytes_is_refused() {
         check::tidy(&to);
     }
 }
+
+#[test]
+fn links_to_objects_of_another_type_meet_gits_verdict() {
+    let sandbox = Sandbox::new();
+    let remote = Remote::stdio(&sandbox, Case { hash: "sha1", protocol: 2 });
+    let forge = Forge::new(&remote);
+    let blob = forge.object("blob", b"text\n");
+    let good = forge.tree(&[("100644", "a", &blob)]);
+    let parent = forge.branch("good", &good);
+    let commit = |tree: &str, parent: &str| {
+        forge.object("commit", format!("tree {tree}\nparent {parent}\nauthor {WHO}\ncommitter {WHO}\n\nx\n").as_bytes())
+    };
+    let tag = |id: &str, kind: &str| forge.object("tag", format!("object {id}\ntype {kind}\ntag t\ntagger {WHO}\n\nx\n").as_bytes());
+    let tree_as_file = forge.tree(&[("100644", "a", &good)]);
+    let file_as_tree = forge.tree(&[("40000", "a", &blob)]);
+    let inner = tag(&parent, "commit");
+    // Each with what leads to it.
+    let pushes: [(&str, String, Vec<&str>); 8] = [
+        ("tree as file", commit(&tree_as_file, &parent), vec![&tree_as_file]),
+        ("file as tree", commit(&file_as_tree, &parent), vec![&file_as_tree]),
+        ("tree of a commit", commit(&blob, &parent), vec![]),
+        ("parent of a commit", commit(&good, &good), vec![]),
+        ("parent that is a tag", commit(&good, &inner), vec![&inner]),
+        ("tag", tag(&good, "commit"), vec![]),
+        ("tag of a tag", tag(&inner, "commit"), vec![&inner]),
+        ("nothing wrong", tag(&inner, "tag"), vec![&inner]),
+    ];
+    for (name, tip, more) in &pushes {
+        let mut pack = sandbox.git_command(&forge.folder, ["pack-objects", "-q", "--stdout"]);
+        let list: String =
+            [tip, &parent, &good, &blob].into_iter().map(String::as_str).chain(more.iter().copied()).map(|id| format!("{id}\n")).collect();
+        let pack = common::run_with_input(&mut pack, list.as_bytes()).stdout;
+        let line = format!("{} {tip} refs/x/y\0report-status\n", "0".repeat(40));
+        let request = [format!("{:04x}{line}0000", line.len() + 4).into_bytes(), pack].concat();
+        for strict in ["true", "false"] {
+            let serve = |program: &[&str]| {
+                let to = sandbox.bare(format!("to-{}-{strict}-{name}.git", program.len()), "sha1");
+                config(&remote, &to, "receive.fsckObjects", strict);
+                config(&remote, &to, "receive.unpackLimit", "1");
+                let mut command = sandbox.command(program[0]);
+                let output = common::run_with_input(command.args(&program[1..]).arg("receive-pack").arg(&to), &request);
+                let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+                (sandbox.git(&to, ["for-each-ref"]) != "", said)
+            };
+            let ((ours, we_said), (theirs, they_said)) = (serve(&[PACKMULE]), serve(&["git", "-c", "gc.auto=0"]));
+            assert_eq!(ours, theirs, "{name}, strict: {strict}\n{we_said}\n{they_said}");
+        }
+    }
+}
