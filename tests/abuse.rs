@@ -199,3 +199,50 @@ fn nonsense_in_the_place_of_a_request_ends_the_conversation_with_a_word() {
         }
     }
 }
+
+/// What a drop-in answers to `lines` in version 2, by the repository's settings as they are now.
+fn as_drop_in(place: &Place, lines: impl Iterator<Item = String>) -> Result<u64, String> {
+    let repository = Repository::open(&place.server, ConfigScope::RepositoryOnly).expect("a repository");
+    let options = Options { protocol: Protocol::V2, ..Options::default() };
+    let input: Vec<u8> = lines.flat_map(|line| packet(&line)).collect();
+    let begun = Instant::now();
+    let served = upload_pack(&repository, &OpenGate, &options, &input[..], std::io::sink(), &Cancel::new());
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    served.map(|statistics| statistics.objects).map_err(|err| err.for_peer().unwrap_or_else(|| err.to_string()))
+}
+
+#[test]
+fn patterns_without_number_are_refused() {
+    let place = Place::new();
+    place.sandbox.git(&place.server, ["config", "uploadpack.allowFilter", "true"]);
+    let main = place.oid("main");
+    let ask = |patterns: String| {
+        let blob = place.sandbox.git_with_input(&place.server, ["hash-object", "-w", "--stdin"], patterns.as_bytes());
+        as_drop_in(&place, fetch([format!("want {main}"), format!("filter sparse:oid={blob}"), "done".to_owned()].into_iter()))
+    };
+    assert!(ask("*\n".repeat(10_000)).is_ok());
+    assert!(ask("*\n".repeat(10_001)).expect_err("too many").contains("too big"));
+    assert!(ask(format!("{}\n", "a".repeat(1 << 20))).expect_err("too long").contains("too big"));
+}
+
+#[test]
+fn paths_that_multiply_are_not_all_looked_at() {
+    const LEVELS: usize = 7;
+    let place = Place::new();
+    // Ten names for one folder, in which ten names stand for another, and so on: ten million paths of eight trees.
+    let commit = |content: &str, parent: &[&str]| {
+        let blob = place.sandbox.git_with_input(&place.server, ["hash-object", "-w", "--stdin"], content.as_bytes());
+        let leaf = format!("100644 blob {blob}\tf\n");
+        let mut tree = place.sandbox.git_with_input(&place.server, ["mktree"], leaf.as_bytes());
+        for _ in 0..LEVELS {
+            let entries: String = (0..10).map(|n| format!("040000 tree {tree}\td{n}\n")).collect();
+            tree = place.sandbox.git_with_input(&place.server, ["mktree"], entries.as_bytes());
+        }
+        place.sandbox.git(&place.server, [&["commit-tree", "-m", content, &tree], parent].concat())
+    };
+    let old = commit("old", &[]);
+    let new = commit("new", &["-p", &old]);
+    place.sandbox.git(&place.server, ["update-ref", "refs/heads/many", &new]);
+    let lines = [format!("want {new}"), format!("have {old}"), "done".to_owned()];
+    assert_eq!(as_drop_in(&place, fetch(lines.into_iter())), Ok(LEVELS as u64 + 3));
+}

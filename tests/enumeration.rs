@@ -45,7 +45,8 @@ fn enumerate(
     let phase = Progress::new().begin("Enumerating objects", 0);
     let sides = FetchSides { wants, haves, shallow: &[], aggressive: false, tags: &[], filter: None };
     let found = find_objects_by(how, objects, &sides, &phase, &Cancel::new())?;
-    Ok((members(objects, &found.set), members(objects, &found.known)))
+    let known_ids = found.known_ids.iter().copied().filter(|id| objects.locate(id).expect("readable").is_some());
+    Ok((members(objects, &found.set), members(objects, &found.known).into_iter().chain(known_ids).collect()))
 }
 
 /// Layouts by number: one pack; ref-deltas; several overlapping packs; these and loose objects.

@@ -1,5 +1,5 @@
-//! Where history ends and how big objects are tells nothing of what a client may not see: what is hidden gets the
-//! answer of what is unknown.
+//! Where history ends, how big objects are, what is common and what lies elsewhere tells nothing of what a client may not see:
+//! what is hidden gets the answer of what is unknown, for the same work.
 
 mod common;
 
@@ -7,9 +7,12 @@ use common::Sandbox;
 use common::pkt::data;
 use packmule::base::Cancel;
 use packmule::pack::Bits;
-use packmule::serve::{Defaults, Gate, OpenGate, Options, Proposal, Protocol, Verdict, Visibility, Wants, upload_pack};
+use packmule::serve::{Defaults, Gate, OpenGate, Options, Proposal, Protocol, SharedState, Verdict, Visibility, Wants, upload_pack};
 use packmule::store::{ConfigScope, Refs, Repository};
+use std::io::Write;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 /// Shows only `main`.
 struct OnlyMain;
@@ -83,7 +86,10 @@ impl Place {
     }
 
     fn answer_with(&self, gate: &dyn Gate, options: Options, input: &[u8]) -> Result<String, String> {
-        let options = Options { wants: Wants::ReachableFromVisible, ..options };
+        self.answer_by(gate, Options { wants: Wants::ReachableFromVisible, ..options }, input)
+    }
+
+    fn answer_by(&self, gate: &dyn Gate, options: Options, input: &[u8]) -> Result<String, String> {
         let repository = Repository::open(&self.server, ConfigScope::RepositoryOnly).expect("a repository");
         let mut output = vec![];
         let served = upload_pack(&repository, gate, &options, input, &mut output, &Cancel::new());
@@ -184,5 +190,135 @@ fn the_size_of_a_hidden_object_is_that_of_one_that_nobody_has() {
             assert!(ask(&OnlyMain, id).contains(&format!("{{id}} {size}")), "{packed} {id}");
         }
         place.sandbox.git(&place.server, ["repack", "-adfq"]);
+    }
+}
+
+/// One round of a negotiation about `want`: what is answered to these haves.
+fn round(protocol: Protocol, want: &str, haves: &[&str]) -> Vec<u8> {
+    let have = |id: &&str| data(format!("have {id}\n"));
+    let haves: Vec<u8> = haves.iter().flat_map(have).collect();
+    match protocol {
+        Protocol::V2 => {
+            [data("command=fetch\n"), b"0001".to_vec(), data(format!("want {want}\n")), data("no-progress\n"), haves, b"0000".to_vec()]
+                .concat()
+        }
+        _ => {
+            [data(format!("want {want} multi_ack_detailed side-band-64k no-progress\n")), b"0000".to_vec(), haves, data("done\n")].concat()
+        }
+    }
+}
+
+#[test]
+fn a_have_that_no_visible_ref_reaches_is_answered_like_one_that_nobody_has() {
+    let place = Place::new();
+    let [main, tag] = ["main", "hidden"].map(|name| place.oid(name));
+    let visible = [&main, &place.oid("main~1"), &place.oid("main~2")].map(String::clone);
+    let lost = ["secret", "secret~1", "secret^{tree}", "secret:s", "main:a"].map(|name| place.oid(name));
+    let unknown = "1".repeat(40);
+    for no_ref_is_hidden in [false, true] {
+        let gate: &dyn Gate = if no_ref_is_hidden { &OpenGate } else { &OnlyMain };
+        if no_ref_is_hidden {
+            for name in ["refs/heads/secret", "refs/tags/hidden"] {
+                place.sandbox.git(&place.server, ["update-ref", "-d", name]);
+            }
+        }
+        for (protocol, knows_all) in [(Protocol::V0, false), (Protocol::V2, false), (Protocol::V0, true), (Protocol::V2, true)] {
+            let shared = Arc::new(SharedState::new(1 << 20));
+            let ask = |input: &[u8]| {
+                let options = Options { protocol, shared: Some(shared.clone()), ..Options::default() };
+                place.answer_with(gate, options, input)
+            };
+            if knows_all {
+                // Whoever is refused has had all that is reachable found out.
+                ask(&round(protocol, &unknown, &[])).expect_err("it is not here");
+            }
+            let answer = |have: &str| ask(&round(protocol, &main, &[have])).expect("served").replace(have, "{have}");
+            for id in lost.iter().chain([&tag]) {
+                assert_eq!(answer(id), answer(&unknown), "{protocol:?} {no_ref_is_hidden} {knows_all} {id}");
+            }
+            for id in &visible {
+                assert!(answer(id).contains("ACK {have}"), "{protocol:?} {no_ref_is_hidden} {knows_all} {id}");
+            }
+            // In one breath, whatever the order.
+            let all: Vec<&str> = [&unknown, &lost[0], &visible[2], &lost[1], &visible[1]].map(String::as_str).to_vec();
+            let said = ask(&round(protocol, &main, &all)).expect("served");
+            // Once enough is known, version 0 says `ready` to whatever else it hears of.
+            let word = if protocol == Protocol::V0 { " common" } else { "" };
+            let is_acked = |id: &&&str| said.contains(&format!("ACK {id}{word}"));
+            assert_eq!(all.iter().filter(is_acked).copied().collect::<Vec<_>>(), [visible[2].as_str(), &visible[1]], "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_hidden_object_is_refused_for_the_same_work_as_one_that_nobody_has() {
+    let place = Place::new();
+    let secrets = ["secret", "secret~1", "secret^{tree}", "secret:s", "hidden"].map(|name| place.oid(name));
+    for protocol in [Protocol::V0, Protocol::V2] {
+        let work = |id: &str| {
+            let shared = Arc::new(SharedState::new(1 << 20));
+            let mut seen = vec![];
+            for _ in 0..2 {
+                let options = Options { protocol, shared: Some(shared.clone()), ..Options::default() };
+                let refused = place.answer_with(&OnlyMain, options, &round(protocol, id, &[])).expect_err("it may not be had");
+                assert_eq!(refused, format!("upload-pack: not our ref {id}"));
+                seen.push(shared.statistics());
+            }
+            seen
+        };
+        let of_nothing = work(&"1".repeat(40));
+        assert_eq!(of_nothing[0].made, of_nothing[1].made, "all that is reachable is found out once");
+        for id in &secrets {
+            assert_eq!(work(id), of_nothing, "{protocol:?} {id}");
+        }
+    }
+}
+
+#[test]
+fn what_lies_elsewhere_is_named_only_where_it_would_have_been_sent() {
+    let place = Place::new();
+    let (open, secret) = (place.oid("main:a"), place.oid("secret:s"));
+    for id in [&open, &secret] {
+        let uri = format!("{id} {} https://elsewhere.example/{id}.pack", "2".repeat(40));
+        place.sandbox.git(&place.server, ["config", "--add", "uploadpack.blobPackfileUri", &uri]);
+    }
+    place.sandbox.git(&place.server, ["config", "uploadpack.allowSidebandAll", "true"]);
+    let ask = |gate: &dyn Gate, name: &str, more: &[&str]| {
+        let more = [&["packfile-uris https", "sideband-all", "no-progress"], more].concat();
+        place.ask(gate, Protocol::V2, &lines(Protocol::V2, &place.oid(name), &more)).expect("served")
+    };
+    let names = |said: &str, id: &str| said.contains(&format!("https://elsewhere.example/{id}.pack"));
+    let seen = ask(&OnlyMain, "main", &[]);
+    assert!(names(&seen, &open) && !names(&seen, &secret), "{seen}");
+    // A client that has all of it is told of nothing, and one that claims to have what is hidden as well.
+    let has_all = ask(&OnlyMain, "main", &[&format!("have {}", place.oid("main"))]);
+    assert!(!has_all.contains("elsewhere"), "{has_all}");
+    let claims = ask(&OnlyMain, "main", &[&format!("have {}", place.oid("secret"))]);
+    assert_eq!(claims, ask(&OnlyMain, "main", &[&format!("have {}", "1".repeat(40))]));
+    assert!(names(&ask(&OpenGate, "secret", &[]), &secret), "it is told to those who may see it");
+}
+
+#[test]
+fn settings_let_hidden_tips_count_before_version_2_as_in_git() {
+    let place = Place::new();
+    let wants = ["secret", "secret~1", "hidden", "main", "main~1", "secret:s"].map(|name| place.oid(name));
+    let keys = ["uploadpack.allowTipSHA1InWant", "uploadpack.allowReachableSHA1InWant", "uploadpack.allowAnySHA1InWant"];
+    place.sandbox.git(&place.server, ["config", "transfer.hideRefs", "refs/heads/secret"]);
+    place.sandbox.git(&place.server, ["config", "--add", "transfer.hideRefs", "refs/tags"]);
+    for on in [&[][..], &keys[..1], &keys[1..2], &keys[..2], &keys[2..]] {
+        for key in keys {
+            let value = if on.contains(&key) { "true" } else { "false" };
+            place.sandbox.git(&place.server, ["config", key, value]);
+        }
+        for want in &wants {
+            let input = round(Protocol::V0, want, &[]);
+            let options = Options { wants: Wants::Git, ..Options::default() };
+            let ours = place.answer_by(&OpenGate, options, &input).is_ok();
+            let mut git = Command::new("git");
+            git.arg("upload-pack").arg(&place.server).stdin(Stdio::piped()).stdout(Stdio::null());
+            let mut child = git.stderr(Stdio::null()).env_remove("GIT_PROTOCOL").spawn().expect("git runs");
+            child.stdin.take().expect("piped").write_all(&input).expect("taken");
+            assert_eq!(ours, child.wait().expect("git ends").success(), "{on:?} {want}");
+        }
     }
 }

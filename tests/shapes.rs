@@ -4,7 +4,7 @@ mod common;
 
 use common::fixture::Story;
 use common::remote::Remote;
-use common::{Case, PACKMULE, Sandbox, check, report, run};
+use common::{Case, PACKMULE, Sandbox, check, report, run, run_with_input};
 use packmule::pack::Objects;
 use packmule::store::{ConfigScope, Repository};
 use std::path::Path;
@@ -189,4 +189,112 @@ fn two_thousand_packs_take_few_files_and_few_maps() {
         let (_, said) = remote.git(&sandbox.path(&clone), "fetch", [path.as_os_str().to_owned(), "main".into()]);
         assert!(!said.contains("Receiving"), "nothing is new: {said}");
     }
+}
+
+/// A built tree of git's newest source: named in `PACKMULE_GIT_BUILD`, or where the check with git's own tests puts it.
+fn newest_git() -> Option<std::path::PathBuf> {
+    let named = std::env::var_os("PACKMULE_GIT_BUILD").map(std::path::PathBuf::from);
+    let build = named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/git-source/git"));
+    let found = build.join("git").exists().then_some(build);
+    if found.is_none() {
+        common::skipped("no newest git: PACKMULE_GIT_BUILD names none");
+    }
+    found
+}
+
+/// `git ARGS` of that build.
+#[track_caller]
+fn newest(sandbox: &Sandbox, build: &Path, path: &Path, args: &[&str], input: &[u8]) {
+    let mut command = sandbox.command(build.join("git"));
+    command.env("GIT_EXEC_PATH", build).env("GIT_TEMPLATE_DIR", build.join("templates/blt")).current_dir(path).args(args);
+    let output = run_with_input(&mut command, input);
+    assert!(output.status.success(), "{}", report(&command, &output));
+}
+
+/// As [`serves_as_git_does`], where stock git, the oracle, is too old to read what it finds: it looks at a copy without that.
+#[track_caller]
+fn serves_as_if_it_were_not_there(case: Case, what: &str, shape: impl Fn(&Sandbox, &Path, &mut Story)) {
+    eprintln!("-- {what}");
+    let sandbox = Sandbox::new();
+    let remote = Remote::stdio(&sandbox, case);
+    let (path, mut story) = remote.history("r", 71, 50);
+    let old = sandbox.copy(&path, "old.git");
+    sandbox.import(&path, &story.grow(10));
+    shape(&sandbox, &path, &mut story);
+    let oracle = sandbox.copy(&path, "oracle.git");
+    let pack = oracle.join("objects/pack");
+    let _ = std::fs::remove_dir_all(pack.join("multi-pack-index.d"));
+    for file in ending(&pack, "").iter().filter(|file| file.to_string_lossy().contains("multi-pack-index")) {
+        std::fs::remove_file(file).expect("ours");
+    }
+    let clone = remote.clone("r", "clone.git", &["--mirror"]);
+    check::same_objects(&sandbox, &oracle, &clone);
+    check::sound(&sandbox, &clone);
+    remote.fetch(&old, &[&remote.url("r"), "refs/*:refs/*"]);
+    check::same_objects(&sandbox, &oracle, &old);
+}
+
+/// Whether bitmaps are used when those of single packs are gone.
+fn has_multi_pack_bitmaps(path: &Path) -> bool {
+    for file in ending(path, ".bitmap").iter().filter(|file| !file.to_string_lossy().contains("multi-pack-index")) {
+        std::fs::remove_file(file).expect("ours");
+    }
+    let repository = Repository::open(path, ConfigScope::RepositoryOnly).expect("a repository");
+    repository.snapshot().expect("readable").objects().bitmaps().is_some()
+}
+
+#[test]
+fn what_only_the_newest_git_writes_is_used_or_passed_over() {
+    let Some(build) = newest_git() else { return };
+    let git = |sandbox: &Sandbox, path: &Path, args: &[&str]| newest(sandbox, &build, path, args, b"");
+    for case in [CASE, Case { hash: "sha256", protocol: 0 }] {
+        serves_as_if_it_were_not_there(case, "a multi-pack index of version 2", |sandbox, path, story| {
+            packs(sandbox, path, story);
+            git(sandbox, path, &["-c", "midx.version=2", "multi-pack-index", "write", "--bitmap"]);
+            let index = std::fs::read(path.join("objects/pack/multi-pack-index")).expect("an index");
+            assert_eq!((&index[..4], index[4]), (&b"MIDX"[..], 2));
+            assert!(has_multi_pack_bitmaps(path));
+        });
+    }
+    serves_as_git_does(CASE, "a chain with bitmaps", |sandbox, path, story| {
+        packs(sandbox, path, story);
+        git(sandbox, path, &["multi-pack-index", "write", "--incremental", "--bitmap"]);
+        for _ in 0..2 {
+            sandbox.import(path, &story.grow(3));
+            git(sandbox, path, &["repack", "-dq", "--no-write-bitmap-index"]);
+            git(sandbox, path, &["multi-pack-index", "write", "--incremental", "--bitmap"]);
+        }
+        let layers = ending(path, ".bitmap").iter().filter(|file| file.to_string_lossy().contains("multi-pack-index.d")).count();
+        assert_eq!((layers, ending(path, ".midx").len()), (3, 3));
+        assert!(!has_multi_pack_bitmaps(path), "a chain of bitmaps is passed over");
+    });
+    serves_as_if_it_were_not_there(CASE, "a chain of version 2 that was compacted", |sandbox, path, story| {
+        packs(sandbox, path, story);
+        let write = ["-c", "midx.version=2", "multi-pack-index", "write", "--incremental"];
+        git(sandbox, path, &write);
+        for _ in 0..2 {
+            newest(sandbox, &build, path, &["fast-import", "--quiet", "--done", "--force"], &story.grow(3));
+            git(sandbox, path, &["repack", "-dq", "--no-write-bitmap-index"]);
+            git(sandbox, path, &write);
+        }
+        let chain = std::fs::read_to_string(path.join("objects/pack/multi-pack-index.d/multi-pack-index-chain")).expect("a chain");
+        let layers: Vec<&str> = chain.lines().collect();
+        assert_eq!(layers.len(), 3);
+        git(sandbox, path, &["-c", "midx.version=2", "multi-pack-index", "compact", "--incremental", layers[1], layers[2]]);
+    });
+    serves_as_git_does(CASE, "pseudo-merges over many packs", |sandbox, path, story| {
+        sandbox.import(path, &story.grow(250));
+        packs(sandbox, path, story);
+        for (key, value) in [("pattern", "refs/tags/"), ("maxMerges", "4"), ("stableThreshold", "never")] {
+            sandbox.git(path, ["config", &format!("bitmapPseudoMerge.all.{key}"), value]);
+        }
+        let listed = sandbox.git(path, ["rev-list", "--all"]);
+        let tags: String = listed.lines().map(|id| format!("create refs/tags/{id} {id}\n")).collect();
+        sandbox.git_with_input(path, ["update-ref", "--stdin"], tags.as_bytes());
+        git(sandbox, path, &["-c", "pack.writeBitmapLookupTable=true", "multi-pack-index", "write", "--bitmap"]);
+        let bitmap = ending(path, ".bitmap").into_iter().find(|file| file.to_string_lossy().contains("multi-pack-index-"));
+        let flags = std::fs::read(bitmap.expect("a bitmap")).expect("readable")[7];
+        assert_eq!(flags & 0x30, 0x30, "a lookup table and pseudo-merges");
+        assert!(has_multi_pack_bitmaps(path));
+    });
 }

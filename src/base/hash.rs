@@ -1,12 +1,25 @@
-//! A hasher for keys that are already well mixed or small: object ids, offsets, numbers.
+//! A hasher for keys that are short: object ids, names, offsets, numbers.
 //!
-//! Ids are hashes chosen by whoever made the object; a peer that makes many share their first eight bytes would
-//! need 2^64 work per object, so no keyed hash is needed for them. Ids that a peer merely names need no object behind
-//! them: a set of those takes the standard library's keyed hasher, or a million of them would meet in one bucket.
+//! Ids and names may be chosen by a peer, who need not have objects behind the ids that a commit of its names: all
+//! their bytes count, under keys that this process alone knows, or a million of them would meet in one bucket. Numbers are
+//! places that we gave ourselves, and are merely spread.
 
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::sync::LazyLock;
 
-/// Takes eight bytes of an id, or multiplies a number.
+/// Keys of this process.
+static KEYS: LazyLock<[u64; 2]> = LazyLock::new(|| {
+    let state = RandomState::new();
+    [state.hash_one(1u8), state.hash_one(2u8) | 1]
+});
+
+/// Both halves of a product: every bit of the result depends on every bit of the factors.
+fn fold(one: u64, other: u64) -> u64 {
+    let product = u128::from(one) * u128::from(other);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// Mixes bytes under keys, or multiplies a number.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FastHasher(u64);
 
@@ -16,10 +29,18 @@ impl Hasher for FastHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        let mut first = [0; 8];
-        let len = bytes.len().min(8);
-        first[..len].copy_from_slice(&bytes[..len]);
-        self.write_u64(u64::from_ne_bytes(first));
+        let [begin, factor] = *KEYS;
+        let mut state = self.0 ^ begin;
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            state = fold(state ^ u64::from_ne_bytes(*word), factor);
+        }
+        if !rest.is_empty() {
+            let mut last = [0; 8];
+            last[..rest.len()].copy_from_slice(rest);
+            state = fold(state ^ u64::from_ne_bytes(last), factor.rotate_left(rest.len() as u32 * 8));
+        }
+        self.0 = state;
     }
 
     fn write_u8(&mut self, number: u8) {
@@ -49,3 +70,38 @@ impl Hasher for FastHasher {
 pub type FastMap<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<FastHasher>>;
 /// A set with [`FastHasher`].
 pub type FastSet<K> = std::collections::HashSet<K, BuildHasherDefault<FastHasher>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn hash(bytes: &[u8]) -> u64 {
+        let mut hasher = FastHasher::default();
+        hasher.write(bytes);
+        hasher.finish()
+    }
+
+    #[test]
+    fn ids_and_names_that_differ_in_a_few_bytes_only_spread_over_all_buckets() {
+        for (len, at) in [(20, 0), (20, 8), (20, 12), (20, 16), (32, 24), (16, 12), (11, 7), (4, 0)] {
+            let mut used = std::collections::HashSet::new();
+            for n in 0..4096u32 {
+                let mut id = vec![0xab; len];
+                id[at..at + 4].copy_from_slice(&n.to_le_bytes());
+                // What a table goes by: the lowest bits, and the highest seven.
+                used.insert((hash(&id) & 0xfff, hash(&id) >> 57));
+            }
+            assert!(used.len() > 4000, "{} places for 4096 of {len} bytes that differ at {at}", used.len());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_same_bytes_hash_alike_and_a_longer_name_otherwise(name in prop::collection::vec(any::<u8>(), 0..40)) {
+            prop_assert_eq!(hash(&name), hash(&name.clone()));
+            let longer = [&name[..], &[0]].concat();
+            prop_assert_ne!(hash(&name), hash(&longer));
+        }
+    }
+}

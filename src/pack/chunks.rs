@@ -4,6 +4,7 @@
 //! ids in the chunks `OIDF` (a fan-out by first byte) and `OIDL`. All offsets are checked here, once. A pack's index keeps
 //! its ids alike, without chunks.
 
+use super::checksum::Checksum;
 use bytes::Bytes;
 use gix_hash::oid;
 use std::ops::Range;
@@ -24,9 +25,9 @@ pub(super) fn be64(data: &[u8], at: usize) -> u64 {
 /// Whether the last bytes of `data` are the hash of all that is before them.
 pub(super) fn checksum_holds(data: &[u8], hash: gix_hash::Kind) -> bool {
     let Some(end) = data.len().checked_sub(hash.len_in_bytes()) else { return false };
-    let mut hasher = gix_hash::hasher(hash);
-    hasher.update(&data[..end]);
-    hasher.try_finalize().is_ok_and(|sum| sum.as_slice() == &data[end..])
+    let mut sum = Checksum::new(hash);
+    sum.update(&data[..end]);
+    sum.finish().is_some_and(|sum| sum.as_slice() == &data[end..])
 }
 
 /// Which chunk lies where.

@@ -7,14 +7,19 @@ use super::{Base, EntryHeader, Error, Inflater, Kind, Location, Objects, PackFil
 use crate::base::FastMap;
 use gix_hash::oid;
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// An object's type and its bytes.
-pub type Object = (Kind, Rc<Vec<u8>>);
+pub type Object = (Kind, Arc<Vec<u8>>);
+
+/// Whole objects that one decoder has met, for others.
+#[derive(Debug, Default)]
+pub struct Decoded(FastMap<(u32, u64), Object>);
 
 /// Whole objects for one thread.
 pub struct Decoder<'a> {
     objects: &'a dyn Objects,
+    given: Option<&'a Decoded>,
     inflater: Inflater,
     cache: FastMap<(u32, u64), Object>,
     oldest: VecDeque<(u32, u64)>,
@@ -35,6 +40,7 @@ impl<'a> Decoder<'a> {
     pub fn new(objects: &'a dyn Objects, cache_bytes_max: usize) -> Self {
         Self {
             objects,
+            given: None,
             inflater: Inflater::new(),
             cache: FastMap::default(),
             oldest: VecDeque::new(),
@@ -42,6 +48,16 @@ impl<'a> Decoder<'a> {
             cache_bytes_max,
             delta: vec![],
         }
+    }
+
+    /// The same, which looks among what another one of the same objects has `decoded`, too.
+    pub fn given(self, decoded: &'a Decoded) -> Self {
+        Self { given: Some(decoded), ..self }
+    }
+
+    /// What it holds at the end.
+    pub fn into_decoded(self) -> Decoded {
+        Decoded(self.cache)
     }
 
     /// What this decoder reads from.
@@ -63,7 +79,7 @@ impl<'a> Decoder<'a> {
             Location::Loose(id) => {
                 let mut data = vec![];
                 if let Some(kind) = self.objects.read_loose(id, &mut data)? {
-                    return Ok((kind, Rc::new(data)));
+                    return Ok((kind, Arc::new(data)));
                 }
                 // It may have been packed meanwhile.
                 match self.objects.moved(id)? {
@@ -149,7 +165,8 @@ impl<'a> Decoder<'a> {
         let mut chain = vec![];
         let mut at = offset;
         let (kind, mut object) = loop {
-            if let Some(found) = self.cache.get(&(pack, at)) {
+            let given = || self.given?.0.get(&(pack, at));
+            if let Some(found) = self.cache.get(&(pack, at)).or_else(given) {
                 break found.clone();
             }
             let header = file.header(at)?;
@@ -157,7 +174,7 @@ impl<'a> Decoder<'a> {
                 Base::Whole(code) => {
                     let mut data = vec![];
                     inflate_entry(&mut self.inflater, file, at, &header, &mut data)?;
-                    let found = (kind_of(code)?, Rc::new(data));
+                    let found = (kind_of(code)?, Arc::new(data));
                     self.keep((pack, at), &found);
                     break found;
                 }
@@ -182,7 +199,7 @@ impl<'a> Decoder<'a> {
             if !fits {
                 return Err(Error::corrupt(format!("{}: bad delta at offset {at}", file.name())));
             }
-            object = Rc::new(data);
+            object = Arc::new(data);
             self.keep((pack, at), &(kind, object.clone()));
         }
         self.delta = delta;
@@ -238,7 +255,7 @@ fn kind_of(code: u8) -> Result<Kind, Error> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::base::{Cancel, Progress};
     use crate::pack::index::{IngestLimits, ingest};
@@ -249,7 +266,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    struct Packs(Vec<Arc<PackFile>>);
+    pub(in crate::pack) struct Packs(pub Vec<Arc<PackFile>>);
 
     impl Objects for Packs {
         fn hash_kind(&self) -> gix_hash::Kind {
@@ -271,7 +288,7 @@ mod tests {
     }
 
     /// A zlib stream of `data` as an odd encoder makes it: `empty` stored blocks without any bytes come first.
-    fn odd_stream(data: &[u8], empty: usize) -> Vec<u8> {
+    pub(in crate::pack) fn odd_stream(data: &[u8], empty: usize) -> Vec<u8> {
         let mut out = vec![0x78, 0x01];
         out.extend([0, 0, 0, 0xff, 0xff].repeat(empty));
         let len = data.len() as u16;
@@ -287,7 +304,7 @@ mod tests {
         out
     }
 
-    fn pack(entries: &[Vec<u8>]) -> Vec<u8> {
+    pub(in crate::pack) fn pack(entries: &[Vec<u8>]) -> Vec<u8> {
         let mut out = b"PACK\0\0\0\x02".to_vec();
         out.extend((entries.len() as u32).to_be_bytes());
         out.extend(entries.concat());
@@ -297,7 +314,7 @@ mod tests {
         out
     }
 
-    fn blob(data: &[u8], stream: Vec<u8>) -> Vec<u8> {
+    pub(in crate::pack) fn blob(data: &[u8], stream: Vec<u8>) -> Vec<u8> {
         let mut entry = vec![];
         write_entry_header(3, data.len() as u64, &mut entry);
         [entry, stream].concat()
@@ -308,7 +325,7 @@ mod tests {
     }
 
     /// The files of `bytes` as ingestion leaves them: pack and index.
-    fn ingested(bytes: &[u8]) -> (String, Vec<u8>, Vec<u8>) {
+    pub(in crate::pack) fn ingested(bytes: &[u8]) -> (String, Vec<u8>, Vec<u8>) {
         let folder = tempfile::tempdir().expect("a folder");
         let (limits, progress) = (IngestLimits::default(), Progress::new());
         let made = ingest(&mut &bytes[..], folder.path(), &Packs(vec![]), &limits, &progress, &Cancel::new()).expect("a good pack");
@@ -317,7 +334,7 @@ mod tests {
         (name.clone(), read("pack"), read("idx"))
     }
 
-    fn open(name: &str, data: Box<dyn PackBytes>, idx: Vec<u8>) -> Packs {
+    pub(in crate::pack) fn open(name: &str, data: Box<dyn PackBytes>, idx: Vec<u8>) -> Packs {
         Packs(vec![Arc::new(PackFile::open(name.to_owned(), idx.into(), data, None, Sha1).expect("it fits"))])
     }
 

@@ -31,6 +31,9 @@ pub struct EntryHeader {
 
 const OFS_DELTA: u8 = 6;
 const REF_DELTA: u8 = 7;
+/// Longest size of 64 bits, and longest distance that surely has room in as many.
+const SIZE_BYTES_MAX: usize = 10;
+const DISTANCE_BYTES_MAX: usize = 8;
 /// Longest header: ten bytes of size and a 32-byte id.
 pub const HEADER_BYTES_MAX: usize = 10 + 32;
 
@@ -89,6 +92,43 @@ impl EntryHeader {
     }
 }
 
+/// What the first bytes of an entry tell of its base.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lean {
+    /// It is whole.
+    Whole,
+    /// It is an ofs-delta against the entry that begins at this offset of the pack.
+    On(u64),
+    /// Neither, or damaged: [`EntryHeader::read`] tells.
+    Other,
+}
+
+/// What the entry that begins at pack offset `at`, whose bytes begin `bytes`, leans on: all that those need who copy
+/// many entries as they lie, in a third of the time of a whole header.
+#[inline]
+pub(super) fn lean_of(bytes: &[u8], at: u64) -> Lean {
+    let Some(first) = bytes.first() else { return Lean::Other };
+    match (first >> 4) & 7 {
+        1..=4 => return Lean::Whole,
+        OFS_DELTA => {}
+        _ => return Lean::Other,
+    }
+    let Some(size_bytes) = bytes.iter().take(SIZE_BYTES_MAX).position(|byte| byte & 0x80 == 0) else { return Lean::Other };
+    let mut rest = bytes[size_bytes + 1..].iter().take(DISTANCE_BYTES_MAX);
+    let mut distance = 0u64;
+    for byte in &mut rest {
+        distance |= u64::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            return match at.checked_sub(distance) {
+                Some(base) if distance != 0 && base != 0 => Lean::On(base),
+                _ => Lean::Other,
+            };
+        }
+        distance = (distance + 1) << 7;
+    }
+    Lean::Other
+}
+
 fn bad(at: u64, what: &str) -> Error {
     Error::BadPack(format!("pack has bad object at offset {at}: {what}"))
 }
@@ -144,8 +184,34 @@ mod tests {
         }
 
         #[test]
+        fn what_it_leans_on_is_what_the_header_says(mut bytes in prop::collection::vec(any::<u8>(), 0..40), code in 0u8..8, at in 1u64..1 << 50) {
+            if let Some(first) = bytes.first_mut() {
+                *first = *first & 0x8f | code << 4;
+            }
+            let lean = lean_of(&bytes, at);
+            match EntryHeader::read(&bytes, at, Sha1) {
+                Ok(Some(EntryHeader { base: Base::Offset(base), .. })) => prop_assert!([Lean::On(base), Lean::Other].contains(&lean)),
+                Ok(Some(EntryHeader { base: Base::Whole(_), .. })) => prop_assert_eq!(lean, Lean::Whole),
+                Ok(Some(EntryHeader { base: Base::Id(_), .. })) => prop_assert_eq!(lean, Lean::Other),
+                // The size of a whole entry is not looked at.
+                Ok(None) | Err(_) if (1..=4).contains(&code) => {}
+                // Nor is whether that of a delta has room in 64 bits.
+                Ok(None) => prop_assert_eq!(lean, Lean::Other),
+                Err(_) => prop_assert!(lean == Lean::Other || bytes.iter().take_while(|byte| **byte & 0x80 != 0).count() >= 9),
+            }
+        }
+
+        #[test]
+        fn a_near_base_is_told_at_once(size: u64, at in 1u64 << 40.., distance in 1u64..1 << 39) {
+            let mut bytes = vec![];
+            write_entry_header(OFS_DELTA, size, &mut bytes);
+            write_ofs_distance(distance, &mut bytes);
+            prop_assert_eq!(lean_of(&bytes, at), Lean::On(at - distance));
+        }
+
+        #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>, at: u64) {
-            let _ = EntryHeader::read(&bytes, at, Sha1);
+            let _ = (EntryHeader::read(&bytes, at, Sha1), lean_of(&bytes, at));
         }
     }
 

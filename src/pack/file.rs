@@ -8,7 +8,8 @@ use super::chunks::{be32, checksum_holds};
 use super::entry::HEADER_BYTES_MAX;
 use super::idx::PackIndex;
 use super::midx::hash_version;
-use super::{EntryHeader, Error};
+use super::order::REV_HEADER_BYTES;
+use super::{EntryHeader, Error, PackOrder};
 use bytes::Bytes;
 use gix_hash::oid;
 use std::ops::Range;
@@ -78,7 +79,8 @@ pub struct PackFile {
     source: Box<dyn PackSource>,
     index: OnceLock<Option<PackIndex>>,
     data: OnceLock<Option<Data>>,
-    order: OnceLock<Order>,
+    rev: OnceLock<Option<Bytes>>,
+    order: OnceLock<PackOrder>,
 }
 
 /// An opened pack, and where its trailer begins.
@@ -87,15 +89,8 @@ struct Data {
     end: u64,
 }
 
-/// Entries in order of offsets: the numbers of a `.rev` file, or sorted here.
-enum Order {
-    Stored(Bytes),
-    Sorted(Vec<u32>),
-}
-
 /// Bytes of a pack's header: signature, version, number of objects.
 pub const PACK_HEADER_BYTES: u64 = 12;
-const REV_HEADER_BYTES: usize = 12;
 
 impl PackFile {
     /// Put together a pack called `name` (`pack-…` without ending) from the bytes of its files.
@@ -112,7 +107,7 @@ impl PackFile {
 
     /// The pack called `name` whose files are opened when they are first needed.
     pub fn later(name: String, source: Box<dyn PackSource>, hash: gix_hash::Kind) -> Self {
-        Self { name, hash, source, index: OnceLock::new(), data: OnceLock::new(), order: OnceLock::new() }
+        Self { name, hash, source, index: OnceLock::new(), data: OnceLock::new(), rev: OnceLock::new(), order: OnceLock::new() }
     }
 
     fn read_index(&self, index: Bytes) -> Result<PackIndex, Error> {
@@ -225,17 +220,53 @@ impl PackFile {
         self.data().map_or(&[], |data| &data.bytes.bytes()[data.end as usize..])
     }
 
+    /// All entries in order of offsets: a table that is made when first asked for, by those who ask for many.
+    pub fn order(&self) -> Result<&PackOrder, Error> {
+        if let Some(order) = self.order.get() {
+            return Ok(order);
+        }
+        let index = self.index().ok_or_else(|| self.corrupt("the pack cannot be opened"))?;
+        let (len, end) = (self.len(), self.end());
+        let made = match self.rev() {
+            Some(rev) => PackOrder::from_rev(rev.clone(), len, end, |entry| index.offset(entry).unwrap_or(u64::MAX)),
+            None => PackOrder::sorted(len, end, |entry| index.offset(entry).unwrap_or(u64::MAX)),
+        };
+        let order = made.map_err(|what| self.corrupt(what))?;
+        Ok(self.order.get_or_init(|| order))
+    }
+
+    /// The order, when it is there already or when nothing else tells of positions.
+    fn order_at_hand(&self) -> Result<Option<&PackOrder>, Error> {
+        match self.order.get() {
+            None if self.rev().is_some() => Ok(None),
+            _ => self.order().map(Some),
+        }
+    }
+
+    /// Whether the table of [`PackFile::order`] is made.
+    pub(super) fn has_order(&self) -> bool {
+        self.order.get().is_some()
+    }
+
+    /// Hand the offset of every entry to `each`, by number; unchecked: it may lie outside the pack.
+    pub(super) fn each_offset(&self, mut each: impl FnMut(u32, u64)) {
+        let Some(index) = self.index() else { return };
+        (0..index.len()).for_each(|entry| each(entry, index.offset(entry).unwrap_or(u64::MAX)));
+    }
+
     /// Entry number `position` in order of offsets.
     pub fn entry_at(&self, position: u32) -> Result<u32, Error> {
-        let entry = match self.order() {
-            Order::Stored(rev) if position < self.len() => be32(rev, REV_HEADER_BYTES + position as usize * 4),
-            Order::Sorted(sorted) => sorted.get(position as usize).copied().unwrap_or(u32::MAX),
-            Order::Stored(_) => u32::MAX,
-        };
-        if entry >= self.len() {
-            return Err(Error::corrupt(format!("{}: no entry {position} among {}", self.name, self.len())));
+        let no_entry = || self.corrupt(&format!("no entry {position} among {}", self.len()));
+        if position >= self.len() {
+            return Err(no_entry());
         }
-        Ok(entry)
+        match (self.order_at_hand()?, self.rev()) {
+            (Some(order), _) => Ok(order.entry(position)),
+            (None, Some(rev)) => {
+                Some(be32(rev, REV_HEADER_BYTES + position as usize * 4)).filter(|entry| *entry < self.len()).ok_or_else(no_entry)
+            }
+            (None, None) => Err(no_entry()),
+        }
     }
 
     /// Where the entry at `position` in order of offsets begins; for [`PackFile::len`], where the last one ends.
@@ -245,6 +276,10 @@ impl PackFile {
 
     /// The position, in order of offsets, of the entry that begins at `offset`.
     pub fn position_of(&self, offset: u64) -> Result<u32, Error> {
+        let nothing_there = || self.corrupt(&format!("no entry begins at offset {offset}"));
+        if let Some(order) = self.order_at_hand()? {
+            return order.position_of(offset).ok_or_else(nothing_there);
+        }
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = low + (high - low) / 2;
@@ -254,18 +289,20 @@ impl PackFile {
                 std::cmp::Ordering::Greater => high = middle,
             }
         }
-        Err(Error::corrupt(format!("{}: no entry begins at offset {offset}", self.name)))
+        Err(nothing_there())
     }
 
-    fn order(&self) -> &Order {
-        self.order.get_or_init(|| match self.source.rev() {
-            Some(rev) if self.is_sound_rev(&rev) => Order::Stored(rev),
+    /// The `.rev` file, where there is a sound one.
+    fn rev(&self) -> Option<&Bytes> {
+        let open = || match self.source.rev() {
+            Some(rev) if self.is_sound_rev(&rev) => Some(rev),
             Some(_) => {
                 tracing::warn!(pack = self.name, "ignoring a reverse index that is damaged or belongs to another pack");
-                Order::Sorted(self.sorted())
+                None
             }
-            None => Order::Sorted(self.sorted()),
-        })
+            None => None,
+        };
+        self.rev.get_or_init(open).as_ref()
     }
 
     /// Whether a reverse index is whole and this pack's. Its checksum is looked at, for a wrong number in it would send
@@ -281,13 +318,6 @@ impl PackFile {
             && checksum_holds(rev, self.hash)
     }
 
-    fn sorted(&self) -> Vec<u32> {
-        let Some(index) = self.index() else { return vec![] };
-        let mut order: Vec<(u64, u32)> = (0..self.len()).map(|entry| (index.offset(entry).unwrap_or(0), entry)).collect();
-        sort_by_offset(&mut order);
-        order.into_iter().map(|(_, entry)| entry).collect()
-    }
-
     /// The header of the entry that begins at `offset`.
     pub fn header(&self, offset: u64) -> Result<EntryHeader, Error> {
         let end = self.end().min(offset.saturating_add(HEADER_BYTES_MAX as u64));
@@ -301,10 +331,14 @@ impl PackFile {
 
     /// The deflated data of the entry at `offset` with this `header`, and maybe bytes behind it.
     pub fn data_of(&self, offset: u64, header: &EntryHeader) -> Result<&[u8], Error> {
-        // A zlib stream is at most 0.04 % and a few bytes longer than what it holds; stored blocks of odd encoders a little more.
-        let bound = header.size.saturating_add(header.size / 256).saturating_add(1024);
         let start = offset + header.len as u64;
-        self.slice(start..self.end().min(start.saturating_add(bound)))
+        self.slice(start..self.end().min(start.saturating_add(Self::stream_bytes_max(header.size))))
+    }
+
+    /// Bytes of any sensible zlib stream of `size` bytes.
+    pub(super) fn stream_bytes_max(size: u64) -> u64 {
+        // A zlib stream is at most 0.04 % and a few bytes longer than what it holds; stored blocks of odd encoders a little more.
+        size.saturating_add(size / 256).saturating_add(1024)
     }
 
     /// These bytes of the pack, header and trailer included.
@@ -315,47 +349,5 @@ impl PackFile {
             .bytes()
             .get(range.start as usize..range.end as usize)
             .ok_or_else(|| Error::corrupt(format!("{}: bytes {range:?} lie outside the pack", self.name)))
-    }
-}
-
-/// Sort by digits, the lowest first, as git does (`pack-revindex.c`): comparing takes several times as long for 700,000 entries.
-fn sort_by_offset(order: &mut Vec<(u64, u32)>) {
-    const DIGIT_BITS: u32 = 11;
-    const DIGITS: usize = 1 << DIGIT_BITS;
-    let largest = order.iter().map(|(offset, _)| *offset).max().unwrap_or(0);
-    let mut sorted = vec![(0, 0); order.len()];
-    for shift in (0..u64::BITS - largest.leading_zeros()).step_by(DIGIT_BITS as usize) {
-        let digit = |offset: u64| (offset >> shift) as usize & (DIGITS - 1);
-        let mut starts = [0usize; DIGITS];
-        for (offset, _) in order.iter() {
-            starts[digit(*offset)] += 1;
-        }
-        let mut before = 0;
-        for start in &mut starts {
-            before += std::mem::replace(start, before);
-        }
-        for entry in order.iter() {
-            let at = &mut starts[digit(entry.0)];
-            sorted[*at] = *entry;
-            *at += 1;
-        }
-        std::mem::swap(order, &mut sorted);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn offsets_sort_by_digits_as_by_comparing(offsets in prop::collection::vec(prop_oneof![0u64..5000, any::<u64>()], 0..200)) {
-            let mut order: Vec<(u64, u32)> = offsets.into_iter().zip(0..).collect();
-            let mut wanted = order.clone();
-            wanted.sort();
-            sort_by_offset(&mut order);
-            prop_assert_eq!(order, wanted);
-        }
     }
 }

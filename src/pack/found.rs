@@ -4,8 +4,9 @@
 //! Filled by `walk`, read by [`super::PackPlan`]. A whole closure is an [`ObjectSet`] and nothing else:
 //! `Found::from(set)`.
 
-use super::{Location, ObjectSet};
-use crate::base::FastMap;
+use super::{Decoded, Location, ObjectSet, Objects};
+use crate::base::{FastMap, FastSet};
+use gix_hash::ObjectId;
 
 /// The answer to "which objects?".
 #[derive(Debug, Default)]
@@ -14,13 +15,24 @@ pub struct Found {
     pub set: ObjectSet,
     /// What the client is known to have, as far as it is worth knowing: bases for thin packs. Never more than it has.
     pub known: ObjectSet,
+    /// More of that, by id: nobody has looked yet where it lies, nor whether it is here.
+    pub known_ids: FastSet<ObjectId>,
     /// What stood before at the path of an object that goes out.
     pub hints: DeltaHints,
+    /// Trees that were looked into on the way: whoever searches deltas needs them again.
+    pub decoded: Decoded,
 }
 
 impl From<ObjectSet> for Found {
     fn from(set: ObjectSet) -> Self {
-        Self { set, known: ObjectSet::new(), hints: DeltaHints::default() }
+        Self { set, ..Self::default() }
+    }
+}
+
+impl Found {
+    /// Whether the client is known to have the object that lies at `location` of `objects`.
+    pub fn is_known(&self, objects: &dyn Objects, location: &Location) -> bool {
+        self.known.contains(location) || !self.known_ids.is_empty() && self.known_ids.contains(&location.id(objects))
     }
 }
 
@@ -42,10 +54,10 @@ pub struct DeltaHints(FastMap<Location, DeltaHint>);
 
 impl DeltaHints {
     /// Keep the hint of an object that goes out: its last path component hashes to `name`; `before` is the object of
-    /// the same type that stood there, which the client has or which goes out and has a hint of its own.
-    pub fn insert(&mut self, object: &Location, name: u32, before: Option<&Location>, known: &ObjectSet) {
+    /// the same type that stood there, and whether the client has that; else it goes out and has a hint of its own.
+    pub fn insert(&mut self, object: &Location, name: u32, before: Option<(&Location, bool)>) {
         if self.0.len() < HINTS_MAX {
-            let base = before.and_then(|before| if known.contains(before) { Some(*before) } else { self.get(before)?.base });
+            let base = before.and_then(|(before, known)| if known { Some(*before) } else { self.get(before)?.base });
             self.0.entry(*object).or_insert(DeltaHint { base, name });
         }
     }
@@ -75,40 +87,14 @@ pub fn name_hash(name: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pack::{Error, Kind, Objects, PackFile};
-    use gix_hash::{ObjectId, oid};
-    use std::sync::Arc;
-
-    struct NoPacks;
-
-    impl Objects for NoPacks {
-        fn hash_kind(&self) -> gix_hash::Kind {
-            gix_hash::Kind::Sha1
-        }
-
-        fn packs(&self) -> &[Arc<PackFile>] {
-            &[]
-        }
-
-        fn locate(&self, _: &oid) -> Result<Option<Location>, Error> {
-            Ok(None)
-        }
-
-        fn read_loose(&self, _: &oid, _: &mut Vec<u8>) -> Result<Option<Kind>, Error> {
-            Ok(None)
-        }
-    }
-
     #[test]
     fn a_hint_leads_through_what_goes_out_to_what_the_client_has() {
         let object = |number: u8| Location::Loose(ObjectId::from_bytes_or_panic(&[number; 20]));
-        let mut known = ObjectSet::new();
-        known.insert(&NoPacks, &object(0));
         let mut hints = DeltaHints::default();
-        hints.insert(&object(1), 7, Some(&object(0)), &known);
-        hints.insert(&object(2), 7, Some(&object(1)), &known);
-        hints.insert(&object(3), 8, None, &known);
-        hints.insert(&object(4), 8, Some(&object(3)), &known);
+        hints.insert(&object(1), 7, Some((&object(0), true)));
+        hints.insert(&object(2), 7, Some((&object(1), false)));
+        hints.insert(&object(3), 8, None);
+        hints.insert(&object(4), 8, Some((&object(3), false)));
         assert_eq!(hints.get(&object(2)), Some(DeltaHint { base: Some(object(0)), name: 7 }));
         assert_eq!(hints.get(&object(4)), Some(DeltaHint { base: None, name: 8 }));
         assert_eq!(hints.get(&object(5)), None);

@@ -78,6 +78,7 @@ impl PackIndex {
     }
 
     /// Where `entry` begins in the pack; `None` when there is none of this number, or the file is damaged.
+    #[inline]
     pub fn offset(&self, entry: u32) -> Option<u64> {
         if entry >= self.len() {
             return None;

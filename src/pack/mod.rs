@@ -5,12 +5,15 @@
 //! | `entry` | the header of one stored entry into a value and back |
 //! | `delta` | a base and a delta into an object, and a base and an object into a delta: [`BlockIndex`] |
 //! | `zlib` | deflated bytes into plain ones and back; the one file that names a zlib crate |
+//! | `checksum` | the bytes of a file into the sum at its end |
 //! | `chunks` | the table of contents of a companion file into ranges; sorted ids into lookup |
 //! | `midx` | a multi-pack index into lookup by id over many packs: [`MultiPackIndex`] |
 //! | `ewah`, `bitmap` | a bitmap file into what its commits reach: [`Bitmaps`] |
 //! | `commit_graph` | commit-graph files into links and dates of commits: [`CommitGraph`] |
 //! | `idx` | a pack's index file into lookup by id and offsets |
 //! | `file` | an index and a pack as bytes into [`PackFile`]: lookup by id, entries by position |
+//! | `order` | the entries of a pack by offset: [`PackOrder`] |
+//! | `spans` | a few offsets into the entries that begin there: [`Span`] |
 //! | `objects` | the seam: [`Objects`], what any store of objects answers |
 //! | `decode` | locations into whole objects, with a bounded cache: [`Decoder`] |
 //! | `object_set`, `found` | which objects go out: [`ObjectSet`]; with what the client has, and hints for deltas: [`Found`] |
@@ -21,6 +24,7 @@
 mod bitmap;
 mod bits;
 pub mod check;
+mod checksum;
 mod chunks;
 mod commit_graph;
 mod decode;
@@ -35,15 +39,17 @@ pub mod index;
 mod midx;
 mod object_set;
 mod objects;
+mod order;
 mod pieces;
 mod plan;
+mod spans;
 mod stream;
 mod zlib;
 
 pub use bitmap::{BitmapOwner, BitmapReader, Bitmaps, Segment};
 pub use bits::Bits;
 pub use commit_graph::{CommitGraph, GraphCommit};
-pub use decode::{Decoder, Object, inflate_entry};
+pub use decode::{Decoded, Decoder, Object, inflate_entry};
 pub use delta::{BlockIndex, Delta, DeltaOp, apply_delta, delta_sizes};
 pub use entry::{Base, EntryHeader, write_entry_header, write_ofs_distance};
 pub use error::Error;
@@ -52,8 +58,10 @@ pub use found::{DeltaHint, DeltaHints, Found, name_hash};
 pub use midx::MultiPackIndex;
 pub use object_set::ObjectSet;
 pub use objects::{Location, NoObjects, Objects};
+pub use order::PackOrder;
 pub use pieces::WholeEntry;
 pub use plan::{DeltaSearch, PackOptions, PackPlan};
+pub use spans::Span;
 pub use stream::write_pack;
 pub use zlib::{Deflater, Inflated, Inflater, RawDeflater};
 

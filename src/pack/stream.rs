@@ -6,11 +6,10 @@
 //! A delta whose base went out from another pack, or does not go out at all because the client has it, becomes a
 //! ref-delta.
 
-use super::file::PACK_HEADER_BYTES;
+use super::checksum::Checksum;
+use super::entry::{Lean, lean_of};
 use super::plan::{Lead, LeadBase, LeadForm, Step};
-use super::{
-    Base, Decoder, Deflater, EntryHeader, Error, Location, Objects, PackFile, PackPlan, type_code, write_entry_header, write_ofs_distance,
-};
+use super::{Base, Decoder, Deflater, Error, Location, Objects, PackFile, PackPlan, type_code, write_entry_header, write_ofs_distance};
 use crate::base::{Cancel, FastMap, Phase};
 use gix_hash::ObjectId;
 use std::io::Write;
@@ -21,6 +20,13 @@ const DEFLATE_LEVEL: i32 = 3;
 const CACHE_BYTES_MAX: usize = 16 << 20;
 /// Bytes copied between two looks at the cancel flag.
 const COPY_BYTES: u64 = 1 << 20;
+
+/// The shift of what does not go out; any real one is less than the length of a pack.
+const GONE: i64 = i64::MIN;
+/// Shifts before the last one among which a base's is looked for first.
+const NEAR_SHIFTS: usize = 8;
+/// Entries looked at between two looks at the cancel flag.
+const BLOCK_ENTRIES: usize = 4096;
 
 const OFS_DELTA: u8 = 6;
 const REF_DELTA: u8 = 7;
@@ -41,7 +47,7 @@ pub fn write_pack(objects: &dyn Objects, plan: &PackPlan, out: &mut dyn Write, w
     }
     let mut stream = Stream {
         out,
-        trailer: plan.trailer.get().map_or_else(|| Trailer::Hashed(gix_hash::hasher(objects.hash_kind())), |known| Trailer::Known(*known)),
+        trailer: plan.trailer.get().map_or_else(|| Trailer::Hashed(Checksum::new(objects.hash_kind())), |known| Trailer::Known(*known)),
         at: 0,
         shifts: vec![],
         led: FastMap::default(),
@@ -59,7 +65,7 @@ pub fn write_pack(objects: &dyn Objects, plan: &PackPlan, out: &mut dyn Write, w
         cancel.check()?;
         let before = stream.at;
         match *step {
-            Step::Copy { pack, .. } | Step::Whole { pack, .. } if pack_at != Some(pack) => {
+            Step::Copy { pack, .. } | Step::One { pack, .. } | Step::Whole { pack, .. } if pack_at != Some(pack) => {
                 pack_at = Some(pack);
                 stream.shifts.clear();
             }
@@ -70,11 +76,13 @@ pub fn write_pack(objects: &dyn Objects, plan: &PackPlan, out: &mut dyn Write, w
                 stream.copy_run(pack, &objects.packs()[pack as usize], from, to)?;
                 written.add(u64::from(to - from));
             }
-            Step::Whole { pack, position } => {
-                let file = &objects.packs()[pack as usize];
-                let (entry, offset) = (file.entry_at(position)?, file.offset_at(position)?);
-                stream.shifts.push((offset, Some(offset as i64 - stream.at as i64)));
-                stream.shifts.push((file.offset_at(position + 1)?, None));
+            Step::One { pack, base, offset, end } => {
+                stream.copy_one(pack, &objects.packs()[pack as usize], base, offset..end)?;
+                written.add(1);
+            }
+            Step::Whole { pack, entry, offset, end } => {
+                stream.shifts.push((offset, offset as i64 - stream.at as i64));
+                stream.shifts.push((end, GONE));
                 stream.whole(&mut decoder, &Location::Packed { pack, entry })?;
                 written.add(1);
             }
@@ -86,9 +94,9 @@ pub fn write_pack(objects: &dyn Objects, plan: &PackPlan, out: &mut dyn Write, w
         written.add_bytes(stream.at - before);
     }
     let trailer = match std::mem::replace(&mut stream.trailer, Trailer::Written) {
-        Trailer::Hashed(hasher) => {
-            let hashed: ObjectId = hasher.try_finalize().map_err(|err| Error::corrupt(err.to_string()))?;
-            *plan.trailer.get_or_init(|| hashed)
+        Trailer::Hashed(sum) => {
+            let sum = sum.finish().ok_or_else(|| Error::corrupt("the pack's checksum cannot be made"))?;
+            *plan.trailer.get_or_init(|| sum)
         }
         Trailer::Known(known) => known,
         Trailer::Written => return Ok(stream.at),
@@ -113,7 +121,7 @@ enum Trailer {
     /// From an earlier run of the same plan.
     Known(ObjectId),
     /// As far as has been written.
-    Hashed(gix_hash::Hasher),
+    Hashed(Checksum),
     Written,
 }
 
@@ -130,8 +138,8 @@ struct Stream<'a> {
     trailer: Trailer,
     at: u64,
     /// From which stored offset on (of the pack in hand) which shift holds: new offset = stored offset - shift.
-    /// `None`: what lies there does not go out, or was led.
-    shifts: Vec<(u64, Option<i64>)>,
+    /// [`GONE`]: what lies there does not go out, or was led.
+    shifts: Vec<(u64, i64)>,
     /// Where the leads begin, by pack and stored offset.
     led: FastMap<(u32, u64), u64>,
     /// Scratch for what is put together here.
@@ -143,8 +151,8 @@ struct Stream<'a> {
 
 impl Stream<'_> {
     fn put(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        if let Trailer::Hashed(hasher) = &mut self.trailer {
-            hasher.update(bytes);
+        if let Trailer::Hashed(sum) = &mut self.trailer {
+            sum.update(bytes);
         }
         self.at += bytes.len() as u64;
         self.out.write_all(bytes)
@@ -212,61 +220,103 @@ impl Stream<'_> {
 
     /// Copy entries at positions `from..to`, mending what leans on entries before the last joint.
     fn copy_run(&mut self, pack: u32, file: &PackFile, from: u32, to: u32) -> Result<(), Error> {
-        let (start, end) = (file.offset_at(from)?, file.offset_at(to)?);
-        if end <= start || (from == 0 && start != PACK_HEADER_BYTES) {
-            return Err(Error::corrupt(format!("{}.rev: entries are not in order", file.name())));
-        }
-        self.shifts.push((start, Some(start as i64 - self.at as i64)));
+        let order = file.order()?;
+        let (start, end) = (order.offset(from), order.offset(to));
+        self.shifts.push((start, start as i64 - self.at as i64));
         let mut pending = start; // bytes from here on are not yet written
         // A run from the pack's beginning holds all its bases and moves as a whole.
         if from > 0 || !self.ofs_delta {
             let mut settled = start; // entries from here on have the last shift
-            let mut offset = start;
-            for position in from..to {
-                let next = file.offset_at(position + 1)?;
-                let header = file.header(offset)?;
-                if next < offset + header.len as u64 {
-                    return Err(Error::corrupt(format!("{}.rev: entries are not in order", file.name())));
-                }
-                if let Base::Offset(base) = header.base
-                    && (!self.ofs_delta || (base < settled && self.shift_of(base) != self.last_shift()))
-                {
+            for first in (from..to).step_by(BLOCK_ENTRIES) {
+                self.cancel.check()?;
+                let last = to.min(first + BLOCK_ENTRIES as u32);
+                let block = order.offset(first);
+                let bytes = file.slice(block..order.offset(last))?;
+                for position in first..last {
+                    let offset = order.offset(position);
+                    let base = match lean_of(&bytes[(offset - block) as usize..], offset) {
+                        Lean::Whole => continue,
+                        Lean::On(base) if self.stays(base, settled) => continue,
+                        Lean::On(base) => base,
+                        Lean::Other => match file.header(offset)?.base {
+                            Base::Offset(base) if !self.stays(base, settled) => base,
+                            _ => continue,
+                        },
+                    };
                     self.copy_bytes(file, pending, offset)?;
-                    self.mend(pack, file, base, &header)?;
-                    pending = offset + header.len as u64;
+                    let base_entry = || order.position_before(position, base).map(|position| order.entry(position));
+                    let next = order.offset(position + 1);
+                    pending = self.mend(pack, file, offset..next, base, base_entry)?;
                     // From the next entry on; this one itself begins where its new header does, one shift back.
-                    let at = self.at + (next - pending);
-                    self.shifts.push((next, Some(next as i64 - at as i64)));
+                    self.shifts.push((next, pending as i64 - self.at as i64));
                     settled = next;
                 }
-                offset = next;
             }
         }
         self.copy_bytes(file, pending, end)?;
-        self.shifts.push((end, None));
+        self.shifts.push((end, GONE));
         Ok(())
     }
 
-    fn last_shift(&self) -> Option<i64> {
-        self.shifts.last().and_then(|(_, shift)| *shift)
+    /// Copy the entry in these bytes, a delta on entry `base` if there is one.
+    fn copy_one(&mut self, pack: u32, file: &PackFile, base: Option<u32>, bytes: std::ops::Range<u64>) -> Result<(), Error> {
+        self.shifts.push((bytes.start, bytes.start as i64 - self.at as i64));
+        let rest = match file.header(bytes.start)?.base {
+            Base::Offset(stored) if !self.stays(stored, bytes.start) => self.mend(pack, file, bytes.clone(), stored, || base)?,
+            _ => bytes.start,
+        };
+        self.copy_bytes(file, rest, bytes.end)?;
+        self.shifts.push((bytes.end, GONE));
+        Ok(())
     }
 
-    fn shift_of(&self, offset: u64) -> Option<i64> {
-        let after = self.shifts.partition_point(|(from, _)| *from <= offset);
-        self.shifts[..after].last().and_then(|(_, shift)| *shift)
+    /// Whether a delta behind the last joint keeps its distance to the entry stored at `base`: it does to all from `settled` on.
+    fn stays(&self, base: u64, settled: u64) -> bool {
+        self.ofs_delta && (base >= settled || self.shifts.last().is_some_and(|(_, shift)| *shift == self.shift_of(base)))
     }
 
-    /// Write a new header for an ofs-delta against the entry stored at `base`.
-    fn mend(&mut self, pack: u32, file: &PackFile, base: u64, header: &EntryHeader) -> Result<(), Error> {
+    fn shift_of(&self, offset: u64) -> i64 {
+        let (mut low, mut high, mut step) = (self.shifts.len(), self.shifts.len(), NEAR_SHIFTS);
+        while low > 0 {
+            low = high.saturating_sub(step);
+            if self.shifts[low].0 <= offset {
+                break;
+            }
+            high = low;
+            step *= 2;
+        }
+        let after = low + self.shifts[low..high].partition_point(|(from, _)| *from <= offset);
+        after.checked_sub(1).map_or(GONE, |at| self.shifts[at].1)
+    }
+
+    /// Write a new header for the ofs-delta in these bytes, against the entry stored at `base`; where its data begin.
+    fn mend(
+        &mut self,
+        pack: u32,
+        file: &PackFile,
+        bytes: std::ops::Range<u64>,
+        base: u64,
+        base_entry: impl FnOnce() -> Option<u32>,
+    ) -> Result<u64, Error> {
+        let header = file.header(bytes.start)?;
+        let data = bytes.start + header.len as u64;
+        if data > bytes.end {
+            return Err(Error::corrupt(format!("{}: entries overlap at offset {data}", file.name())));
+        }
+        let shift = Some(self.shift_of(base)).filter(|shift| *shift != GONE);
         let moved = self.led.get(&(pack, base)).copied();
-        let base = match moved.or_else(|| self.shift_of(base).map(|shift| (base as i64 - shift) as u64)) {
+        let base = match moved.or_else(|| shift.map(|shift| (base as i64 - shift) as u64)) {
             Some(base_at) if self.ofs_delta => NewBase::At(base_at),
-            _ => NewBase::Id(file.id(file.entry_at(file.position_of(base)?)?).to_owned()),
+            _ => match base_entry() {
+                Some(entry) => NewBase::Id(file.id(entry).to_owned()),
+                None => return Err(Error::corrupt(format!("{}: no entry begins at offset {base}", file.name()))),
+            },
         };
         self.put_entry(|stream, entry| {
             stream.delta_header(base, header.size, entry);
             Ok(())
-        })
+        })?;
+        Ok(data)
     }
 
     fn copy_bytes(&mut self, file: &PackFile, from: u64, to: u64) -> Result<(), Error> {

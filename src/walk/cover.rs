@@ -12,11 +12,15 @@ use super::Error;
 use super::filter::{KindFilter, ObjectFilter};
 use super::tree::{TreeEntry, for_each_entry, for_each_new_entry};
 use crate::base::{Cancel, FastMap, FastSet, Phase};
-use crate::pack::{Decoder, DeltaHints, Found, Kind, Location, ObjectSet, Objects, name_hash};
+use crate::pack::{Decoded, Decoder, DeltaHints, Found, Kind, Location, ObjectSet, Objects, name_hash};
 use gix_hash::ObjectId;
+use std::sync::Arc;
 
 /// Trees are decoded along their delta chains; what the newest ones share is worth keeping.
 const CACHE_BYTES_MAX: usize = 24 << 20;
+
+/// Blobs known by id alone: about 10 MB.
+const BY_ID_MAX: usize = 1 << 18;
 
 /// A tree to look into, and a covered one to compare it with.
 struct Pending {
@@ -33,6 +37,8 @@ pub(super) struct Cover<'a> {
     pub decoder: Decoder<'a>,
     /// What the client has: never goes out.
     pub theirs: ObjectSet,
+    /// More of that: blobs by id, of which nobody has asked yet where they lie.
+    theirs_by_id: FastSet<ObjectId>,
     /// That part of it which a client with the same filter has before it; `None`: all.
     known: Option<ObjectSet>,
     /// What goes out.
@@ -70,6 +76,7 @@ impl<'a> Cover<'a> {
             objects,
             decoder: Decoder::new(objects, CACHE_BYTES_MAX),
             theirs: ObjectSet::new(),
+            theirs_by_id: FastSet::default(),
             known: filter.map(|_| ObjectSet::new()),
             ours: ObjectSet::new(),
             hints: None,
@@ -87,7 +94,13 @@ impl<'a> Cover<'a> {
 
     /// What was covered so far.
     pub fn into_found(self) -> Found {
-        Found { set: self.ours, known: self.known.unwrap_or(self.theirs), hints: self.hints.unwrap_or_default() }
+        // Without hints nothing is searched.
+        let decoded = if self.hints.is_some() { self.decoder.into_decoded() } else { Decoded::default() };
+        let (known, known_ids) = match self.known {
+            Some(known) => (known, FastSet::default()),
+            None => (self.theirs, self.theirs_by_id),
+        };
+        Found { set: self.ours, known, known_ids, hints: self.hints.unwrap_or_default(), decoded }
     }
 
     /// Put one object, and nothing that it reaches, into what goes out; whether it is new there.
@@ -105,8 +118,28 @@ impl<'a> Cover<'a> {
         }
     }
 
+    /// What the client has: the blob `id`, which is a name in one of its trees. To look where it lies would cost more than
+    /// all else that is done with it, and hardly ever is it asked for.
+    pub fn exclude_blob(&mut self, id: ObjectId) -> Result<(), Error> {
+        if self.theirs_by_id.len() < BY_ID_MAX {
+            self.theirs_by_id.insert(id);
+        } else if let Some(location) = self.objects.locate(&id)? {
+            self.theirs.insert(self.objects, &location);
+        }
+        Ok(())
+    }
+
     /// What the client has: `tree` and all that it reaches. Objects that are not here are passed over.
     pub fn exclude_tree(&mut self, tree: ObjectId) -> Result<(), Error> {
+        self.exclude_tree_and_blobs(tree, false)
+    }
+
+    /// As [`Cover::exclude_tree`], with its blobs as [`Cover::exclude_blob`] has them, unless there is a filter.
+    pub fn exclude_tree_by_id(&mut self, tree: ObjectId) -> Result<(), Error> {
+        self.exclude_tree_and_blobs(tree, self.known.is_none())
+    }
+
+    fn exclude_tree_and_blobs(&mut self, tree: ObjectId, by_id: bool) -> Result<(), Error> {
         if self.kinds.is_shallowest() && self.given.is_empty() {
             return Ok(());
         }
@@ -127,7 +160,9 @@ impl<'a> Cover<'a> {
             });
             parsed.ok_or(Error::Malformed { id, kind: Kind::Tree })?;
             for id in blobs.drain(..) {
-                if let Some(location) = self.objects.locate(&id)?
+                if by_id {
+                    self.exclude_blob(id)?;
+                } else if let Some(location) = self.objects.locate(&id)?
                     && self.theirs.insert(self.objects, &location)
                 {
                     self.know(&location, depth + 1, Some(self.kinds.blobs_below_bytes))?;
@@ -217,7 +252,7 @@ impl<'a> Cover<'a> {
 
     fn add_blob(&mut self, id: ObjectId, before: Option<ObjectId>, name: u32, depth: u64) -> Result<(), Error> {
         let below = self.kinds.blobs_below_bytes;
-        if below == 0 || depth >= self.depth {
+        if below == 0 || depth >= self.depth || self.theirs_by_id.contains(&id) {
             return Ok(());
         }
         let location = self.objects.locate(&id)?.ok_or_else(|| Error::missing(id))?;
@@ -272,11 +307,9 @@ impl<'a> Cover<'a> {
     /// `before`: what stood at the path of the new object at `location`, in a tree that is covered.
     fn hint(&mut self, location: &Location, before: Option<ObjectId>, name: u32) -> Result<(), Error> {
         let Some(hints) = &mut self.hints else { return Ok(()) };
-        let before = match before {
-            Some(id) => self.objects.locate(&id)?,
-            None => None,
-        };
-        hints.insert(location, name, before.as_ref(), &self.theirs);
+        let found = before.map_or(Ok(None), |id| self.objects.locate(&id))?;
+        let is_theirs = |at: &Location| self.theirs.contains(at) || before.is_some_and(|id| self.theirs_by_id.contains(&id));
+        hints.insert(location, name, found.as_ref().map(|at| (at, is_theirs(at))));
         Ok(())
     }
 
@@ -291,7 +324,7 @@ impl<'a> Cover<'a> {
 }
 
 /// The bytes of the tree `id`, which lies at `location`.
-pub(super) fn tree_data(decoder: &mut Decoder<'_>, id: ObjectId, location: &Location) -> Result<std::rc::Rc<Vec<u8>>, Error> {
+pub(super) fn tree_data(decoder: &mut Decoder<'_>, id: ObjectId, location: &Location) -> Result<Arc<Vec<u8>>, Error> {
     match decoder.get(location)? {
         (Kind::Tree, data) => Ok(data),
         (found, _) => Err(Error::WrongKind { id, wanted: Kind::Tree, found }),

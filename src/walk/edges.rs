@@ -114,10 +114,10 @@ impl Cover<'_> {
         if had {
             last[0] = Some((id, location));
         }
-        let mut children = vec![];
+        let (mut children, mut blobs) = (vec![], vec![]);
         let each = |entry: TreeEntry<'_>, _: Option<TreeEntry<'_>>| match entry.kind() {
-            Some(Kind::Tree) => children.push((entry.id(), Some(Box::<[u8]>::from(entry.name())))),
-            Some(_) if had => children.push((entry.id(), None)),
+            Some(Kind::Tree) => children.push((entry.id(), Box::<[u8]>::from(entry.name()))),
+            Some(_) if had => blobs.push(entry.id()),
             _ => {}
         };
         let id_len = id.as_slice().len();
@@ -129,6 +129,9 @@ impl Cover<'_> {
             }
         };
         parsed.ok_or(Error::Malformed { id, kind: Kind::Tree })?;
+        for id in blobs {
+            self.exclude_blob(id)?;
+        }
         for (id, name) in children {
             if had {
                 self.exclude_found(id)?;
@@ -136,12 +139,10 @@ impl Cover<'_> {
                     edges.meet(at, id, true);
                 }
             }
-            if let Some(name) = name {
-                let place = edges.child(at, &name);
-                edges.meet(place, id, had);
-                if !had && self.objects.locate(&id)?.is_some_and(|location| self.theirs.contains(&location)) {
-                    edges.meet(place, id, true);
-                }
+            let place = edges.child(at, &name);
+            edges.meet(place, id, had);
+            if !had && self.objects.locate(&id)?.is_some_and(|location| self.theirs.contains(&location)) {
+                edges.meet(place, id, true);
             }
         }
         Ok(())

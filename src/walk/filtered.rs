@@ -14,7 +14,7 @@ use crate::base::{FastMap, FastSet};
 use crate::pack::{self, Kind, Location};
 use bstr::{BString, ByteSlice};
 use gix_hash::ObjectId;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// As in git (`core.maxTreeDepth`).
 const TREE_DEPTH_MAX: usize = 2048;
@@ -29,7 +29,7 @@ type Chosen = u32;
 
 /// A tree that is being looked into.
 struct Frame {
-    data: Rc<Vec<u8>>,
+    data: Arc<Vec<u8>>,
     id: ObjectId,
     /// Where the next entry begins.
     at: usize,
@@ -186,6 +186,7 @@ impl Walk<'_, '_> {
         }
         let all = (1u64 << self.places.patterns.len()) - 1;
         let passes = |walk: &Self| depth < walk.places.depth && u64::from(walk.choose(name_at, false, chosen)) == all;
+        self.cover.step()?;
         if !first_only && !passes(self) {
             return Ok(());
         }

@@ -14,6 +14,7 @@ use crate::pack::{Decoder, Kind, Objects};
 use gix_hash::ObjectId;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 
 /// Trees read whatever they are a share of.
 const TREES_MIN: usize = 4_096;
@@ -172,7 +173,7 @@ impl Search<'_> {
         }
     }
 
-    fn read(&mut self, id: ObjectId) -> Result<Option<std::rc::Rc<Vec<u8>>>, Error> {
+    fn read(&mut self, id: ObjectId) -> Result<Option<Arc<Vec<u8>>>, Error> {
         match self.decoder.objects().locate(&id)? {
             Some(location) => tree_data(&mut self.decoder, id, &location).map(Some),
             None => Ok(None),

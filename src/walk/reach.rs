@@ -8,7 +8,7 @@ use super::want_have::{FetchSides, find_objects};
 use crate::base::{Cancel, FastSet, Progress};
 use crate::pack::{Decoder, Kind, Location, ObjectSet, Objects};
 use gix_hash::ObjectId;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 
 /// Those of `ids` that none of `tips` reaches, in order; ids that are not here are among them.
 ///
@@ -36,7 +36,8 @@ pub fn find_unreachable(
     }
     let mut decoder = Decoder::new(objects, 1 << 20);
     let (mut commits, mut others) = (vec![], vec![]);
-    let mut unreachable = FastSet::default();
+    // Some are the peer's own invention, so it could choose how they hash.
+    let mut unreachable = HashSet::new();
     for (count, id) in open.iter().enumerate() {
         check_now_and_then(count, cancel)?;
         match objects.locate(id)? {
@@ -128,19 +129,30 @@ impl<'a> ReachedCommits<'a> {
     ) -> Result<Self, Error> {
         let commits = Commits::new(objects, shallow);
         let mut found = Self { commits, queue: BinaryHeap::new(), by_generation: false, reached: FastSet::default() };
+        found.add(tips, cancel)?;
+        Ok(found)
+    }
+
+    /// And those that these `tips` reach.
+    pub fn add(&mut self, tips: &mut dyn Iterator<Item = ObjectId>, cancel: &Cancel) -> Result<(), Error> {
         for (count, tip) in tips.enumerate() {
             check_now_and_then(count, cancel)?;
-            if let Some((id, Kind::Commit)) = peel(found.commits.decoder(), tip)? {
-                let number = found.commits.intern(id);
-                found.meet(number)?;
+            if let Some((id, Kind::Commit)) = peel(self.commits.decoder(), tip)? {
+                let number = self.commits.intern(id);
+                self.meet(number)?;
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Whether `id` is a commit among them. An old commit whose clock was ahead of its children's may be missed where no
     /// commit-graph knows better.
     pub fn contains(&mut self, id: ObjectId, cancel: &Cancel) -> Result<bool, Error> {
+        self.contains_near(id, usize::MAX, cancel)
+    }
+
+    /// The same, where no more than about `reached_max` commits need be known for it: beyond, a no proves nothing.
+    pub fn contains_near(&mut self, id: ObjectId, reached_max: usize, cancel: &Cancel) -> Result<bool, Error> {
         match self.commits.decoder().objects().locate(&id)? {
             Some(location) if self.commits.decoder().kind(&location)? == Kind::Commit => {}
             _ => return Ok(false),
@@ -148,6 +160,9 @@ impl<'a> ReachedCommits<'a> {
         let number = self.commits.intern(id);
         self.commits.parse(number)?;
         while !self.reached.contains(&number) {
+            if self.reached.len() >= reached_max {
+                return Ok(false);
+            }
             self.reorder();
             let rank = self.commits.rank(number);
             match self.queue.peek() {

@@ -26,6 +26,16 @@ impl Patterns {
         Self(blob.lines().filter(|line| !line.is_empty() && line[0] != b'#').map(Pattern::parse).collect())
     }
 
+    /// How many there are: each may be tried at every path.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// What the last matching pattern says of `path`, whose last component begins at `name_at`; `None` when none matches.
     pub(super) fn chooses(&self, path: &BStr, name_at: usize, is_folder: bool) -> Option<bool> {
         self.0.iter().rev().find(|pattern| pattern.matches(path, name_at, is_folder)).map(|pattern| !pattern.negative)

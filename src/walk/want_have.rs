@@ -14,8 +14,9 @@ use super::filter::ObjectFilter;
 use super::filtered::add_by_place;
 use super::scan::Scan;
 use crate::base::{Cancel, FastSet, Phase};
-use crate::pack::{DeltaHints, Found, Kind, Location, Objects};
+use crate::pack::{DeltaHints, Found, Kind, Location, Objects, PackFile};
 use gix_hash::ObjectId;
+use std::sync::Arc;
 
 /// What both sides of a fetch have said.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,8 +62,10 @@ impl Enumeration {
         match self {
             Self::BySize if is_update && new.len() <= UPDATE_COMMITS_MAX => false,
             Self::BySize => {
-                let packed: usize = objects.packs().iter().map(|file| file.len() as usize).sum();
-                !new.is_empty() && new.len() * SCANNED_OBJECTS_PER_COMMIT >= packed
+                // Each length opens an index: no more of them than it takes to know.
+                let enough = new.len() * SCANNED_OBJECTS_PER_COMMIT;
+                let left = |left: usize, file: &Arc<PackFile>| left.checked_sub(file.len() as usize);
+                enough > 0 && objects.packs().iter().try_fold(enough, left).is_some()
             }
             Self::TreeDifferences => false,
             Self::Scan => true,
@@ -256,7 +259,7 @@ fn cover_new(
         cover.exclude_edges(&had, &trees(&oldest_first(new)))?;
     } else {
         for tree in had {
-            cover.exclude_tree(tree)?;
+            cover.exclude_tree_by_id(tree)?;
         }
     }
     cover_commits(commits, cover, new)

@@ -9,16 +9,16 @@
 //!
 //! | file | turns what into what |
 //! |---|---|
-//! | `reuse` | the set into positions of packs, and stored entries into usable or not |
+//! | `reuse` | the set into places of packs, and stored entries into usable or not |
 //! | `search` | objects without a good stored form into deltas |
 
 mod reuse;
 mod search;
 
-use super::{Error, Found, Location, ObjectSet, Objects};
+use super::{Bits, Error, Found, Location, ObjectSet, Objects};
 use crate::base::{Cancel, FastSet, Progress};
 use gix_hash::ObjectId;
-use reuse::{Reuse, positions};
+use reuse::{Reuse, Share, Survey};
 pub use search::DeltaSearch;
 use std::sync::OnceLock;
 
@@ -40,8 +40,10 @@ pub struct PackOptions {
 pub(super) enum Step {
     /// The entries at positions `from..to` of this pack, in order of offsets, as they are stored.
     Copy { pack: u32, from: u32, to: u32 },
-    /// The object at this position of this pack, inflated and deflated anew.
-    Whole { pack: u32, position: u32 },
+    /// The entry in these bytes of this pack, as it is stored; of a delta, the number of its base in this pack.
+    One { pack: u32, base: Option<u32>, offset: u64, end: u64 },
+    /// The object of this entry, which lies in these bytes of this pack, inflated and deflated anew.
+    Whole { pack: u32, entry: u32, offset: u64, end: u64 },
     /// This loose object.
     Loose(ObjectId),
 }
@@ -92,15 +94,16 @@ impl PackPlan {
         let count = u32::try_from(count).map_err(|_| Error::Limit { what: "objects in one pack", limit: u64::from(u32::MAX) })?;
         let mut plan = Self { objects: count, ofs_delta: options.ofs_delta, ..Self::default() };
         let reuse = Reuse::new(objects, found, options.thin);
-        plan.leads = search::find_leads(&reuse, &options.search, &options.progress, cancel)?;
+        let mut surveys = reuse.survey(cancel)?;
+        plan.leads = search::find_leads(&reuse, &surveys, &options.search, &options.progress, cancel)?;
         plan.deltas = plan.leads.iter().filter(|lead| matches!(lead.form, LeadForm::Delta { .. })).count() as u32;
         let mut led = ObjectSet::new();
         for lead in &plan.leads {
             led.insert(objects, &lead.object);
         }
-        for pack in found.set.packed().map(|(pack, _)| pack) {
+        for survey in &mut surveys {
             cancel.check()?;
-            plan.add_pack(&reuse, pack, &led, cancel)?;
+            plan.add_pack(objects, survey, &led)?;
         }
         let loose = found.set.loose().iter().filter(|id| !led.contains(&Location::Loose(**id)));
         plan.steps.extend(loose.map(|id| Step::Loose(*id)));
@@ -133,7 +136,7 @@ impl PackPlan {
     /// From how many packs.
     pub fn packs_copied(&self) -> usize {
         let packs = self.steps.iter().filter_map(|step| match step {
-            Step::Copy { pack, .. } => Some(*pack),
+            Step::Copy { pack, .. } | Step::One { pack, .. } => Some(*pack),
             Step::Whole { .. } | Step::Loose(_) => None,
         });
         packs.collect::<FastSet<_>>().len()
@@ -162,33 +165,42 @@ impl PackPlan {
         }
     }
 
-    /// Add what goes out of `pack`, less what was `led`.
-    fn add_pack(&mut self, reuse: &Reuse<'_>, pack: u32, led: &ObjectSet, cancel: &Cancel) -> Result<(), Error> {
-        let file = &reuse.objects.packs()[pack as usize];
-        let positions = positions(reuse, pack, led, cancel)?;
-        let mut at = positions.next_set(0);
-        while let Some(start) = at {
-            let end = positions.next_clear(start);
-            at = positions.next_set(end);
-            let mut open = start as u32;
-            // From a pack's beginning on, all bases of ofs-deltas lie before; a whole pack is whole.
-            if start == 0 && end == file.len() as usize {
-                self.copy(pack, 0, end as u32);
-                continue;
-            }
-            let mut run_offset = file.offset_at(open)?;
-            for position in start as u32..end as u32 {
-                if position % 4096 == 0 {
-                    cancel.check()?;
-                }
-                if !reuse.is_usable(pack, position, run_offset)? {
-                    self.copy(pack, open, position);
-                    self.steps.push(Step::Whole { pack, position });
-                    open = position + 1;
-                    run_offset = file.offset_at(open)?;
+    /// Add what goes out of one pack, less what was `led`.
+    fn add_pack(&mut self, objects: &dyn Objects, survey: &mut Survey, led: &ObjectSet) -> Result<(), Error> {
+        let pack = survey.pack;
+        let file = &objects.packs()[pack as usize];
+        match &mut survey.share {
+            Share::All => self.copy(pack, 0, file.len()),
+            Share::Few(singles) => {
+                for one in singles.iter().filter(|one| !led.contains(&Location::Packed { pack, entry: one.entry })) {
+                    let (base, offset, end) = (one.base, one.offset, one.end);
+                    self.copied += u32::from(one.usable);
+                    let whole = Step::Whole { pack, entry: one.entry, offset, end };
+                    self.steps.push(if one.usable { Step::One { pack, base, offset, end } } else { whole });
                 }
             }
-            self.copy(pack, open, end as u32);
+            Share::Many { positions, unusable } => {
+                let order = file.order()?;
+                for entry in led.of_pack(pack).into_iter().flat_map(Bits::iter) {
+                    if let Some(position) = order.position_of(file.offset(entry as u32)?) {
+                        positions.remove(position as usize);
+                    }
+                }
+                let mut unusable = unusable.iter().copied().filter(|position| positions.get(*position as usize)).peekable();
+                let mut next = positions.next_set(0);
+                while let Some(start) = next {
+                    let end = positions.next_clear(start);
+                    next = positions.next_set(end);
+                    let mut open = start as u32;
+                    while let Some(position) = unusable.next_if(|position| (*position as usize) < end) {
+                        self.copy(pack, open, position);
+                        let (offset, end) = (order.offset(position), order.offset(position + 1));
+                        self.steps.push(Step::Whole { pack, entry: order.entry(position), offset, end });
+                        open = position + 1;
+                    }
+                    self.copy(pack, open, end as u32);
+                }
+            }
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::pack::{self, Decoder, Kind, WholeEntry};
 use bstr::{BStr, BString, ByteSlice};
 use gix_hash::ObjectId;
 use gix_object::tree::{EntryKind, EntryRef};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub(super) struct Walk<'a> {
 /// One folder on the way from the root to where the walk is.
 struct Folder {
     id: ObjectId,
-    tree: Rc<Vec<u8>>,
+    tree: Arc<Vec<u8>>,
     next: usize,
     path_bytes: usize,
     has_attributes: bool,
@@ -280,7 +280,7 @@ pub(super) fn find_in_tree(tree: &[u8], name: &[u8], hash: gix_hash::Kind) -> Op
 }
 
 /// The bytes of the tree `id`.
-pub(super) fn find_tree(decoder: &mut Decoder<'_>, id: ObjectId) -> Result<Rc<Vec<u8>>, Error> {
+pub(super) fn find_tree(decoder: &mut Decoder<'_>, id: ObjectId) -> Result<Arc<Vec<u8>>, Error> {
     match decoder.find(&id)? {
         Some((Kind::Tree, data)) => Ok(data),
         Some(_) => Err(pack::Error::Corrupt(format!("{id} is called a tree, which it is not")).into()),

@@ -12,14 +12,14 @@ use bstr::{BStr, ByteSlice};
 use gix_hash::ObjectId;
 use gix_object::CommitRefIter;
 use gix_object::tree::EntryKind;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// What is archived.
 pub(super) struct Subject {
     /// The tree.
     pub tree: ObjectId,
     /// The commit whose tree it is, and its data; none for a tree that was named by itself or by a path.
-    pub commit: Option<(ObjectId, Rc<Vec<u8>>)>,
+    pub commit: Option<(ObjectId, Arc<Vec<u8>>)>,
 }
 
 impl Subject {

@@ -2,8 +2,12 @@
 //!
 //! git's own rules (`upload-pack.c`: `check_non_tip`): version 2 serves any object; before, tips that were advertised,
 //! and what the settings add. A server that hides refs cannot live with that: with [`Wants::ReachableFromVisible`]
-//! only what visible refs reach may be wanted, or is acknowledged when the client has it. An object that is not
-//! here and one that is hidden get the same answer from the same place.
+//! only what visible refs reach may be wanted, or is acknowledged when the client has it, whether any ref is hidden or not:
+//! what nothing leads to any more is nobody's business either. An object that is not here and one that may not be seen get the
+//! same answer from the same place: it costs to find out all that visible refs reach, once per state of the repository
+//! where requests share.
+//!
+//! Limits: before that is found out, a refused commit has cost a walk through younger ones as well.
 
 use super::{Conversation, Error};
 use crate::base::{Cancel, FastSet};
@@ -12,19 +16,20 @@ use crate::serve::shared::{Made, Shareable};
 use crate::serve::{Protocol, SharedState, Wants};
 use crate::store::Snapshot;
 use crate::walk::{self, ReachableObjects, ReachedCommits, VisibleRefs, find_in_newest, find_unreachable, newest_trees_max};
-use bstr::BStr;
 use gix_hash::ObjectId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Commits that are looked at to prove a have by what is wanted, before it is asked what all visible refs reach: about as many
+/// as the fetch of an update looks at anyway.
+const NEAR_COMMITS: usize = 4_096;
 
 /// Answers whether the client may know that an object is here.
 pub(super) enum MayTell<'a> {
     /// Every one.
     Always,
-    /// Commits that visible refs reach, and what they name.
-    Reachable { tips: FastSet<ObjectId>, commits: Box<ReachedCommits<'a>>, cancel: &'a Cancel },
-    /// The same, where another request has found out already what visible refs reach.
-    Known { tips: FastSet<ObjectId>, reached: Arc<ReachableObjects>, decoder: Box<Decoder<'a>> },
+    /// Visible tips, and commits that they reach.
+    Visible(Box<Visible<'a>>),
 }
 
 impl MayTell<'_> {
@@ -32,77 +37,140 @@ impl MayTell<'_> {
     pub fn ask(&mut self, id: ObjectId) -> Result<bool, walk::Error> {
         match self {
             Self::Always => Ok(true),
-            Self::Reachable { tips, commits, cancel } => Ok(tips.contains(&id) || commits.contains(id, cancel)?),
-            Self::Known { tips, .. } if tips.contains(&id) => Ok(true),
-            Self::Known { reached, decoder, .. } => match decoder.objects().locate(&id)? {
-                // Nothing but commits, or the answer would depend on what others asked before.
-                Some(location) => Ok(reached.contains(&location) && decoder.kind(&location)? == Kind::Commit),
-                None => Ok(false),
-            },
+            Self::Visible(visible) => visible.ask(id),
         }
+    }
+}
+
+/// What visible refs lead to, found out as far as it is asked for: most haves are what the wants build upon. One walk serves all
+/// questions, whatever their number.
+pub(super) struct Visible<'a> {
+    snapshot: &'a Snapshot,
+    refs: &'a VisibleRefs,
+    cancel: &'a Cancel,
+    decoder: Decoder<'a>,
+    wants: Vec<ObjectId>,
+    /// What the wants reach, and from the first question on that they do not answer, what all tips reach.
+    commits: Option<ReachedCommits<'a>>,
+    has_all_tips: bool,
+    tips: Option<FastSet<ObjectId>>,
+    /// What somebody else has found out.
+    known: Option<Arc<ReachableObjects>>,
+}
+
+impl<'a> Visible<'a> {
+    /// For a client that may have `wants`.
+    fn new(conversation: &Conversation<'a>, wants: &[ObjectId]) -> Result<Self, Error> {
+        let (snapshot, refs, cancel) = (conversation.snapshot, conversation.refs, conversation.cancel);
+        let known = known_reachable(snapshot, refs, conversation.options.shared.as_deref())?;
+        let decoder = Decoder::new(&**snapshot.objects(), 1 << 20);
+        Ok(Self { snapshot, refs, cancel, decoder, wants: wants.to_vec(), commits: None, has_all_tips: false, tips: None, known })
+    }
+
+    fn ask(&mut self, id: ObjectId) -> Result<bool, walk::Error> {
+        let (objects, cancel) = (&**self.snapshot.objects(), self.cancel);
+        let Some(location) = objects.locate(&id)? else { return Ok(false) };
+        if self.decoder.kind(&location)? != Kind::Commit {
+            // Nothing but commits and tips, or the answer would depend on what others asked before.
+            return Ok(self.tips()?.contains(&id));
+        }
+        if let Some(known) = &self.known {
+            return Ok(known.contains(&location));
+        }
+        let mut commits = match self.commits.take() {
+            Some(commits) => commits,
+            None => ReachedCommits::new(objects, self.snapshot.shallow(), &mut self.wants.drain(..), cancel)?,
+        };
+        let mut is_reached = commits.contains_near(id, NEAR_COMMITS, cancel)?;
+        if !is_reached {
+            if !std::mem::replace(&mut self.has_all_tips, true) {
+                commits.add(&mut self.refs.tips(), cancel)?;
+            }
+            is_reached = commits.contains(id, cancel)?;
+        }
+        self.commits = Some(commits);
+        Ok(is_reached)
+    }
+
+    fn tips(&mut self) -> Result<&FastSet<ObjectId>, walk::Error> {
+        let tips = match self.tips.take() {
+            Some(tips) => tips,
+            None => all(&mut self.refs.tips(), self.cancel)?,
+        };
+        Ok(self.tips.insert(tips))
     }
 }
 
 /// Refuse wants that this client may not have; otherwise say what it may be told in the negotiation.
-///
-/// A client that names `shallow` commits may have history unfold behind them: then each of them counts only if it is
-/// reachable, even where no ref is hidden.
-pub(super) fn check_wants<'a>(conversation: &mut Conversation<'a>, wants: &[ObjectId], shallow: &[ObjectId]) -> Result<MayTell<'a>, Error> {
+pub(super) fn check_wants<'a>(conversation: &mut Conversation<'a>, wants: &[ObjectId]) -> Result<MayTell<'a>, Error> {
+    if conversation.options.wants == Wants::Git {
+        return check_as_git(conversation, wants).map(|()| MayTell::Always);
+    }
+    let refs = conversation.refs;
+    let not_tips = without_tips(wants, &mut refs.tips(), conversation.cancel)?;
+    refs.check()?;
+    match unreachable(conversation, not_tips)?.first() {
+        Some(want) => Err(not_our_ref(want)),
+        None => Ok(MayTell::Visible(Box::new(Visible::new(conversation, wants)?))),
+    }
+}
+
+fn check_as_git(conversation: &Conversation<'_>, wants: &[ObjectId]) -> Result<(), Error> {
     let (snapshot, refs, cancel) = (conversation.snapshot, conversation.refs, conversation.cancel);
     let objects = &**snapshot.objects();
-    if conversation.options.wants == Wants::Git {
-        for want in wants {
-            if crate::pack::Objects::locate(objects, want)?.is_none() {
-                return Err(not_our_ref(want));
-            }
-        }
-    }
-    if conversation.options.wants == Wants::Git && git_rules(conversation).0 {
-        return Ok(MayTell::Always); // there may be a million tips: they are looked at only where they count
-    }
-    let mut tips: FastSet<ObjectId> = FastSet::default();
-    for (count, tip) in refs.tips().enumerate() {
-        if count.is_multiple_of(4096) {
-            cancel.check()?;
-        }
-        tips.insert(tip);
-    }
-    refs.check()?;
-    let not_tips: Vec<ObjectId> = wants.iter().copied().filter(|want| !tips.contains(want)).collect();
-    let tells_all = !refs.hides_any() && shallow.is_empty();
-    let reachable = conversation.options.wants == Wants::ReachableFromVisible || git_rules(conversation).1;
-    if let Some(want) = not_tips.first() {
-        let settings = snapshot.settings();
-        let within = |name: &BStr| name.starts_with(&settings.namespace);
-        let all_tips: FastSet<ObjectId> = match settings.fetch.allow_tip_sha1_in_want {
-            true => snapshot.refs().iter().filter(|entry| within(entry.name)).filter_map(|entry| entry.id).collect(),
-            false => FastSet::default(),
-        };
-        let allowed_tip = |want: &ObjectId| all_tips.contains(want);
-        let left: Vec<ObjectId> = match conversation.options.wants {
-            Wants::Git => not_tips.iter().copied().filter(|want| !allowed_tip(want)).collect(),
-            Wants::ReachableFromVisible => not_tips.clone(),
-        };
-        if !reachable && !left.is_empty() {
-            return Err(not_our_ref(left.first().unwrap_or(want)));
-        }
-        if let Some(want) = unreachable(conversation, left)?.first() {
+    for want in wants {
+        if objects.locate(want)?.is_none() {
             return Err(not_our_ref(want));
         }
     }
-    Ok(match conversation.options.wants {
-        Wants::ReachableFromVisible if !tells_all => match known_reachable(snapshot, refs, conversation.options.shared.as_deref())? {
-            Some(reached) => MayTell::Known { tips, reached, decoder: Box::new(Decoder::new(objects, 1 << 20)) },
-            None => {
-                let commits = Box::new(ReachedCommits::new(objects, snapshot.shallow(), &mut refs.tips(), cancel)?);
-                MayTell::Reachable { tips, commits, cancel }
-            }
-        },
-        _ => MayTell::Always,
-    })
+    let settings = &snapshot.settings().fetch;
+    if conversation.options.protocol == Protocol::V2 || settings.allow_any_sha1_in_want {
+        return Ok(()); // there may be a million tips: they are looked at only where they count
+    }
+    // Either setting lets hidden tips count (`upload-pack.c`: `is_our_ref`).
+    let counts_hidden = settings.allow_tip_sha1_in_want || settings.allow_reachable_sha1_in_want;
+    let namespace = &snapshot.settings().namespace;
+    let hidden = || snapshot.refs().iter().filter(|entry| counts_hidden && entry.name.starts_with(namespace)).filter_map(|entry| entry.id);
+    let tips = || refs.tips().chain(hidden());
+    let not_tips = without_tips(wants, &mut tips(), cancel)?;
+    refs.check()?;
+    let Some(want) = not_tips.first() else { return Ok(()) };
+    // Between two requests of a stateless talk the tips may have moved.
+    if !settings.allow_reachable_sha1_in_want && !conversation.options.stateless {
+        return Err(not_our_ref(want));
+    }
+    match find_unreachable(objects, snapshot.shallow(), &not_tips, &mut tips(), cancel)?.first() {
+        Some(want) => Err(not_our_ref(want)),
+        None => Ok(()),
+    }
 }
 
-/// Those of `ids`, all of which are here, that this client may not hear of: by git's rules none.
+fn all(tips: &mut dyn Iterator<Item = ObjectId>, cancel: &Cancel) -> Result<FastSet<ObjectId>, walk::Error> {
+    let mut all = FastSet::default();
+    for (count, tip) in tips.enumerate() {
+        if count.is_multiple_of(4096) {
+            cancel.check()?;
+        }
+        all.insert(tip);
+    }
+    Ok(all)
+}
+
+/// Those of `ids` that are none of `tips`, in order: there may be a million tips, so they are not gathered.
+fn without_tips(ids: &[ObjectId], tips: &mut dyn Iterator<Item = ObjectId>, cancel: &Cancel) -> Result<Vec<ObjectId>, Error> {
+    let mut open: FastSet<ObjectId> = ids.iter().copied().collect();
+    for (count, tip) in tips.enumerate() {
+        if count.is_multiple_of(4096) {
+            cancel.check()?;
+        }
+        if open.remove(&tip) && open.is_empty() {
+            break;
+        }
+    }
+    Ok(ids.iter().copied().filter(|id| open.contains(id)).collect())
+}
+
+/// Those of `ids` that this client may not hear of, or that are not here: by git's rules none.
 pub(super) fn find_forbidden(conversation: &mut Conversation<'_>, ids: Vec<ObjectId>) -> Result<Vec<ObjectId>, Error> {
     match conversation.options.wants {
         Wants::Git => Ok(vec![]),
@@ -117,7 +185,8 @@ fn unreachable(conversation: &mut Conversation<'_>, ids: Vec<ObjectId>) -> Resul
     conversation.attended(move || find_unreached(snapshot, refs, shared, &ids, cancel))
 }
 
-/// Where requests share, one that asks for what no newest tree names pays for the answers to all that follow.
+/// Whoever asks for what neither a walk through commits nor a look at newest trees finds pays for the answer to all questions
+/// that follow, where requests share; what is not here goes the same way.
 fn find_unreached(
     snapshot: &Snapshot,
     refs: &VisibleRefs,
@@ -126,40 +195,46 @@ fn find_unreached(
     cancel: &Cancel,
 ) -> Result<Vec<ObjectId>, Error> {
     let objects = &**snapshot.objects();
-    let without_sharing = || Ok(find_unreachable(objects, snapshot.shallow(), ids, &mut refs.tips(), cancel)?);
-    let Some(shared) = shared else { return without_sharing() };
-    let mut found = vec![];
-    for id in ids {
-        found.push((*id, objects.locate(id)?));
-    }
-    let reached = match known_reachable(snapshot, refs, Some(shared))? {
-        Some(reached) => reached,
-        None => {
-            let (mut decoder, mut others) = (Decoder::new(objects, 1 << 20), vec![]);
-            for (id, location) in &found {
-                if let Some(location) = location
-                    && decoder.kind(location)? != Kind::Commit
-                {
-                    others.push(*id);
-                }
+    let mut open = ids.to_vec();
+    let known = known_reachable(snapshot, refs, shared)?;
+    if known.is_none() {
+        let (mut decoder, mut commits) = (Decoder::new(objects, 1 << 20), vec![]);
+        for id in ids {
+            if let Some(location) = objects.locate(id)?
+                && decoder.kind(&location)? == Kind::Commit
+            {
+                commits.push(*id);
             }
-            if others.is_empty() {
-                return without_sharing();
-            }
-            let newest = find_in_newest_shared(snapshot, refs, shared, &others, cancel)?;
-            found.retain(|(id, _)| !newest.contains(id));
-            if found.is_empty() {
-                return Ok(vec![]);
-            }
-            let make = || {
-                let tips: Vec<ObjectId> = refs.tips().collect();
-                Ok(ReachableObjects::find(objects, snapshot.shallow(), &tips, cancel)?)
-            };
-            shared.get_or_make(made_from(snapshot, refs), cancel, make)?.0
         }
+        if !commits.is_empty() {
+            let unreached = find_unreachable(objects, snapshot.shallow(), &commits, &mut refs.tips(), cancel)?;
+            let (commits, unreached): (FastSet<_>, FastSet<_>) = (commits.into_iter().collect(), unreached.into_iter().collect());
+            open.retain(|id| !commits.contains(id) || unreached.contains(id));
+        }
+        if let Some(shared) = shared.filter(|_| !open.is_empty()) {
+            let newest = find_in_newest_shared(snapshot, refs, shared, &open, cancel)?;
+            open.retain(|id| !newest.contains(id));
+        }
+    }
+    if open.is_empty() {
+        return Ok(open);
+    }
+    let make = || {
+        let tips: Vec<ObjectId> = refs.tips().collect();
+        Ok(ReachableObjects::find(objects, snapshot.shallow(), &tips, cancel)?)
     };
-    found.retain(|(_, location)| !location.is_some_and(|location| reached.contains(&location)));
-    Ok(found.into_iter().map(|(id, _)| id).collect())
+    let reached = match (known, shared) {
+        (Some(known), _) => known,
+        (None, Some(shared)) => shared.get_or_make(made_from(snapshot, refs), cancel, make)?.0,
+        (None, None) => Arc::new(make()?),
+    };
+    let mut unreached = vec![];
+    for id in open {
+        if !objects.locate(&id)?.is_some_and(|location| reached.contains(&location)) {
+            unreached.push(id);
+        }
+    }
+    Ok(unreached)
 }
 
 /// How many trees may still be read in search of what newest trees name, before it pays to find all that is reachable.
@@ -206,14 +281,6 @@ impl Shareable for ReachableObjects {
     fn held_bytes(&self) -> usize {
         self.held_bytes()
     }
-}
-
-/// git's rules as two answers: any object at all, any object that advertised refs reach.
-fn git_rules(conversation: &Conversation<'_>) -> (bool, bool) {
-    let settings = &conversation.snapshot.settings().fetch;
-    let any = conversation.options.protocol == Protocol::V2 || settings.allow_any_sha1_in_want;
-    // Between two requests of a stateless talk the tips may have moved.
-    (any, settings.allow_reachable_sha1_in_want || conversation.options.stateless)
 }
 
 fn not_our_ref(want: &ObjectId) -> Error {

@@ -15,6 +15,8 @@ use gix_hash::ObjectId;
 
 /// Patterns for which a tree's every path is matched; git allows 100 MB.
 const PATTERN_BYTES_MAX: u64 = 1 << 20;
+/// And so many lines: each is tried at every path of every tree.
+const PATTERNS_MAX: usize = 10_000;
 
 /// Who asks, and what may be seen.
 pub(super) struct Eyes<'a> {
@@ -42,7 +44,11 @@ impl Eyes<'_> {
         if decoder.size(&location)? > PATTERN_BYTES_MAX {
             return Err(Error::Refused(format!("sparse filter data in '{name}' is too big: more than {PATTERN_BYTES_MAX} bytes")));
         }
-        Ok(Patterns::parse(&decoder.get(&location)?.1))
+        let patterns = Patterns::parse(&decoder.get(&location)?.1);
+        if patterns.len() > PATTERNS_MAX {
+            return Err(Error::Refused(format!("sparse filter data in '{name}' is too big: more than {PATTERNS_MAX} patterns")));
+        }
+        Ok(patterns)
     }
 
     fn find_ref(&self, name: &BStr) -> Option<ObjectId> {

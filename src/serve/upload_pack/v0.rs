@@ -33,7 +33,7 @@ pub(super) fn serve(conversation: &mut Conversation<'_>) -> Result<(), Error> {
     if let Some(filter) = &request.filter {
         check_filter(conversation, filter)?;
     }
-    let mut may_tell = check_wants(conversation, &request.wants, &request.shallow)?;
+    let mut may_tell = check_wants(conversation, &request.wants)?;
     let boundary = shallow::find(conversation, &request, OwnBoundary::Advertised, &mut may_tell)?;
     if request.deepen != Deepen::No {
         shallow::write_changes(conversation, &boundary)?;

@@ -92,7 +92,7 @@ pub(super) fn fetch(conversation: &mut Conversation<'_>, head: &CommandHead) -> 
         // As in git: the client has thought better of it.
         return Ok(());
     }
-    let mut may_tell = check_wants(conversation, &request.wants, &request.shallow)?;
+    let mut may_tell = check_wants(conversation, &request.wants)?;
     let snapshot = conversation.snapshot;
     let mut known = Negotiation::new(&**snapshot.objects(), snapshot.shallow(), &request.wants, conversation.cancel)?;
     for (count, have) in request.haves.iter().enumerate() {
