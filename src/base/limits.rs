@@ -58,3 +58,11 @@ pub const INFLATED_BYTES_PER_PACK_BYTE_MAX: u64 = 4_096;
 pub const SHARED_BYTES_MAX: usize = 128 << 20;
 /// Things that requests share and that are kept when none needs them.
 pub const SHARED_ENTRIES_MAX: usize = 4_096;
+/// Messages of one kind about one object of a push.
+pub const FSCK_MESSAGES_MAX: usize = 16;
+/// Warnings about objects that a pusher is told; further ones are counted.
+pub const FSCK_WARNINGS_MAX: usize = 100;
+/// Different `.gitmodules` files in one push, and as many `.gitattributes` files: memory for each stays below 16 MB.
+pub const FSCK_MEANINGS_MAX: usize = 200_000;
+/// Longest file of objects that checks let pass, in bytes (`receive.fsck.skipList`).
+pub const FSCK_SKIP_LIST_BYTES_MAX: u64 = 16 << 20;

@@ -5,6 +5,7 @@
 use super::failure::Failure;
 use crate::access::HashKind;
 use crate::base::limits::{SHARED_BYTES_MAX, TREE_FILTER_DEPTH_MAX};
+use crate::pack::check::CheckMode;
 use crate::pack::index::IngestLimits;
 use crate::transport::SshLimits;
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,7 @@ pub struct Config {
     pub fetch: FetchConfig,
     /// What fetches share.
     pub shared: SharedConfig,
-    /// Bounds of one push.
+    /// Checks and bounds of one push.
     pub push: PushConfig,
 }
 
@@ -119,10 +120,34 @@ impl Default for SharedConfig {
     }
 }
 
-/// Bounds of one push.
+/// How the objects of a push are checked, unless the repository's `receive.fsckObjects` says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckObjects {
+    /// Not at all.
+    Off,
+    /// Errors refuse the push, warnings are told.
+    Usual,
+    /// Warnings refuse it, too.
+    Strict,
+}
+
+impl From<CheckObjects> for CheckMode {
+    fn from(mode: CheckObjects) -> Self {
+        match mode {
+            CheckObjects::Off => Self::Off,
+            CheckObjects::Usual => Self::Usual,
+            CheckObjects::Strict => Self::Strict,
+        }
+    }
+}
+
+/// Checks and bounds of one push.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PushConfig {
+    /// How its objects are checked.
+    pub check_objects: CheckObjects,
     /// Pack bytes; 0: no limit.
     pub pack_bytes_max: u64,
     /// Objects.
@@ -140,6 +165,7 @@ pub struct PushConfig {
 impl Default for PushConfig {
     fn default() -> Self {
         Self {
+            check_objects: CheckObjects::Usual,
             pack_bytes_max: 16 << 30,
             objects_max: 50_000_000,
             object_bytes_max: 4 << 30,

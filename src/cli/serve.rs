@@ -89,6 +89,7 @@ async fn serve(
         .host_key(host_key)
         .limits(config.ssh.limits.clone())
         .ingest((&config.push).into())
+        .checks(config.push.check_objects.into())
         .tree_depth_max(config.fetch.tree_depth_max)
         .shared_bytes_max(config.shared.bytes_max)
         .bind(&config.ssh.listen)

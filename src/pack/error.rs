@@ -10,6 +10,14 @@ pub enum Error {
     /// Bytes that a peer sent are not a pack, or not the pack that they promise.
     #[error("{0}")]
     BadPack(String),
+    /// An object that a peer sent is one that git's fsck refuses.
+    #[error("{why}: {}", reports.join("; "))]
+    BadObject {
+        /// What git ends with.
+        why: String,
+        /// What is wrong with it: `object <id>: <message id>: <text>`.
+        reports: Vec<String>,
+    },
     /// A bound of ours was hit.
     #[error("{what} exceeds the limit of {limit}")]
     Limit {

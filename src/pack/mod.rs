@@ -18,11 +18,13 @@
 //! | `decode` | locations into whole objects, with a bounded cache: [`Decoder`] |
 //! | `object_set`, `found` | which objects go out: [`ObjectSet`]; with what the client has, and hints for deltas: [`Found`] |
 //! | `plan`, `stream` | a set into a [`PackPlan`], and that into pack bytes |
+//! | `check` | an object's bytes into what git's fsck says of it |
 //! | `index` | a stream of pack bytes into a checked pack with its `.idx` and `.rev` |
 
 mod bitmap;
 mod bits;
 mod checksum;
+pub mod check;
 mod chunks;
 mod commit_graph;
 mod decode;

@@ -61,6 +61,21 @@ pub trait Objects: Sync {
     /// Where the object with this id lies; `Ok(None)` when it is not here.
     fn locate(&self, id: &oid) -> Result<Option<Location>, Error>;
 
+    /// Tell `found` which of `ids`, which come in order, are here, each by its place among them and where it lies. Objects
+    /// that came since this view was opened may be left out, and no location is a key: what is told here is only read.
+    fn locate_sorted<'a>(
+        &self,
+        ids: &mut dyn ExactSizeIterator<Item = &'a oid>,
+        found: &mut dyn FnMut(u32, Location) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        for (at, id) in ids.enumerate() {
+            if let Some(location) = self.locate(id)? {
+                found(at as u32, location)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Where a loose object is read from that was packed, and its file removed, after it was located; `Ok(None)` when
     /// it is gone. Never a key: [`Objects::locate`] goes on answering with the loose place, or it would go out twice.
     fn moved(&self, id: &oid) -> Result<Option<Location>, Error> {

@@ -53,10 +53,10 @@ impl Error {
         match self {
             Self::Protocol(what) | Self::Refused(what) | Self::Limit(what) => Some(what.clone()),
             Self::HungUp | Self::Cancelled(_) | Self::Io(_) | Self::Told(_) => None,
-            Self::Pack(pack::Error::BadPack(what)) => Some(what.clone()),
+            Self::Pack(pack::Error::BadPack(what) | pack::Error::BadObject { why: what, .. }) => Some(what.clone()),
             Self::Pack(pack::Error::Limit { what, limit }) => Some(format!("{what} exceeds the limit of {limit}")),
             Self::Pack(pack::Error::Missing(id)) => Some(format!("the repository lacks object {id}; tell its administrator")),
-            Self::Store(err @ store::Error::AlreadyCreated { .. }) => Some(err.to_string()),
+            Self::Store(err @ (store::Error::AlreadyCreated { .. } | store::Error::Rules(_))) => Some(err.to_string()),
             Self::Pack(_) | Self::Store(_) => {
                 Some("the repository cannot be read or written; tell its administrator, whose log says more".to_owned())
             }

@@ -2,6 +2,7 @@
 
 use super::SharedState;
 use crate::base::limits;
+use crate::pack::check::CheckMode;
 use crate::pack::index::IngestLimits;
 use std::sync::Arc;
 
@@ -75,6 +76,8 @@ pub struct Options {
     pub keepalive_ms: u64,
     /// Bounds of a push.
     pub ingest: IngestLimits,
+    /// Whether and how what is pushed is checked, unless the repository says otherwise.
+    pub checks: CheckMode,
     /// This session's id, advertised where `transfer.advertiseSID` says so.
     pub session_id: Option<String>,
     /// What the client calls the repository: told when a push makes it.
@@ -95,6 +98,7 @@ impl Default for Options {
             defaults: Defaults::Git,
             keepalive_ms: limits::KEEPALIVE_MS,
             ingest: IngestLimits::default(),
+            checks: CheckMode::Off,
             session_id: None,
             repository_name: None,
             identity: "packmule <packmule@localhost>".into(),

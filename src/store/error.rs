@@ -38,6 +38,9 @@ pub enum Error {
     /// Configuration that cannot be read.
     #[error("bad configuration: {0}")]
     Config(String),
+    /// Settings by which pushes are checked and that cannot be used; in git's words, which pushers see.
+    #[error("{0}")]
+    Rules(String),
     /// The owner of this repository is somebody else (git's `safe.directory`).
     #[error("detected dubious ownership in repository at '{}'", .0.display())]
     DubiousOwnership(PathBuf),

@@ -39,6 +39,15 @@ impl Value {
         Error::Config(format!("{}: bad value {text}of {}", self.origin, self.key))
     }
 
+    /// The key `name` stands there without a value; in git's words.
+    pub fn unreadable(&self, name: &str) -> Error {
+        let place = match self.origin == ENVIRONMENT {
+            true => format!("unable to parse '{name}' from command-line config"),
+            false => format!("bad config variable '{name}' in file '{}'", self.origin),
+        };
+        Error::Config(place)
+    }
+
     pub fn boolean(&self) -> Result<bool, Error> {
         match &self.text {
             None => Ok(true),
@@ -57,8 +66,11 @@ impl Value {
     }
 }
 
+/// In place of a file.
+const ENVIRONMENT: &str = "environment";
+
 fn origin(section: &gix_config::file::SectionRef<'_>) -> String {
-    section.meta().path.as_ref().map_or_else(|| "environment".to_owned(), |path| path.display().to_string())
+    section.meta().path.as_ref().map_or_else(|| ENVIRONMENT.to_owned(), |path| path.display().to_string())
 }
 
 impl Keys<'_> {

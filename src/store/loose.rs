@@ -6,6 +6,8 @@
 use crate::pack::{Error, Inflater, Kind};
 use bstr::ByteSlice;
 use gix_hash::oid;
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
@@ -21,6 +23,40 @@ const INFLATE_RATIO_MAX: u64 = 1032;
 pub(super) fn path(objects: &Path, id: &oid) -> PathBuf {
     let hex = id.to_hex().to_string();
     objects.join(&hex[..2]).join(&hex[2..])
+}
+
+/// From this many ids on, listing each of the 256 folders costs less than looking for each file.
+const LISTED_IDS_MIN: usize = 2_000;
+
+/// "Is there a loose object of this name" for many ids, which come in order.
+pub(super) struct Names<'a> {
+    dirs: &'a [PathBuf],
+    is_listed: bool,
+    /// The folder listed last, by the ids' first byte, and the names in it.
+    listed: Option<u8>,
+    names: HashSet<OsString>,
+}
+
+impl<'a> Names<'a> {
+    /// For `ids` ids beneath `dirs`.
+    pub(super) fn new(dirs: &'a [PathBuf], ids: usize) -> Self {
+        Self { dirs, is_listed: ids >= LISTED_IDS_MIN, listed: None, names: HashSet::new() }
+    }
+
+    /// Whether the file of `id` is there.
+    pub(super) fn has(&mut self, id: &oid) -> bool {
+        if !self.is_listed {
+            return self.dirs.iter().any(|dir| path(dir, id).symlink_metadata().is_ok());
+        }
+        let (first, hex) = (id.first_byte(), id.to_hex().to_string());
+        if self.listed != Some(first) {
+            self.names.clear();
+            self.listed = Some(first);
+            let folders = self.dirs.iter().filter_map(|dir| std::fs::read_dir(dir.join(&hex[..2])).ok());
+            self.names.extend(folders.flatten().flatten().map(|file| file.file_name()));
+        }
+        !self.names.is_empty() && self.names.contains(OsStr::new(&hex[2..]))
+    }
 }
 
 /// Read the loose object at `path` into `out`; `Ok(None)` when it is not there.

@@ -10,7 +10,7 @@
 //! | `map` | a file into bytes: the one place with unsafe code |
 //! | `config` | git's configuration files and environment into one |
 //! | `keys` | that into values by key |
-//! | `settings`, `fetch_settings` | those into the values that this house honours; what only fetches look at |
+//! | `settings`, `fetch_settings`, `fsck_settings` | those into the values that this house honours; what only fetches look at, and only checks of pushes |
 //! | `format` | a repository's format into its hash, or a refusal by name |
 //! | `discover` | the words of a drop-in's command line into a repository, by git's rules |
 //! | `ref_files` | files beneath `refs`, and `HEAD`, into names and values |
@@ -39,6 +39,7 @@ mod discover;
 mod error;
 mod fetch_settings;
 mod format;
+mod fsck_settings;
 mod held;
 mod keys;
 mod loose;
@@ -69,6 +70,7 @@ mod testing;
 pub use discover::{Discover, discover, discover_any_owner};
 pub use error::Error;
 pub use fetch_settings::{FetchSettings, FilterRules, PackfileUri, Promisor};
+pub use fsck_settings::FsckSettings;
 pub use held::HeldSnapshot;
 pub use map::Mapped;
 pub use objects::ObjectStore;

@@ -303,6 +303,21 @@ impl Objects for ObjectStore {
         }
     }
 
+    fn locate_sorted<'a>(
+        &self,
+        ids: &mut dyn ExactSizeIterator<Item = &'a oid>,
+        found: &mut dyn FnMut(u32, Location) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut loose = loose::Names::new(&self.listed.dirs, ids.len());
+        for (at, id) in ids.enumerate() {
+            let location = self.locate_packed(id).or_else(|| loose.has(id).then(|| Location::Loose(id.to_owned())));
+            if let Some(location) = location {
+                found(at as u32, location)?;
+            }
+        }
+        Ok(())
+    }
+
     fn moved(&self, id: &oid) -> Result<Option<Location>, Error> {
         if let Some(found) = self.locate_packed(id) {
             return Ok(Some(found));

@@ -5,7 +5,8 @@ use super::quarantine::Quarantine;
 use super::ref_transaction::{Ground, NoObserver, RefTransaction, TransactionObserver};
 use super::{Error, Mapped, Repository, Snapshot};
 use crate::base::{Cancel, Progress};
-use crate::pack::index::{self, IngestLimits, Ingested};
+use crate::pack::check::Checks;
+use crate::pack::index::{self, Incoming, IngestLimits, Ingested};
 use crate::pack::{LocalBytes, Objects as _, PackFile};
 use bstr::{BStr, BString, ByteSlice as _};
 use gix_hash::ObjectId;
@@ -96,20 +97,27 @@ impl Push {
         Ok(Self { quarantine, view, base_packs, packs: vec![], repository: repository.clone() })
     }
 
-    /// Read one pack from `input` into the quarantine: hashed, indexed, thin ones completed. `input` is read to
-    /// the pack's trailer and not beyond.
+    /// Read one pack from `input` into the quarantine: hashed, indexed, thin ones completed, its objects shown to
+    /// `checks` and compared with those of the same ids that are stored. `input` is read to the pack's trailer and not beyond.
     pub fn ingest(
         &mut self,
         input: &mut (dyn Read + Send),
         limits: &IngestLimits,
+        checks: &Checks,
         progress: &Progress,
         cancel: &Cancel,
     ) -> Result<Ingested, Error> {
         let folder = self.quarantine.pack_dir();
-        let ingested = index::ingest(input, &folder, &**self.view.objects(), limits, progress, cancel)?;
+        let before = self.view.objects().clone();
+        let ingested = index::ingest_checked(input, &folder, &*before, limits, checks, progress, cancel)?;
         if let Some(name) = &ingested.name {
             let pack = open_pack(&folder, name, self.repository.hash_kind())?;
             self.view.objects = Arc::new(self.view.objects.with_pack(Arc::new(pack)));
+            let view = &**self.view.objects();
+            let pack = view.packs().len() as u32 - 1;
+            let is_promised_some = || before.is_promised_some();
+            let incoming = Incoming { before: &*before, view, pack, ingested: &ingested, is_promised_some: &is_promised_some };
+            index::settle(&incoming, checks, limits, cancel)?;
             self.view.state = super::held::new_state();
             self.packs.push(name.clone());
         }

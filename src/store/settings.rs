@@ -9,6 +9,7 @@
 use super::Error;
 use super::config::Env;
 use super::fetch_settings::FetchSettings;
+use super::fsck_settings::FsckSettings;
 use super::keys::Keys;
 use crate::pack::DeltaSearch;
 use bstr::{BStr, BString, ByteSlice};
@@ -97,6 +98,8 @@ pub struct Settings {
     pub tar_umask: Option<u32>,
     /// `receive.fsckObjects`, else `transfer.fsckObjects`; `None` where neither is set.
     pub fsck_objects: Option<bool>,
+    /// `receive.fsck.*`.
+    pub fsck: FsckSettings,
     /// `pack.window`, `pack.depth`, `pack.threads`: how far deltas are searched.
     pub delta_search: DeltaSearch,
 }
@@ -139,6 +142,7 @@ impl Default for Settings {
             archive_tar_gz: true,
             tar_umask: Some(Self::TAR_UMASK),
             fsck_objects: None,
+            fsck: FsckSettings::default(),
             delta_search: DeltaSearch::default(),
         }
     }
@@ -180,6 +184,7 @@ impl Settings {
             archive_tar_gz: keys.archive_format("tar.gz")?.unwrap_or(default.archive_tar_gz),
             tar_umask: keys.umask()?.unwrap_or(default.tar_umask),
             fsck_objects: receive_fsck.or(transfer_fsck),
+            fsck: FsckSettings::read(&keys)?,
             delta_search: keys.delta_search()?,
         })
     }

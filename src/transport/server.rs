@@ -8,6 +8,7 @@ use super::ssh::{self, Configs, Phase, Shared};
 use super::{Error, HostKey, SshLimits};
 use crate::access::{CALLBACK_TIMEOUT_MS, Driver, ErasedDriver, erase};
 use crate::base::limits::{SHARED_BYTES_MAX, TREE_FILTER_DEPTH_MAX};
+use crate::pack::check::CheckMode;
 use crate::pack::index::IngestLimits;
 use crate::serve::{SharedState, SharedStatistics};
 use std::future::Future;
@@ -30,6 +31,7 @@ pub struct Builder {
     host_keys: Vec<HostKey>,
     limits: SshLimits,
     ingest: IngestLimits,
+    checks: CheckMode,
     tree_depth_max: u64,
     shared_bytes_max: usize,
 }
@@ -60,6 +62,13 @@ impl Builder {
     #[must_use]
     pub fn ingest(mut self, ingest: IngestLimits) -> Self {
         self.ingest = ingest;
+        self
+    }
+
+    /// Whether and how what is pushed is checked, unless a repository says otherwise; [`CheckMode::Usual`] if not set here.
+    #[must_use]
+    pub fn checks(mut self, checks: CheckMode) -> Self {
+        self.checks = checks;
         self
     }
 
@@ -96,6 +105,7 @@ impl Builder {
             commands: Arc::new(Semaphore::new(self.limits.commands_max.min(Semaphore::MAX_PERMITS))),
             limits: self.limits,
             ingest: self.ingest,
+            checks: self.checks,
             tree_depth_max: self.tree_depth_max,
             state: Arc::new(SharedState::new(self.shared_bytes_max)),
             callback_timeout: Duration::from_millis(CALLBACK_TIMEOUT_MS),
@@ -144,6 +154,7 @@ impl Server {
             host_keys: Vec::new(),
             limits: SshLimits::default(),
             ingest: crate::serve::Options::default().ingest,
+            checks: CheckMode::Usual,
             tree_depth_max: TREE_FILTER_DEPTH_MAX,
             shared_bytes_max: SHARED_BYTES_MAX,
         }

@@ -29,19 +29,29 @@ pub fn check_connected(
 ) -> Result<(), Error> {
     let mut commits = Commits::new(objects, shallow);
     let mut cover = Cover::new(objects, None, phase, cancel);
+    cover.are_kinds_checked = true;
     let mut starts = vec![];
     for &tip in tips {
         cancel.check()?;
-        let mut at = tip;
-        while !known.contains(&at) {
+        // What a tag takes the object that it names for.
+        let (mut at, mut wanted) = (tip, None);
+        loop {
             let location = objects.locate(&at)?.ok_or_else(|| Error::missing(at))?;
-            match commits.decoder().kind(&location)? {
+            let kind = commits.decoder().kind(&location)?;
+            if let Some(wanted) = wanted.filter(|wanted| *wanted != kind) {
+                return Err(Error::WrongKind { id: at, wanted, found: kind });
+            }
+            if known.contains(&at) {
+                break;
+            }
+            match kind {
                 Kind::Commit => starts.push(commits.intern(at)),
                 Kind::Tree => cover.add_tree(at, None)?,
                 Kind::Blob => {}
                 Kind::Tag => {
                     let (kind, data) = commits.decoder().get(&location)?;
-                    at = parse_tag(&data, objects.hash_kind()).ok_or(Error::Malformed { id: at, kind })?.0;
+                    let (target, kind) = parse_tag(&data, objects.hash_kind()).ok_or(Error::Malformed { id: at, kind })?;
+                    (at, wanted) = (target, Some(kind));
                     continue;
                 }
             }

@@ -55,6 +55,9 @@ pub(super) struct Cover<'a> {
     pub passed: ObjectSet,
     /// Trees and blobs wanted by their own ids that were not yet met beneath a tree: no filter holds them back.
     pub given: FastSet<ObjectId>,
+    /// Every entry met must be of the type that its tree takes it for. Of what is stored that is so; of what somebody
+    /// sends, an object that was met as what it is could else pass for what it is not.
+    pub are_kinds_checked: bool,
     phase: &'a Phase,
     cancel: &'a Cancel,
     steps: usize,
@@ -82,6 +85,7 @@ impl<'a> Cover<'a> {
             shallowest: FastMap::default(),
             passed: ObjectSet::new(),
             given: FastSet::default(),
+            are_kinds_checked: false,
             phase,
             cancel,
             steps: 0,
@@ -252,6 +256,7 @@ impl<'a> Cover<'a> {
             return Ok(());
         }
         let location = self.objects.locate(&id)?.ok_or_else(|| Error::missing(id))?;
+        self.check_kind(id, &location, Kind::Blob)?;
         let settled = self.ours.contains(&location) || self.theirs.contains(&location);
         if settled || below < u64::MAX && self.decoder.size(&location)? >= below {
             return Ok(());
@@ -268,6 +273,7 @@ impl<'a> Cover<'a> {
             return Ok(());
         }
         let location = self.objects.locate(&id)?.ok_or_else(|| Error::missing(id))?;
+        self.check_kind(id, &location, Kind::Tree)?;
         if self.theirs.contains(&location) {
             return Ok(());
         }
@@ -280,6 +286,14 @@ impl<'a> Cover<'a> {
             stack.push(Pending { id, location, base, depth: depth + 1 });
         }
         Ok(())
+    }
+
+    fn check_kind(&mut self, id: ObjectId, location: &Location, wanted: Kind) -> Result<(), Error> {
+        if !self.are_kinds_checked {
+            return Ok(());
+        }
+        let found = self.decoder.kind(location)?;
+        if found == wanted { Ok(()) } else { Err(Error::WrongKind { id, wanted, found }) }
     }
 
     /// Whether the tree at `location` was not met yet at this depth or a smaller one.

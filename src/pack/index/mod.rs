@@ -12,21 +12,25 @@
 //! | `permit` | pushes that hold large objects into a queue |
 //! | `stored` | ids into stored bases, none larger than allowed |
 //! | `resolve` | second pass: deltas into ids, depth first on several threads |
+//! | `large` | commits, trees and tags too large to be held meanwhile into what git's fsck says of them |
 //! | `thin` | a thin pack into a whole one: missing bases are appended |
 //! | `write_idx` | the table into `.idx` and `.rev` |
 //! | `landing` | temporary files into synced ones under their names, or into nothing |
+//! | `settle` | the whole pack into what can be said only of it: collisions, blobs with a meaning |
 //!
 //! Memory: 45 bytes for each entry (SHA-1), a window of 256 KiB, and at most [`RESOLVE_BYTES_HELD_MAX`] of objects and
 //! deltas. In the whole process one push at a time may hold more: up to three times
 //! [`IngestLimits::held_object_bytes_max`], for a base, its delta and the result, or for the deflated bytes of one of them.
-//! Every object's bytes pass through `receive` or `resolve` once: the place for checks of what they say. A pack with the
-//! same object twice is refused, as git's `--strict` does. That an object is stored already, with other bytes, is not looked at yet.
+//! Every object's bytes pass through `receive` or `resolve` once, and there they are checked ([`Checks`]). A pack with the
+//! same object twice is refused, as git's `--strict` does. Once the pack has its place, [`settle`] says the rest.
 
 mod forest;
 mod landing;
+mod large;
 mod permit;
 mod receive;
 mod resolve;
+mod settle;
 mod source;
 mod stored;
 mod table;
@@ -34,6 +38,9 @@ mod thin;
 mod window;
 mod write_idx;
 
+pub use settle::{Incoming, settle};
+
+use super::check::Checks;
 use super::{Error, Kind, Objects};
 use crate::base::limits::RESOLVE_BYTES_HELD_MAX;
 use crate::base::{Cancel, Progress};
@@ -109,29 +116,53 @@ pub fn ingest(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<Ingested, Error> {
-    ingest_holding(input, folder, bases, limits, RESOLVE_BYTES_HELD_MAX, progress, cancel)
+    ingest_checked(input, folder, bases, limits, &Checks::off(), progress, cancel)
 }
 
-fn ingest_holding(
+/// As [`ingest`], and every object is shown to `checks`; [`settle`] then says what they can say only of a whole pack.
+///
+/// # Errors
+/// Those of [`ingest`], and [`Error::BadObject`].
+pub fn ingest_checked(
     input: &mut (dyn Read + Send),
     folder: &Path,
     bases: &dyn Objects,
     limits: &IngestLimits,
+    checks: &Checks,
+    progress: &Progress,
+    cancel: &Cancel,
+) -> Result<Ingested, Error> {
+    let bounds = Bounds { limits, held_bytes_max: RESOLVE_BYTES_HELD_MAX, checks };
+    ingest_within(input, folder, bases, &bounds, progress, cancel)
+}
+
+/// What one ingestion must keep to.
+struct Bounds<'a> {
+    limits: &'a IngestLimits,
     held_bytes_max: u64,
+    checks: &'a Checks,
+}
+
+fn ingest_within(
+    input: &mut (dyn Read + Send),
+    folder: &Path,
+    bases: &dyn Objects,
+    bounds: &Bounds<'_>,
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<Ingested, Error> {
     let mut landing = Landing::new(folder);
     let pack = landing.create("pack")?;
     let hash = bases.hash_kind();
-    let received = receive::receive(input, &pack, hash, limits, progress, cancel)?;
+    let received = receive::receive(input, &pack, hash, bounds, progress, cancel)?;
     let objects = received.table.len() as u32;
     let bytes = received.end + hash.len_in_bytes() as u64;
     if objects == 0 {
         return Ok(Ingested { name: None, objects, bytes });
     }
     let mut trailer = received.trailer;
-    let (table, end) = resolve(&pack, received, &mut Stored::new(bases), limits, held_bytes_max, progress, cancel)?;
+    large::check_large(&pack, &received, bounds.checks, bounds.limits, cancel)?;
+    let (table, end) = resolve(&pack, received, &mut Stored::new(bases), bounds, progress, cancel)?;
     if table.len() != objects as usize {
         trailer = thin::rewrite_trailer(&pack, hash, table.len() as u32, end, cancel)?;
     }
@@ -148,12 +179,12 @@ fn resolve(
     pack: &File,
     received: Received,
     stored: &mut Stored<'_>,
-    limits: &IngestLimits,
-    held_bytes_max: u64,
+    bounds: &Bounds<'_>,
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<(Table, u64), Error> {
-    let Received { mut table, by_base, deltas, trailer, end, inflated_bytes_max } = received;
+    let Received { mut table, by_base, deltas, trailer, end, inflated_bytes_max, .. } = received;
+    let limits = bounds.limits;
     if deltas == 0 {
         return Ok((table, end));
     }
@@ -170,7 +201,8 @@ fn resolve(
         end,
         limits,
         inflated_bytes_max,
-        held_bytes_max,
+        held_bytes_max: bounds.held_bytes_max,
+        checks: bounds.checks,
         phase: &phase,
         cancel,
         resolved: AtomicU64::new(0),
@@ -304,8 +336,9 @@ mod tests {
     fn take(pack: &[u8], threads: usize, inflated_bytes_max: u64, held_bytes_max: u64) -> Result<Vec<ObjectId>, Error> {
         let folder = tempfile::tempdir().expect("a folder");
         let limits = IngestLimits { object_bytes_max: 1 << 20, inflated_bytes_max, threads, ..IngestLimits::default() };
-        let (progress, cancel) = (Progress::new(), Cancel::new());
-        let taken = ingest_holding(&mut &*pack, folder.path(), &NoObjects(Sha1), &limits, held_bytes_max, &progress, &cancel);
+        let (progress, cancel, checks) = (Progress::new(), Cancel::new(), Checks::off());
+        let bounds = Bounds { limits: &limits, held_bytes_max, checks: &checks };
+        let taken = ingest_within(&mut &*pack, folder.path(), &NoObjects(Sha1), &bounds, &progress, &cancel);
         if taken.is_err() {
             assert_eq!(folder.path().read_dir().expect("a folder").count(), 0, "nothing stays after an error");
         }

@@ -1,14 +1,15 @@
 //! First pass: the stream of a pack into a file and a [`Table`] of its entries; whole objects get their ids here.
 //!
 //! Source: gitformat-pack, "pack-*.pack files have the following format". An object is hashed while it
-//! is inflated and never held beyond [`CHUNK_BYTES`]; deltas are inflated to find their end and to learn
-//! early what they claim to make.
+//! is inflated and never held beyond [`CHUNK_BYTES`], or [`CHECKED_BYTES`] where its bytes are to be checked; deltas are
+//! inflated to find their end and to learn early what they claim to make.
 
+use super::super::check::Checker;
 use super::super::zlib::SPARE_BYTES;
-use super::super::{Base, EntryHeader, Error, Inflater, delta_sizes, kind_of_code};
+use super::super::{Base, EntryHeader, Error, Inflater, Kind, delta_sizes, kind_of_code};
 use super::table::{ByBase, ENTRIES_MAX, Link, Table};
 use super::window::Window;
-use super::{IngestLimits, bad_object, check_held, object_hasher};
+use super::{Bounds, IngestLimits, bad_object, check_held, object_hasher};
 use crate::base::{Cancel, Progress, limits as bounds};
 use gix_hash::ObjectId;
 use std::fs::File;
@@ -17,6 +18,8 @@ use std::io::Read;
 /// Objects up to this size are inflated in one go, larger ones in pieces of it.
 const CHUNK_BYTES: usize = 256 << 10;
 const HEADER_BYTES: usize = 12;
+/// Commits, trees and tags up to this size are checked as they come, larger ones when the whole pack is there.
+const CHECKED_BYTES: u64 = 4 << 20;
 
 /// What the first pass leaves.
 pub(super) struct Received {
@@ -29,6 +32,8 @@ pub(super) struct Received {
     pub(super) end: u64,
     /// Bytes that all entries together may inflate to.
     pub(super) inflated_bytes_max: u64,
+    /// Whole objects that are still to be checked.
+    pub(super) unchecked: Vec<u32>,
 }
 
 /// Read one pack from `input` to its trailer and write it to `file`.
@@ -36,10 +41,11 @@ pub(super) fn receive(
     input: &mut (dyn Read + Send),
     file: &File,
     hash: gix_hash::Kind,
-    limits: &IngestLimits,
+    bounds: &Bounds<'_>,
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<Received, Error> {
+    let limits = bounds.limits;
     let mut window = Window::new(input, file, hash, limits.pack_bytes_max, cancel);
     let count = read_header(&mut window)?;
     if count > limits.objects_max.min(ENTRIES_MAX) {
@@ -57,6 +63,8 @@ pub(super) fn receive(
         by_base: ByBase::new(hash),
         deltas: 0,
         inflated_bytes: 0,
+        checker: Checker::new(bounds.checks),
+        unchecked: vec![],
     };
     for _ in 0..count {
         cancel.check()?;
@@ -65,9 +73,10 @@ pub(super) fn receive(
     }
     let end = receiver.window.offset();
     let inflated_bytes_max = receiver.inflated_bytes_max();
-    let trailer = receiver.window.finish(hash)?;
+    let Receiver { window, table, by_base, deltas, unchecked, .. } = receiver;
+    let trailer = window.finish(hash)?;
     phase.finish();
-    Ok(Received { table: receiver.table, by_base: receiver.by_base, deltas: receiver.deltas, trailer, end, inflated_bytes_max })
+    Ok(Received { table, by_base, deltas, trailer, end, inflated_bytes_max, unchecked })
 }
 
 /// Signature and version, then the number of entries to come.
@@ -98,6 +107,8 @@ struct Receiver<'a> {
     by_base: ByBase,
     deltas: u64,
     inflated_bytes: u64,
+    checker: Checker<'a>,
+    unchecked: Vec<u32>,
 }
 
 impl Receiver<'_> {
@@ -115,10 +126,7 @@ impl Receiver<'_> {
         let (id, link) = match header.base {
             Base::Whole(code) => {
                 let kind = kind_of_code(code).ok_or_else(|| bad_object(at, &format!("unknown object type {code}")))?;
-                let mut hasher = object_hasher(self.hash, kind, header.size);
-                self.inflate(at, header.size, |bytes| hasher.update(bytes))?;
-                let id = hasher.try_finalize().map_err(|err| bad_object(at, &err.to_string()))?;
-                (id, Link::whole(kind))
+                (self.whole(at, kind, header.size)?, Link::whole(kind))
             }
             Base::Offset(base) => {
                 self.delta(at, header.size)?;
@@ -133,6 +141,27 @@ impl Receiver<'_> {
         let crc = self.window.crc();
         self.table.push(&id, at, crc, link);
         Ok(())
+    }
+
+    /// The id of a whole object.
+    fn whole(&mut self, at: u64, kind: Kind, size: u64) -> Result<ObjectId, Error> {
+        let wanted = self.checker.wants(kind);
+        let is_held = wanted && size > CHUNK_BYTES as u64 && size <= CHECKED_BYTES;
+        let (mut hasher, mut held) = (object_hasher(self.hash, kind, size), vec![]);
+        self.inflate(at, size, |bytes| {
+            hasher.update(bytes);
+            if is_held {
+                held.extend_from_slice(bytes);
+            }
+        })?;
+        let id = hasher.try_finalize().map_err(|err| bad_object(at, &err.to_string()))?;
+        match (wanted, usize::try_from(size)) {
+            (false, _) => {}
+            (true, Ok(size)) if size <= CHUNK_BYTES => self.checker.object(kind, &id, &self.chunk[..size])?,
+            (true, _) if is_held => self.checker.object(kind, &id, &held)?,
+            (true, _) => self.unchecked.push(self.table.len() as u32),
+        }
+        Ok(id)
     }
 
     fn delta(&mut self, at: u64, size: u64) -> Result<(), Error> {

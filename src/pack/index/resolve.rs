@@ -6,6 +6,7 @@
 //! which its share is too little, and where that half is too little, too, the [`Permit`] of the whole process is needed.
 //! Making anew counts against the pack's limit of inflated bytes, so a comb of large objects ends in a refusal.
 
+use super::super::check::{Checker, Checks};
 use super::super::{EntryHeader, Error, Kind, apply_delta, delta_sizes};
 use super::forest::Forest;
 use super::permit::Permit;
@@ -33,6 +34,12 @@ const SPARE_BUFFERS: usize = 16;
 /// The deflated form of anything may be this large.
 const DEFLATED_BYTES_FREE: u64 = 64 << 10;
 
+/// How many deflated bytes of something may be held of which `limit` plain ones may: deflating may add a little to what
+/// cannot be deflated, and a stream of empty blocks goes on for ever.
+pub(super) fn deflated_bytes_max(limit: u64) -> u64 {
+    limit.saturating_add(limit / 8).saturating_add(DEFLATED_BYTES_FREE)
+}
+
 /// What all threads share.
 pub(super) struct Job<'a> {
     pub(super) file: &'a File,
@@ -47,6 +54,7 @@ pub(super) struct Job<'a> {
     pub(super) inflated_bytes_max: u64,
     /// Bytes of objects and deltas that all threads together may hold without the [`Permit`].
     pub(super) held_bytes_max: u64,
+    pub(super) checks: &'a Checks,
     pub(super) phase: &'a Phase,
     pub(super) cancel: &'a Cancel,
     /// Deltas resolved.
@@ -131,6 +139,7 @@ pub(super) struct Worker<'a> {
     oversize: Option<MutexGuard<'a, ()>>,
     permit: Option<Permit>,
     batch: Vec<(usize, ObjectId)>,
+    checker: Checker<'a>,
 }
 
 impl<'a> Worker<'a> {
@@ -150,6 +159,7 @@ impl<'a> Worker<'a> {
             oversize: None,
             permit: None,
             batch: vec![],
+            checker: Checker::new(job.checks),
         }
     }
 
@@ -234,6 +244,9 @@ impl<'a> Worker<'a> {
             hasher.update(piece);
         }
         let id = hasher.try_finalize().map_err(|err| bad_object(at, &err.to_string()))?;
+        if self.checker.wants(self.kind) {
+            self.checker.object(self.kind, &id, &object)?;
+        }
         if self.path[level].is_done() {
             self.release(level);
         }
@@ -278,9 +291,8 @@ impl<'a> Worker<'a> {
     fn header(&mut self, range: &Range<u64>) -> Result<EntryHeader, Error> {
         let header = self.source.header(range)?;
         check_held(header.size, self.job.limits)?;
-        // Deflating may add a little to what cannot be deflated; a stream of empty blocks goes on for ever.
         let limit = self.job.limits.held_object_bytes_max;
-        if range.end - range.start > limit.saturating_add(limit / 8).saturating_add(DEFLATED_BYTES_FREE) {
+        if range.end - range.start > deflated_bytes_max(limit) {
             return Err(Error::Limit { what: "deflated size in bytes of a delta or its base", limit });
         }
         Ok(header)

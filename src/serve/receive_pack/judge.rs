@@ -49,6 +49,11 @@ impl Command {
         RefEdit { name: self.resolved.clone(), old: self.old, new: self.new, message: "push".into() }
     }
 
+    /// What it would set leads to something that is not here.
+    pub fn is_unconnected(&self) -> bool {
+        self.result.as_ref().is_err_and(|why| why == MISSING)
+    }
+
     fn refuse(&mut self, why: impl Into<String>) {
         if self.result.is_ok() {
             self.result = Err(why.into());

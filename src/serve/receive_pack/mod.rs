@@ -11,6 +11,7 @@ use self::judge::{Command, judge};
 use super::visible::visible_refs;
 use super::{Error, Gate, Options, Protocol};
 use crate::base::{Cancel, span};
+use crate::pack;
 use crate::store::{CommitMode, Committed, Push, RefEdit, Repository};
 use crate::wire::{Band, PktReader, PushRequest, RefStatus, SideBand, read_push_request, write_error, write_flush, write_report};
 use bstr::BString;
@@ -83,7 +84,8 @@ fn serve<'a>(
         true => SideBand::large(out),
         false => SideBand::none(out),
     };
-    let mut conversation = Conversation { repository, gate, options, request, bands, cancel, statistics: PushStatistics::default() };
+    let mut conversation =
+        Conversation { repository, gate, options, request, bands, cancel, statistics: PushStatistics::default(), links_must_hold: false };
     match conversation.push(reader.input()) {
         Ok(()) => Ok(conversation.statistics),
         Err(err) => conversation.fail(err),
@@ -99,6 +101,8 @@ struct Conversation<'a> {
     bands: SideBand<&'a mut dyn Write>,
     cancel: &'a Cancel,
     statistics: PushStatistics,
+    /// The pack must not lead to what is not there, or nothing of the push happens.
+    links_must_hold: bool,
 }
 
 impl Conversation<'_> {
@@ -110,6 +114,10 @@ impl Conversation<'_> {
             return self.refuse_all(err);
         }
         let commands = judge(self, &push)?;
+        if self.links_must_hold && commands.iter().any(Command::is_unconnected) {
+            // With checks as strict as git's this is the unpacker's to say (`builtin/index-pack.c`: `check_object`).
+            return self.refuse_all(Error::Refused("did not receive all objects that the pushed ones lead to".to_owned()));
+        }
         for warning in commands.iter().filter_map(|command| command.warning.as_deref()) {
             self.bands.say(Band::Progress, format!("warning: {warning}\n").as_bytes())?;
         }
@@ -162,7 +170,13 @@ impl Conversation<'_> {
             .iter()
             .map(|command| RefStatus { name: command.name.clone(), result: Err("unpacker error".to_owned()), resolved: None })
             .collect();
-        self.bands.say(Band::Progress, format!("fatal: {why}\n").as_bytes())?;
+        let reports = match &err {
+            Error::Pack(pack::Error::BadObject { reports, .. }) => reports.as_slice(),
+            _ => &[],
+        };
+        let mut text: String = reports.iter().map(|report| format!("error: {report}\n")).collect();
+        text += &format!("fatal: {why}\n");
+        self.bands.say(Band::Progress, text.as_bytes())?;
         self.report(Err(&why), &statuses)?;
         self.statistics.refused = statuses.len() as u64;
         Err(Error::Told(Box::new(err)))

@@ -1,10 +1,12 @@
-//! The pack of a push into the quarantine, and "is everything there that the new tips reach".
+//! The pack of a push into the quarantine, its objects checked as settings say.
 
 use super::{Conversation, Error};
 use crate::base::{Progress, span};
+use crate::pack::check::{Checks, Rules};
 use crate::pack::index::IngestLimits;
 use crate::serve::attend::attend;
 use crate::store::Push;
+use crate::wire::Band;
 use std::io::Read;
 
 /// Take the pack.
@@ -14,10 +16,29 @@ pub(super) fn unpack(conversation: &mut Conversation<'_>, push: &mut Push, input
     let (progress, cancel) = (Progress::new(), conversation.cancel);
     let quiet = conversation.request.capabilities.has("quiet");
     let keepalive_ms = conversation.options.keepalive_ms;
-    let ingested =
-        attend(&mut conversation.bands, &progress, quiet, keepalive_ms, cancel, || push.ingest(input, &limits, &progress, cancel))?;
+    let (rules, notes) = conversation.repository.receive_rules(conversation.options.checks)?;
+    conversation.links_must_hold = rules.as_ref().is_some_and(Rules::is_strict);
+    let checks = rules.map_or_else(Checks::off, Checks::by);
+    notes.into_iter().for_each(|note| checks.warn(note));
+    let outcome =
+        attend(&mut conversation.bands, &progress, quiet, keepalive_ms, cancel, || push.ingest(input, &limits, &checks, &progress, cancel));
+    tell_warnings(conversation, &checks)?;
+    let ingested = outcome?;
     conversation.statistics.objects = u64::from(ingested.objects);
     conversation.statistics.pack_bytes = ingested.bytes;
+    Ok(())
+}
+
+/// What the objects are told about though they are taken.
+fn tell_warnings(conversation: &mut Conversation<'_>, checks: &Checks) -> Result<(), Error> {
+    let (warnings, left_out) = checks.take_warnings();
+    let mut text: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+    if left_out > 0 {
+        text += &format!("warning: {left_out} more warnings about objects\n");
+    }
+    if !text.is_empty() {
+        conversation.bands.say(Band::Progress, text.as_bytes())?;
+    }
     Ok(())
 }
 

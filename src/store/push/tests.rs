@@ -94,7 +94,7 @@ impl Pair {
 
 fn begin(repository: &Repository, mut pack: &[u8]) -> Push {
     let mut push = Push::begin(repository).expect("begins");
-    push.ingest(&mut pack, &LIMITS, &Progress::new(), &Cancel::new()).expect("a good pack");
+    push.ingest(&mut pack, &LIMITS, &Checks::off(), &Progress::new(), &Cancel::new()).expect("a good pack");
     push
 }
 
@@ -148,7 +148,7 @@ fn a_pack_that_is_cut_short_leaves_nothing() {
     let pair = Pair::new(gix_hash::Kind::Sha1);
     let pack = pair.pack(None, 2);
     let mut push = Push::begin(&pair.repository).expect("begins");
-    push.ingest(&mut &pack[..pack.len() / 2], &LIMITS, &Progress::new(), &Cancel::new()).expect_err("half a pack");
+    push.ingest(&mut &pack[..pack.len() / 2], &LIMITS, &Checks::off(), &Progress::new(), &Cancel::new()).expect_err("half a pack");
     drop(push);
     assert_eq!(pair.packs(), [""; 0]);
     pair.assert_sound();
@@ -386,7 +386,7 @@ fn survives_unharmed(call: &str, at: usize) -> bool {
     assert!(!killed.status.success() || edits.is_empty());
     let mut push = Push::begin(&pair.repository).expect("begins");
     if !edits.is_empty() {
-        push.ingest(&mut &pair.pack(Some(0), 2)[..], &LIMITS, &Progress::new(), &Cancel::new()).expect("a good pack");
+        push.ingest(&mut &pair.pack(Some(0), 2)[..], &LIMITS, &Checks::off(), &Progress::new(), &Cancel::new()).expect("a good pack");
     }
     let results = push.commit(&edits, CommitMode::Atomic, &"A <a@x>".into()).expect("no fault").results;
     assert_eq!(results, vec![Ok(()); edits.len()], "killed at {call} {at}");

@@ -8,6 +8,7 @@ use super::guarded::{Guard, Guarded};
 use super::handler::Handler;
 use super::identification;
 use crate::access::{ErasedDriver, printable};
+use crate::pack::check::CheckMode;
 use crate::pack::index::IngestLimits;
 use crate::serve::SharedState;
 use russh::Disconnect;
@@ -35,6 +36,7 @@ pub(in crate::transport) struct Shared {
     pub(in crate::transport) driver: Arc<dyn ErasedDriver>,
     pub(in crate::transport) limits: SshLimits,
     pub(in crate::transport) ingest: IngestLimits,
+    pub(in crate::transport) checks: CheckMode,
     pub(in crate::transport) tree_depth_max: u64,
     /// What fetches share.
     pub(in crate::transport) state: Arc<SharedState>,

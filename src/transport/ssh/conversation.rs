@@ -210,6 +210,7 @@ impl Conversation {
             wants: Wants::ReachableFromVisible,
             defaults: Defaults::Safe { tree_depth_max: self.shared.tree_depth_max },
             ingest: self.shared.ingest,
+            checks: self.shared.checks,
             shared: Some(self.shared.state.clone()),
             session_id: Some(format!("packmule-{}-{}", std::process::id(), self.request)),
             identity: identity(self.login.user.as_str()).into(),
