@@ -3,11 +3,11 @@
 use super::owner::Places;
 use super::quarantine::Quarantine;
 use super::ref_transaction::{Ground, NoObserver, RefTransaction, TransactionObserver};
-use super::{Error, Mapped, Repository, Snapshot};
+use super::{Error, Mapped, Repository, Snapshot, shallow_file};
 use crate::base::{Cancel, Progress};
 use crate::pack::check::Checks;
 use crate::pack::index::{self, Incoming, IngestLimits, Ingested};
-use crate::pack::{LocalBytes, Objects as _, PackFile};
+use crate::pack::{Kind, LocalBytes, Objects as _, PackFile, pack_of_one};
 use bstr::{BStr, BString, ByteSlice as _};
 use gix_hash::ObjectId;
 use std::io::Read;
@@ -85,6 +85,7 @@ pub struct Push {
     view: Snapshot,
     base_packs: u32,
     packs: Vec<String>,
+    shallow: Vec<ObjectId>,
     repository: Repository,
 }
 
@@ -94,7 +95,7 @@ impl Push {
         let quarantine = Quarantine::begin(Places::of(repository))?;
         let view = repository.snapshot()?;
         let base_packs = view.objects().packs().len() as u32;
-        Ok(Self { quarantine, view, base_packs, packs: vec![], repository: repository.clone() })
+        Ok(Self { quarantine, view, base_packs, packs: vec![], shallow: vec![], repository: repository.clone() })
     }
 
     /// Read one pack from `input` into the quarantine: hashed, indexed, thin ones completed, its objects shown to
@@ -122,6 +123,19 @@ impl Push {
             self.packs.push(name.clone());
         }
         Ok(ingested)
+    }
+
+    /// Put one blob of ours beside what was received; its id.
+    pub fn add_blob(&mut self, data: &[u8], cancel: &Cancel) -> Result<ObjectId, Error> {
+        let (id, pack) = pack_of_one(Kind::Blob, data, self.repository.hash_kind())?;
+        let (limits, progress) = (IngestLimits::default(), Progress::new());
+        self.ingest(&mut pack.as_slice(), &limits, &Checks::off(), &progress, cancel)?;
+        Ok(id)
+    }
+
+    /// Commits that will have no parents here once the push commits: they go into the file `shallow` before any ref changes.
+    pub fn cut_history(&mut self, commits: Vec<ObjectId>) {
+        self.shallow = commits;
     }
 
     /// The repository as it was when the push began, the quarantine on top.
@@ -162,6 +176,9 @@ impl Push {
         let transaction = RefTransaction::prepare(ground, edits, mode, observer)?;
         if !transaction.has_work() {
             return Ok(Committed { results: transaction.give_up(), created: false });
+        }
+        if !self.shallow.is_empty() {
+            shallow_file::add(&places, self.quarantine.dir(), &self.shallow)?;
         }
         self.quarantine.migrate(&self.packs)?;
         let results = transaction.commit(identity.as_bstr());
