@@ -23,8 +23,13 @@
 
 mod bitmap;
 mod bits;
+<<<<<<< HEAD
 mod checksum;
 pub mod check;
+=======
+pub mod check;
+mod checksum;
+>>>>>>> wt-hooks
 mod chunks;
 mod commit_graph;
 mod decode;

@@ -6,6 +6,7 @@
 mod attend;
 mod error;
 mod gate;
+mod hooks;
 mod receive_pack;
 mod session;
 mod shared;
@@ -15,6 +16,7 @@ mod visible;
 
 pub use error::Error;
 pub use gate::{EditKind, Gate, OpenGate, Proposal, ProposedEdit, Verdict, Visibility};
+pub use hooks::{HookFolder, HookOptions, plain_environment};
 pub use receive_pack::{PushStatistics, receive_pack};
 pub use session::{Defaults, Options, Protocol, Service, Wants};
 pub use shared::{SharedState, SharedStatistics};

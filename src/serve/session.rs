@@ -1,6 +1,6 @@
 //! What a request is before its first packet: service, protocol version, who decides what may be wanted.
 
-use super::SharedState;
+use super::{HookOptions, SharedState};
 use crate::base::limits;
 use crate::pack::check::CheckMode;
 use crate::pack::index::IngestLimits;
@@ -78,6 +78,8 @@ pub struct Options {
     pub ingest: IngestLimits,
     /// Whether and how what is pushed is checked, unless the repository says otherwise.
     pub checks: CheckMode,
+    /// Whether hooks are run, and how; `None`: no program is ever started.
+    pub hooks: Option<HookOptions>,
     /// This session's id, advertised where `transfer.advertiseSID` says so.
     pub session_id: Option<String>,
     /// What the client calls the repository: told when a push makes it.
@@ -99,6 +101,7 @@ impl Default for Options {
             keepalive_ms: limits::KEEPALIVE_MS,
             ingest: IngestLimits::default(),
             checks: CheckMode::Off,
+            hooks: None,
             session_id: None,
             repository_name: None,
             identity: "packmule <packmule@localhost>".into(),

@@ -148,6 +148,20 @@ impl Push {
         self.base_packs
     }
 
+    /// The folder that holds the objects of this push until it commits, as git lays out an object directory.
+    pub fn quarantine_dir(&self) -> &Path {
+        self.quarantine.dir()
+    }
+
+    /// Make the objects permanent before any ref changes, for a hook that sets refs to them itself. They stay, whatever
+    /// becomes of the push.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn publish_objects(&mut self) -> Result<(), Error> {
+        self.quarantine.migrate(&self.packs)
+    }
+
     /// Make the objects permanent and durable, then edit the refs, durably, then publish a staged repository.
     ///
     /// Every edit requires its old value under lock. When this returns, what the results call done is on disk.
@@ -159,7 +173,11 @@ impl Push {
         self.commit_observed(edits, mode, identity, &mut NoObserver)
     }
 
-    pub(super) fn commit_observed(
+    /// As [`Push::commit`], and `observer` is told of every state of the transaction and may veto.
+    ///
+    /// # Errors
+    /// As for [`Push::commit`].
+    pub fn commit_observed(
         self,
         edits: &[RefEdit],
         mode: CommitMode,

@@ -10,6 +10,7 @@ use super::Error;
 use super::config::Env;
 use super::fetch_settings::FetchSettings;
 use super::fsck_settings::FsckSettings;
+use super::hook_settings::HookSettings;
 use super::keys::Keys;
 use super::push_settings::PushSettings;
 use crate::pack::DeltaSearch;
@@ -99,6 +100,8 @@ pub struct Settings {
     pub fsck_objects: Option<bool>,
     /// `receive.fsck.*`.
     pub fsck: FsckSettings,
+    /// Where hooks lie, and what they are asked about.
+    pub hooks: HookSettings,
     /// `pack.window`, `pack.depth`, `pack.threads`: how far deltas are searched.
     pub delta_search: DeltaSearch,
 }
@@ -141,6 +144,7 @@ impl Default for Settings {
             tar_umask: Some(Self::TAR_UMASK),
             fsck_objects: None,
             fsck: FsckSettings::default(),
+            hooks: HookSettings::default(),
             delta_search: DeltaSearch::default(),
         }
     }
@@ -182,6 +186,7 @@ impl Settings {
             tar_umask: keys.umask()?.unwrap_or(default.tar_umask),
             fsck_objects: receive_fsck.or(transfer_fsck),
             fsck: FsckSettings::read(&keys)?,
+            hooks: HookSettings::read(&keys)?,
             delta_search: keys.delta_search()?,
         })
     }

@@ -40,6 +40,6 @@ pub use ls_refs::{LsRefs, LsRefsLine, add_ls_refs_text, read_ls_refs};
 pub use pkt::{Pkt, PktReader, write_data, write_delim, write_error, write_flush, write_text};
 pub use push_cert::{PushCertificate, SignatureFormat};
 pub use push_request::{PushCommand, PushFeatures, PushRequest, read_push_request};
-pub use report_status::{RefStatus, write_report};
+pub use report_status::{RefStatus, StatusOptions, write_report};
 pub use side_band::{Band, SideBand};
 pub use upload_archive::{ARCHIVE_FORMATS, ArchiveFormat, ArchiveOrder, ArchiveRequest, read_archive_request};

@@ -8,10 +8,12 @@ use super::{Conversation, Error};
 use crate::base::{FastMap, FastSet, Progress, span};
 use crate::pack::{Decoder, Kind, Location};
 use crate::serve::attend::attend;
+use crate::serve::hooks::proc_receive::is_given;
 use crate::serve::visible::is_hidden;
 use crate::serve::{EditKind, Proposal, ProposedEdit, Verdict};
 use crate::store::{DenyCurrent, Head, Push, RefEdit, RefRefusal, Snapshot, Target};
 use crate::walk::{check_connected, is_ancestor};
+use crate::wire::{RefStatus, StatusOptions};
 use crate::{base, pack, walk};
 use bstr::{BStr, BString, ByteSlice};
 use gix_hash::ObjectId;
@@ -36,12 +38,20 @@ pub(super) struct Command {
     pub warning: Option<String>,
     /// It names a ref properly: the gate is asked.
     well_named: bool,
+    /// Hooks may hear of it: the name is one, and the gate did not refuse.
+    pub is_shown: bool,
+    /// It is for the hook `proc-receive` to do.
+    pub is_given: bool,
+    /// What speaks against it once that hook leaves it to us.
+    deferred: Option<String>,
+    /// What that hook did instead.
+    pub reports: Vec<StatusOptions>,
 }
 
 impl Command {
     /// Whether the transaction has to do something for it.
     pub fn needs_edit(&self) -> bool {
-        self.result.is_ok() && self.same_as.is_none() && !(self.old.is_null() && self.new.is_null())
+        self.result.is_ok() && self.same_as.is_none() && !self.is_given && !(self.old.is_null() && self.new.is_null())
     }
 
     /// As an edit of the store.
@@ -54,10 +64,35 @@ impl Command {
         self.result.as_ref().is_err_and(|why| why == MISSING)
     }
 
-    fn refuse(&mut self, why: impl Into<String>) {
+    /// As it stands in the report.
+    pub fn status(&self) -> RefStatus {
+        RefStatus { name: self.name.clone(), result: self.result.clone(), reports: self.reports.clone() }
+    }
+
+    /// What is for `proc-receive` to do need only be there: the other rules are about refs that we change.
+    fn defer(&mut self) {
+        if self.is_given && !self.is_unconnected() {
+            self.deferred = std::mem::replace(&mut self.result, Ok(())).err();
+        }
+    }
+
+    /// `proc-receive` leaves it to us.
+    pub fn fall_through(&mut self) {
+        self.is_given = false;
+        if let Some(why) = self.deferred.take() {
+            self.refuse(why);
+        }
+    }
+
+    pub fn refuse(&mut self, why: impl Into<String>) {
         if self.result.is_ok() {
             self.result = Err(why.into());
         }
+    }
+
+    /// The gate's word counts whatever else speaks against it.
+    fn overrule(&mut self, why: String) {
+        (self.result, self.is_shown) = (Err(why), false);
     }
 
     fn is_deletion(&self) -> bool {
@@ -77,8 +112,10 @@ pub(super) fn judge(conversation: &mut Conversation<'_>, push: &Push) -> Result<
         check_name(view, command);
         command.well_named = command.result.is_ok();
         if command.well_named {
+            command.is_given = is_given(&view.settings().hooks.proc_receive_refs, command.name.as_bstr(), &command.old, &command.new);
             check_objects(view, &mut decoder, command, conversation.cancel)?;
             check_settings(view, command);
+            command.defer();
         }
     }
     check_links(conversation, view, &mut commands, &is_new)?;
@@ -109,6 +146,10 @@ fn resolve(view: &Snapshot, command: &crate::wire::PushCommand) -> Command {
         same_as: None,
         warning: None,
         well_named: false,
+        is_shown: false,
+        is_given: false,
+        deferred: None,
+        reports: vec![],
     }
 }
 
@@ -142,7 +183,10 @@ fn check_name(view: &Snapshot, command: &mut Command) {
         });
     if !valid {
         command.refuse("funny refname");
-    } else if is_hidden(name_within(view, command), command.resolved.as_bstr(), &view.settings().receive_hide_refs) {
+        return;
+    }
+    command.is_shown = true;
+    if is_hidden(name_within(view, command), command.resolved.as_bstr(), &view.settings().receive_hide_refs) {
         command.refuse(if command.is_deletion() { "deny deleting a hidden ref" } else { "deny updating a hidden ref" });
     }
 }
@@ -286,8 +330,8 @@ fn ask_gate(conversation: &Conversation<'_>, view: &Snapshot, commands: &mut [Co
         // A gate that answers for too few has not allowed the rest.
         match verdicts.next() {
             Some(Verdict::Allow) => {}
-            Some(Verdict::Refuse(why)) => commands[at].result = Err(why),
-            None => commands[at].result = Err("refused".to_owned()),
+            Some(Verdict::Refuse(why)) => commands[at].overrule(why),
+            None => commands[at].overrule("refused".to_owned()),
         }
     }
 }

@@ -1,13 +1,17 @@
 //! A push: from the advertisement to the report.
 //!
 //! Source: gitprotocol-pack, "Pushing Data To a Server". The order is: read the commands, take the pack into
-//! quarantine, judge every command, commit what may happen, and only then report: what is called `ok` is on disk.
+//! quarantine, judge every command, ask the hooks, commit what may happen, and only then report: what is called `ok` is on
+//! disk. Hooks that come after are told of it behind the report.
 
 mod advertise;
+mod hooked;
 mod judge;
 mod unpack;
 
+use self::hooked::Watcher;
 use self::judge::{Command, judge};
+use super::hooks::Hooks;
 use super::visible::visible_refs;
 use super::{Error, Gate, Options, Protocol};
 use crate::base::{Cancel, span};
@@ -113,7 +117,7 @@ impl Conversation<'_> {
         {
             return self.refuse_all(err);
         }
-        let commands = judge(self, &push)?;
+        let mut commands = judge(self, &push)?;
         if self.links_must_hold && commands.iter().any(Command::is_unconnected) {
             // With checks as strict as git's this is the unpacker's to say (`builtin/index-pack.c`: `check_object`).
             return self.refuse_all(Error::Refused("did not receive all objects that the pushed ones lead to".to_owned()));
@@ -121,24 +125,45 @@ impl Conversation<'_> {
         for warning in commands.iter().filter_map(|command| command.warning.as_deref()) {
             self.bands.say(Band::Progress, format!("warning: {warning}\n").as_bytes())?;
         }
-        let statuses = self.commit(push, commands)?;
-        self.report(Ok(()), &statuses)
+        let hooks = Hooks::of(self.repository, self.options, self.cancel)?;
+        self.ask_hooks(hooks.as_ref(), &mut push, &mut commands)?;
+        self.settle_atomic(&mut commands);
+        self.commit(push, &mut commands, hooks.as_ref())?;
+        let statuses: Vec<_> = commands.iter().map(Command::status).collect();
+        let reported = self.report(Ok(()), &statuses);
+        if let Some(hooks) = &hooks {
+            self.tell_hooks(hooks, &commands)?;
+        }
+        reported?;
+        self.end()
+    }
+
+    fn is_atomic(&self) -> bool {
+        self.request.capabilities.has("atomic")
+    }
+
+    /// One refusal refuses all, if all stand or fall together.
+    fn settle_atomic(&self, commands: &mut [Command]) {
+        if self.is_atomic() && commands.iter().any(|command| command.result.is_err()) {
+            commands.iter_mut().for_each(|command| command.refuse("atomic push failure"));
+        }
     }
 
     /// Change the refs of every command that nothing speaks against.
-    fn commit(&mut self, push: Push, mut commands: Vec<Command>) -> Result<Vec<RefStatus>, Error> {
-        let atomic = self.request.capabilities.has("atomic");
-        if atomic && commands.iter().any(|command| command.result.is_err()) {
-            for command in commands.iter_mut().filter(|command| command.result.is_ok()) {
-                command.result = Err("atomic push failure".to_owned());
-            }
-        }
+    fn commit(&mut self, push: Push, commands: &mut [Command], hooks: Option<&Hooks<'_>>) -> Result<(), Error> {
         let chosen: Vec<usize> = (0..commands.len()).filter(|at| commands[*at].needs_edit()).collect();
         let edits: Vec<RefEdit> = chosen.iter().map(|at| commands[*at].edit()).collect();
         if !edits.is_empty() {
             let _span = tracing::debug_span!(span::REF_TRANSACTION, edits = edits.len()).entered();
-            let mode = if atomic { CommitMode::Atomic } else { CommitMode::PerRef };
-            let Committed { results, created } = push.commit(&edits, mode, &self.options.identity)?;
+            let mode = if self.is_atomic() { CommitMode::Atomic } else { CommitMode::PerRef };
+            let identity = &self.options.identity;
+            let Committed { results, created } = match Watcher::new(hooks, &mut self.bands, &push)? {
+                None => push.commit(&edits, mode, identity)?,
+                Some(mut watcher) => {
+                    let committed = push.commit_observed(&edits, mode, identity, &mut watcher)?;
+                    watcher.fault.map_or(Ok(committed), Err)?
+                }
+            };
             for (at, result) in chosen.into_iter().zip(results) {
                 match result {
                     Ok(()) => self.statistics.updated.push((commands[at].resolved.clone(), commands[at].old, commands[at].new)),
@@ -150,15 +175,13 @@ impl Conversation<'_> {
         if let (true, Some(name)) = (self.statistics.created, &self.options.repository_name) {
             self.bands.say(Band::Progress, format!("created {name}\n").as_bytes())?;
         }
-        let results: Vec<_> = commands.iter().map(|command| command.result.clone()).collect();
-        self.statistics.refused = results.iter().filter(|result| result.is_err()).count() as u64;
-        Ok(commands
-            .into_iter()
-            .map(|command| {
-                let result = command.same_as.map_or(command.result, |other| results[other].clone());
-                RefStatus { name: command.name, result, resolved: None }
-            })
-            .collect())
+        self.statistics.refused = commands.iter().filter(|command| command.result.is_err()).count() as u64;
+        for at in 0..commands.len() {
+            if let Some(other) = commands[at].same_as {
+                commands[at].result = commands[other].result.clone();
+            }
+        }
+        Ok(())
     }
 
     /// The pack is no good: nothing changes, and the report says why.
@@ -168,7 +191,7 @@ impl Conversation<'_> {
             .request
             .commands
             .iter()
-            .map(|command| RefStatus { name: command.name.clone(), result: Err("unpacker error".to_owned()), resolved: None })
+            .map(|command| RefStatus { name: command.name.clone(), result: Err("unpacker error".to_owned()), reports: vec![] })
             .collect();
         let reports = match &err {
             Error::Pack(pack::Error::BadObject { reports, .. }) => reports.as_slice(),
@@ -178,6 +201,7 @@ impl Conversation<'_> {
         text += &format!("fatal: {why}\n");
         self.bands.say(Band::Progress, text.as_bytes())?;
         self.report(Err(&why), &statuses)?;
+        self.end()?;
         self.statistics.refused = statuses.len() as u64;
         Err(Error::Told(Box::new(err)))
     }
@@ -190,7 +214,10 @@ impl Conversation<'_> {
             write_report(&mut report, unpack, statuses, version_2)?;
             self.bands.write_all(&report)?;
         }
-        self.bands.flush()?;
+        Ok(self.bands.flush()?)
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
         if self.bands.has_bands() {
             write_flush(self.bands.inner())?;
             self.bands.inner().flush()?;
