@@ -23,13 +23,8 @@
 
 mod bitmap;
 mod bits;
-<<<<<<< HEAD
-mod checksum;
-pub mod check;
-=======
 pub mod check;
 mod checksum;
->>>>>>> wt-hooks
 mod chunks;
 mod commit_graph;
 mod decode;

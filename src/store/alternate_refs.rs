@@ -21,7 +21,8 @@ impl Snapshot {
         for objects in self.objects.alternates().iter().filter(|dir| dir.file_name() == Some("objects".as_ref())) {
             let Some(refs) = objects.parent().and_then(|git_dir| open_refs(git_dir, self.hash)) else { continue };
             let prefixes = &self.settings.push.alternate_refs_prefixes;
-            let told = refs.iter().filter(|entry| prefixes.is_empty() || prefixes.iter().any(|prefix| matches(prefix.as_bstr(), entry.name)));
+            let told =
+                refs.iter().filter(|entry| prefixes.is_empty() || prefixes.iter().any(|prefix| matches(prefix.as_bstr(), entry.name)));
             tips.extend(told.filter_map(|entry| entry.id).filter(|id| seen.insert(*id)));
         }
         tips

@@ -10,11 +10,7 @@
 //! | `map` | a file into bytes: the one place with unsafe code |
 //! | `config` | git's configuration files and environment into one |
 //! | `keys` | that into values by key |
-<<<<<<< HEAD
-//! | `settings`, `fetch_settings`, `push_settings`, `fsck_settings` | those into the values that this house honours; what only fetches look at, only pushes, and only checks of pushes |
-=======
-//! | `settings`, `fetch_settings`, `fsck_settings`, `hook_settings` | those into the values that this house honours; what only fetches look at, only checks of pushes, only hooks |
->>>>>>> wt-hooks
+//! | `settings`, `fetch_settings`, `push_settings`, `fsck_settings`, `hook_settings` | those into the values that this house honours; what only fetches look at, only pushes, only checks of pushes, only hooks |
 //! | `format` | a repository's format into its hash, or a refusal by name |
 //! | `discover` | the words of a drop-in's command line into a repository, by git's rules |
 //! | `ref_files` | files beneath `refs`, and `HEAD`, into names and values |
@@ -81,17 +77,14 @@ pub use discover::{Discover, discover, discover_any_owner};
 pub use error::Error;
 pub use fetch_settings::{FetchSettings, FilterRules, PackfileUri, Promisor};
 pub use fsck_settings::FsckSettings;
-pub use hook_settings::HookSettings;
 pub use held::HeldSnapshot;
+pub use hook_settings::HookSettings;
 pub use map::Mapped;
 pub use objects::ObjectStore;
 pub use owner::sweep;
 pub use push::{CommitMode, Committed, Push, RefEdit, RefRefusal};
-<<<<<<< HEAD
 pub use push_settings::PushSettings;
-=======
 pub use ref_transaction::{NoObserver, State as TransactionState, TransactionObserver};
->>>>>>> wt-hooks
 pub use refs::{Head, Peeled, RefEntry, Refs, Target};
 pub use repositories::{Found, Repositories, RepositoryName};
 pub use repository::{ConfigScope, Repository};

@@ -7,7 +7,7 @@ use super::{Error, Mapped, Repository, Snapshot, shallow_file};
 use crate::base::{Cancel, Progress};
 use crate::pack::check::Checks;
 use crate::pack::index::{self, Incoming, IngestLimits, Ingested};
-use crate::pack::{Kind, LocalBytes, Objects as _, PackFile, pack_of_one};
+use crate::pack::{Kind, LocalBytes, NoObjects, Objects, PackFile, pack_of_one};
 use bstr::{BStr, BString, ByteSlice as _};
 use gix_hash::ObjectId;
 use std::io::Read;
@@ -86,6 +86,7 @@ pub struct Push {
     base_packs: u32,
     packs: Vec<String>,
     shallow: Vec<ObjectId>,
+    rejects_thin: bool,
     repository: Repository,
 }
 
@@ -95,7 +96,7 @@ impl Push {
         let quarantine = Quarantine::begin(Places::of(repository))?;
         let view = repository.snapshot()?;
         let base_packs = view.objects().packs().len() as u32;
-        Ok(Self { quarantine, view, base_packs, packs: vec![], shallow: vec![], repository: repository.clone() })
+        Ok(Self { quarantine, view, base_packs, packs: vec![], shallow: vec![], rejects_thin: false, repository: repository.clone() })
     }
 
     /// Read one pack from `input` into the quarantine: hashed, indexed, thin ones completed, its objects shown to
@@ -110,7 +111,9 @@ impl Push {
     ) -> Result<Ingested, Error> {
         let folder = self.quarantine.pack_dir();
         let before = self.view.objects().clone();
-        let ingested = index::ingest_checked(input, &folder, &*before, limits, checks, progress, cancel)?;
+        let none = NoObjects(self.repository.hash_kind());
+        let bases: &dyn Objects = if self.rejects_thin { &none } else { &*before };
+        let ingested = index::ingest_checked(input, &folder, bases, limits, checks, progress, cancel)?;
         if let Some(name) = &ingested.name {
             let pack = open_pack(&folder, name, self.repository.hash_kind())?;
             self.view.objects = Arc::new(self.view.objects.with_pack(Arc::new(pack)));
@@ -123,6 +126,11 @@ impl Push {
             self.packs.push(name.clone());
         }
         Ok(ingested)
+    }
+
+    /// From now on deltas of a pack that is ingested must find their bases in it.
+    pub fn reject_thin_packs(&mut self) {
+        self.rejects_thin = true;
     }
 
     /// Put one blob of ours beside what was received; its id.

@@ -157,6 +157,11 @@ impl<'a> Commits<'a> {
         self.nodes[number as usize].flags & HAD != 0
     }
 
+    /// Whether this is a commit of the table that a have reaches.
+    pub fn is_had_id(&self, id: &ObjectId) -> bool {
+        self.numbers.get(id).is_some_and(|number| self.is_had(*number))
+    }
+
     /// Where the commit is stored; `None` when it is not here.
     pub fn find(&self, number: Number) -> Result<Option<Location>, Error> {
         Ok(self.decoder.objects().locate(&self.id(number))?)

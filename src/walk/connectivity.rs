@@ -77,7 +77,8 @@ pub fn check_connected(pushed: &Pushed<'_>, tips: &[ObjectId], phase: &Phase, ca
     cut.sort_unstable();
     let mut walk = Walk { pushed, commits: Commits::new(pushed.objects, &cut).forgive(), met: FastMap::default(), phase, cancel };
     let starts = tips.iter().map(|tip| walk.start(*tip)).collect::<Result<Vec<_>, _>>()?;
-    let commits: Vec<Number> = starts.iter().filter_map(|start| if let Start::Commit(number) = start { Some(*number) } else { None }).collect();
+    let commits: Vec<Number> =
+        starts.iter().filter_map(|start| if let Start::Commit(number) = start { Some(*number) } else { None }).collect();
     let (mut found, old) = walk.commits.split_new(&commits, pushed.is_new, cancel)?;
     found.extend(walk.find_unknown(&old)?);
     found.sort_by_key(|number| std::cmp::Reverse(walk.commits.date(*number)));
@@ -181,14 +182,16 @@ impl Walk<'_> {
         let near: FastSet<ObjectId> = known.near.iter().copied().collect();
         let mut unknown: FastSet<ObjectId> = old.iter().map(|number| self.commits.id(*number)).filter(|id| !near.contains(id)).collect();
         if !unknown.is_empty() {
-            (known.each)(&mut |id| drop(unknown.remove(&id)));
+            (known.each)(&mut |id| {
+                unknown.remove(&id);
+            });
         }
         if !unknown.is_empty() && !near.is_empty() {
             let mut probe = Commits::new(self.pushed.objects, self.pushed.shallow).forgive();
             let asked: Vec<Number> = unknown.iter().map(|id| probe.intern(*id)).collect();
             let haves = commits_among(&mut probe, known.near, self.cancel)?;
             probe.paint(&asked, &haves, self.phase, self.cancel)?;
-            asked.iter().filter(|number| probe.is_had(**number)).for_each(|number| drop(unknown.remove(&probe.id(*number))));
+            unknown.retain(|id| !probe.is_had_id(id));
         }
         let lost = if unknown.is_empty() {
             vec![]
@@ -224,7 +227,7 @@ impl Walk<'_> {
             let asked: Vec<Number> = old.iter().map(|id| probe.intern(*id)).collect();
             let haves = all_commits(&mut probe, &self.pushed.known, self.cancel)?;
             probe.paint(&asked, &haves, self.phase, self.cancel)?;
-            asked.iter().filter(|number| probe.is_had(**number)).for_each(|number| drop(cuts.remove(&probe.id(*number))));
+            cuts.retain(|id| !probe.is_had_id(id));
         }
         Ok(cuts)
     }
@@ -234,7 +237,8 @@ impl Walk<'_> {
         let mut cover = Cover::new(self.pushed.objects, None, self.phase, self.cancel);
         cover.are_kinds_checked = true;
         let here: Vec<Number> = found.iter().copied().filter(|number| !self.commits.is_broken(*number)).collect();
-        let covered = cover_commits(&mut self.commits, &mut cover, &here).and_then(|()| trees.iter().try_for_each(|id| cover.add_tree(*id, None)));
+        let covered =
+            cover_commits(&mut self.commits, &mut cover, &here).and_then(|()| trees.iter().try_for_each(|id| cover.add_tree(*id, None)));
         match covered {
             Ok(()) => Ok(true),
             Err(err) if is_blameable(&err) => {

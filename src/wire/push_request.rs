@@ -34,6 +34,8 @@ pub struct PushRequest {
     pub shallow: Vec<ObjectId>,
     /// Push options, in order.
     pub push_options: Vec<BString>,
+    /// They were advertised, and the client chose to send some, or none.
+    pub has_options: bool,
     /// What the client signed: its commands are these.
     pub certificate: Option<PushCertificate>,
 }
@@ -119,7 +121,7 @@ pub fn read_push_request<R: Read>(
         request.commands = certificate.command_lines().map(|line| parse_command(line, hash)).collect::<Result<_, _>>()?;
     }
     if features.push_options && request.capabilities.has("push-options") {
-        request.push_options = read_options(reader)?;
+        (request.push_options, request.has_options) = (read_options(reader)?, true);
     }
     Ok((!request.commands.is_empty()).then_some(request))
 }
@@ -230,9 +232,19 @@ mod tests {
     }
 
     fn signed(command: &str) -> Vec<String> {
-        ["push-cert\0report-status\n", "certificate version 0.1\n", "pusher x\n", "nonce 1-2\n", "\n", command, "-----BEGIN SSH SIGNATURE-----\n", "x\n", "push-cert-end\n"]
-            .map(str::to_owned)
-            .into()
+        [
+            "push-cert\0report-status\n",
+            "certificate version 0.1\n",
+            "pusher x\n",
+            "nonce 1-2\n",
+            "\n",
+            command,
+            "-----BEGIN SSH SIGNATURE-----\n",
+            "x\n",
+            "push-cert-end\n",
+        ]
+        .map(str::to_owned)
+        .into()
     }
 
     #[test]
@@ -240,7 +252,14 @@ mod tests {
         let command = format!("{Z} {A} refs/heads/main\n");
         let lines = signed(&command);
         let request = read(&packets(&lines), Sha1, ALL).expect("legal").expect("commands");
-        assert_eq!(request.commands, [PushCommand { old: gix_hash::Kind::Sha1.null(), new: ObjectId::from_hex(A.as_bytes()).expect("hex"), name: "refs/heads/main".into() }]);
+        assert_eq!(
+            request.commands,
+            [PushCommand {
+                old: gix_hash::Kind::Sha1.null(),
+                new: ObjectId::from_hex(A.as_bytes()).expect("hex"),
+                name: "refs/heads/main".into()
+            }]
+        );
         assert_eq!(request.certificate.expect("signed").nonce().expect("a nonce"), "1-2");
         let both = [lines.clone(), vec![command.clone()]].concat();
         let twice = [lines.clone(), lines.clone()].concat();

@@ -121,7 +121,8 @@ fn negotiate(chosen: Chosen<'_>, out: &mut impl Write, reader: &mut PktReader<&m
         let (version, features) = rest.split_once_str("\0").unwrap_or((rest, b""));
         let digits = version.iter().take_while(|byte| byte.is_ascii_digit()).count();
         // As C reads a number; one too big for us is no version of ours either.
-        negotiated.version = version[..digits].to_str().map_or(0, |digits| if digits.is_empty() { 0 } else { digits.parse().unwrap_or(i64::MAX) });
+        negotiated.version =
+            version[..digits].to_str().map_or(0, |digits| if digits.is_empty() { 0 } else { digits.parse().unwrap_or(i64::MAX) });
         negotiated.push_options |= Capabilities::parse(features).has("push-options");
     }
 }
