@@ -146,8 +146,10 @@ fn haves_without_end_are_refused_or_answered_in_time() {
     let (outcome, _) = place.ask(Protocol::V2, fetch(want().chain((0..=HAVES_MAX).map(|n| format!("have {}", unknown(n))))));
     assert!(outcome.expect_err("too many").contains("too many haves"));
     let blob = place.oid("main:a");
-    let (outcome, said) = place.ask(Protocol::V2, fetch(want().chain((0..200_000).map(|_| format!("have {blob}")))));
-    assert_eq!((outcome, said.matches("ACK").count()), (Ok(0), 1), "{said}");
+    let same_again = || fetch(want().chain((0..200_000).map(|_| format!("have {blob}"))));
+    let (outcome, said) = place.ask(Protocol::V2, same_again());
+    assert_eq!((outcome, said.matches("ACK").count()), (Ok(0), 0), "of commits alone it is told that they are here: {said}");
+    assert_eq!(as_drop_in(&place, same_again()), Ok(0));
     // Whether enough is common is asked after every one that is not here: only one tip is covered, so the answer stays no.
     let head = [format!("want {main} multi_ack side-band-64k"), format!("want {side}"), "0000".to_owned(), format!("have {main}")];
     let tail = (0..200_000).map(|n| format!("have {}", unknown(n))).chain(["0000".to_owned(), "done".to_owned()]);

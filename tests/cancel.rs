@@ -327,12 +327,13 @@ fn plans_and_packs_stop() {
         ("trees alone", found(&[], Some(&trees)), &no_search),
     ] {
         let options = |thin| PackOptions { ofs_delta: true, thin, search: search.clone(), ..PackOptions::default() };
-        stops_within(6_000, &format!("the plan of {name}"), &view, |view, cancel| {
+        // Blocks of entries are looked at here.
+        stops_within(20, &format!("the plan of {name}"), &view, |view, cancel| {
             end(PackPlan::new(view, &found, &options(true), cancel).map_err(Error::from))
         });
         // For a client that takes neither thin packs nor ofs-deltas every entry is looked at once more.
         let plan = PackPlan::new(&view, &found, &PackOptions { ofs_delta: false, ..options(false) }, &Cancel::new()).expect("sound");
-        stops(&format!("the pack of {name}"), &view, |view, cancel| {
+        stops_within(20, &format!("the pack of {name}"), &view, |view, cancel| {
             let written = Progress::new().begin("Writing objects", 0);
             end(write_pack(view, &plan, &mut std::io::sink(), &written, cancel).map_err(Error::from))
         });

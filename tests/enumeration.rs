@@ -4,6 +4,7 @@
 mod common;
 
 use common::Sandbox;
+use common::exact::ids;
 use common::fixture::Random;
 use gix_hash::ObjectId;
 use packmule::base::{Cancel, Progress};
@@ -13,10 +14,6 @@ use packmule::walk::{Enumeration, Error, FetchSides, ReachableObjects, find_obje
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-
-fn ids(sandbox: &Sandbox, path: &Path, args: &[&str]) -> Vec<ObjectId> {
-    sandbox.git(path, args).lines().map(|line| ObjectId::from_hex(line.as_bytes()).expect("an id")).collect()
-}
 
 fn open(path: &Path) -> Arc<ObjectStore> {
     Repository::open(path, ConfigScope::RepositoryOnly).expect("a repository").snapshot().expect("readable").objects().clone()

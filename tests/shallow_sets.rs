@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::exact::{Layout, repository};
 use common::fixture::{Random, Story};
 use common::pkt::{self, Pkt, Who};
 use common::remote::Remote;
@@ -242,7 +243,12 @@ fn ask(sandbox: &Sandbox, who: Who, server: &Path, lines: &[String]) -> Option<A
     let mut input = [pkt::data("command=fetch\n"), b"0001".to_vec()].concat();
     input.extend(lines.iter().flat_map(|line| pkt::data(format!("{line}\n"))));
     input.extend_from_slice(b"0000");
-    let output = common::run_with_input(&mut who.command(sandbox, 2, "upload-pack", &["--stateless-rpc"], server), &input);
+    let mut command = who.command(sandbox, 2, "upload-pack", &["--stateless-rpc"], server);
+    if who == Who::Git {
+        // With bitmaps git sends other sets.
+        command.env("GIT_CONFIG_PARAMETERS", "'pack.useBitmaps=false'");
+    }
+    let output = common::run_with_input(&mut command, &input);
     if !output.status.success() {
         return None;
     }
@@ -266,19 +272,40 @@ fn ask(sandbox: &Sandbox, who: Who, server: &Path, lines: &[String]) -> Option<A
     Some(Answer { told, objects })
 }
 
-/// Boundaries and haves as they come, true of no client or of some.
+const FILTERS: [&str; 7] =
+    ["blob:none", "blob:limit=900", "tree:0", "tree:2", "object:type=tree", "object:type=tag", "combine:tree:3+blob:limit=2k"];
+
 #[test]
 fn whatever_a_client_says_of_its_history_git_would_tell_it_the_same() {
+    whatever_a_client_says(77, Layout::OnePack, false);
+}
+
+#[test]
+fn whatever_a_client_says_of_its_history_under_a_filter_git_would_tell_it_the_same() {
+    whatever_a_client_says(78, Layout::PacksAndLoose, true);
+}
+
+#[test]
+fn whatever_a_client_says_of_its_history_git_without_bitmaps_would_tell_it_the_same() {
+    whatever_a_client_says(79, Layout::Bitmaps, true);
+}
+
+/// Boundaries and haves as they come, true of no client or of some.
+fn whatever_a_client_says(seed: u64, layout: Layout, filters: bool) {
     let sandbox = Sandbox::new();
-    let (server, _) = sandbox.history("server.git", "sha1", 77, 60);
+    let server = repository(&sandbox, "server.git", "sha1", seed, layout);
+    sandbox.git(&server, ["config", "uploadpack.allowFilter", "true"]);
     let commits: Vec<String> = sandbox.git(&server, ["rev-list", "--all"]).lines().map(str::to_owned).collect();
     let refs: Vec<String> = sandbox.git(&server, ["for-each-ref", "--format=%(refname)"]).lines().map(str::to_owned).collect();
-    let mut random = Random(77);
+    let mut random = Random(seed);
     for round in 0..60 {
         let mut lines = vec!["ofs-delta".to_owned(), "done".to_owned()];
         lines.extend(random.one_in(2).then(|| "thin-pack".to_owned()));
         for (word, count) in [("want", 1 + random.below(3)), ("have", random.below(4)), ("shallow", random.below(4))] {
             lines.extend((0..count).map(|_| format!("{word} {}", commits[random.below(commits.len())])));
+        }
+        if filters && random.one_in(2) {
+            lines.push(format!("filter {}", FILTERS[random.below(FILTERS.len())]));
         }
         match random.below(5) {
             0 => {}

@@ -94,9 +94,9 @@ impl EntryHeader {
 
 /// What the first bytes of an entry tell of its base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lean {
-    /// It is whole.
-    Whole,
+pub(crate) enum Lean {
+    /// It is a whole object of this type code (1 to 4).
+    Whole(u8),
     /// It is an ofs-delta against the entry that begins at this offset of the pack.
     On(u64),
     /// Neither, or damaged: [`EntryHeader::read`] tells.
@@ -106,10 +106,10 @@ pub(super) enum Lean {
 /// What the entry that begins at pack offset `at`, whose bytes begin `bytes`, leans on: all that those need who copy
 /// many entries as they lie, in a third of the time of a whole header.
 #[inline]
-pub(super) fn lean_of(bytes: &[u8], at: u64) -> Lean {
+pub(crate) fn lean_of(bytes: &[u8], at: u64) -> Lean {
     let Some(first) = bytes.first() else { return Lean::Other };
     match (first >> 4) & 7 {
-        1..=4 => return Lean::Whole,
+        code @ 1..=4 => return Lean::Whole(code),
         OFS_DELTA => {}
         _ => return Lean::Other,
     }
@@ -191,7 +191,7 @@ mod tests {
             let lean = lean_of(&bytes, at);
             match EntryHeader::read(&bytes, at, Sha1) {
                 Ok(Some(EntryHeader { base: Base::Offset(base), .. })) => prop_assert!([Lean::On(base), Lean::Other].contains(&lean)),
-                Ok(Some(EntryHeader { base: Base::Whole(_), .. })) => prop_assert_eq!(lean, Lean::Whole),
+                Ok(Some(EntryHeader { base: Base::Whole(code), .. })) => prop_assert_eq!(lean, Lean::Whole(code)),
                 Ok(Some(EntryHeader { base: Base::Id(_), .. })) => prop_assert_eq!(lean, Lean::Other),
                 // The size of a whole entry is not looked at.
                 Ok(None) | Err(_) if (1..=4).contains(&code) => {}

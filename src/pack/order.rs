@@ -43,7 +43,7 @@ impl PackOrder {
     /// As [`PackOrder::from_rev`], sorted here.
     pub(super) fn sorted(len: u32, end: u64, offset_of: impl Fn(u32) -> u64) -> Result<Self, &'static str> {
         let unsound = "two entries begin at one place, or one outside the pack";
-        let (offsets, entries) = if u32::try_from(end).is_ok() {
+        let (offsets, mut entries): (_, Vec<u32>) = if u32::try_from(end).is_ok() {
             let short = |entry| u32::try_from(offset_of(entry)).map(|offset| (offset, entry)).map_err(|_| unsound);
             let order = sort_by_offset((0..len).map(short).collect::<Result<Vec<_>, _>>()?);
             (
@@ -54,6 +54,8 @@ impl PackOrder {
             let order = sort_by_offset((0..len).map(|entry| (offset_of(entry), entry)).collect());
             (Offsets::rising(order.iter().map(|(offset, _)| *offset), len, end), order.into_iter().map(|(_, entry)| entry).collect())
         };
+        // Collected in place, the numbers would keep the room that the pairs had.
+        entries.shrink_to_fit();
         Ok(Self { offsets: offsets.ok_or(unsound)?, entries: Entries::Sorted(entries) })
     }
 

@@ -2,7 +2,8 @@
 //! between a delta and its base was left out, moved or changed its length.
 //!
 //! Within one stored pack the new offset of an entry is its old one less a shift that changes only at the joints
-//! between steps; the shifts so far answer where any earlier entry went. Memory is bounded by the number of joints.
+//! between steps; the shifts so far answer where any earlier entry went. Memory is bounded by the number of joints and by
+//! the largest object that is deflated anew, which is held whole: a loose one, or a delta whose base stays behind.
 //! A delta whose base went out from another pack, or does not go out at all because the client has it, becomes a
 //! ref-delta.
 
@@ -235,7 +236,7 @@ impl Stream<'_> {
                 for position in first..last {
                     let offset = order.offset(position);
                     let base = match lean_of(&bytes[(offset - block) as usize..], offset) {
-                        Lean::Whole => continue,
+                        Lean::Whole(_) => continue,
                         Lean::On(base) if self.stays(base, settled) => continue,
                         Lean::On(base) => base,
                         Lean::Other => match file.header(offset)?.base {

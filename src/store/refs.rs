@@ -306,7 +306,7 @@ impl Refs {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{git, git_command, git_with_input, init};
-    use super::super::{ConfigScope, Head, Repository, Snapshot};
+    use super::super::{ConfigScope, Head, RefText, Repository, Snapshot};
     use super::*;
     use crate::pack::Objects;
     use proptest::prelude::*;
@@ -335,6 +335,27 @@ mod tests {
             text.push_str(&format!("{id} {} {target}\n", entry.name));
         }
         text
+    }
+
+    /// All refs with what is known to lie behind tags: as text where that says all, or read.
+    fn told(refs: &Refs, as_text: bool) -> Vec<String> {
+        let read = |entry: RefEntry<'_>| match entry.target {
+            Target::Object(id) => format!("{id} {}\n {:?}", entry.name, entry.peeled),
+            Target::Symbolic(_) => format!("{entry:?}"),
+        };
+        let text = |text: RefText<'_>| {
+            let id = |hex| ObjectId::from_hex(hex).unwrap();
+            format!("{} {:?}", text.line.as_bstr(), text.peeled.map_or(Peeled::Itself, |hex| Peeled::To(id(hex))))
+        };
+        if !as_text {
+            return refs.iter().map(read).collect();
+        }
+        refs.listed("".into())
+            .map(|listed| match listed {
+                ListedRef::Text(line) => text(line),
+                ListedRef::Entry(entry) => read(entry),
+            })
+            .collect()
     }
 
     /// A repository with one commit, a tag object and a tag of that tag, and the ids of all three.
@@ -534,6 +555,7 @@ mod tests {
             }
             let snapshot = snapshot(path);
             prop_assert_eq!(listed_by_us(snapshot.refs()), listed_by_git(path));
+            prop_assert_eq!(told(snapshot.refs(), true), told(snapshot.refs(), false), "as text and read, the same");
             let dereferenced = git_command(path, &["show-ref", "-d"]).output().unwrap();
             let dereferenced = String::from_utf8(dereferenced.stdout).unwrap();
             for entry in snapshot.refs().iter() {

@@ -13,6 +13,14 @@ const BLOCK_BYTES: usize = 16;
 const CHAIN_MAX: usize = 8;
 /// A match of this many bytes is good enough to look at no other.
 const GOOD_MATCH_BYTES: usize = 2048;
+/// Objects from this many bytes on are sampled before they are gone through: most bases that are tried are of no use.
+const SAMPLED_BYTES_MIN: usize = 8 << 10;
+/// Samples of one object, spread evenly, and positions looked up in each: enough for an aligned block of any copy.
+const SAMPLES: usize = 32;
+const SAMPLE_POSITIONS: usize = 2 * BLOCK_BYTES;
+/// Samples that must have something in common with the base. A delta of less than half an object has copies in half of
+/// them; where they are so few, there is none.
+const SAMPLES_FOUND_MIN: usize = SAMPLES / 8;
 /// No block.
 const NONE: u32 = u32::MAX;
 
@@ -57,7 +65,7 @@ impl BlockIndex {
 
     /// The delta from `base`, which is what was indexed, to `target`; `None` when it has more than `bytes_max` bytes.
     pub fn delta(&self, base: &[u8], target: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
-        if base.len() != self.base_bytes {
+        if base.len() != self.base_bytes || (bytes_max <= target.len() / 2 && self.is_unrelated(base, target)) {
             return None;
         }
         let mut encoder = Encoder::new(base.len(), target.len());
@@ -88,6 +96,28 @@ impl BlockIndex {
         }
         encoder.literal(&target[literal_from..]);
         Some(encoder.finish()).filter(|delta| delta.len() <= bytes_max)
+    }
+
+    /// Whether samples of a big `target` have hardly anything in common with `base`.
+    fn is_unrelated(&self, base: &[u8], target: &[u8]) -> bool {
+        if target.len() < SAMPLED_BYTES_MIN {
+            return false;
+        }
+        let mask = self.heads.len() - 1;
+        let begins_here = |at: usize| {
+            let wanted = &target[at..at + BLOCK_BYTES];
+            let next = |block: u32| self.next.get(block as usize).copied();
+            let mut chain = std::iter::successors(Some(self.heads[hash(wanted) & mask]), |block| next(*block));
+            chain
+                .by_ref()
+                .take_while(|block| *block != NONE)
+                .take(CHAIN_MAX)
+                .any(|block| base[block as usize * BLOCK_BYTES..].starts_with(wanted))
+        };
+        let room = target.len() - SAMPLE_POSITIONS - BLOCK_BYTES;
+        let starts = (0..SAMPLES).map(|sample| room / SAMPLES * sample);
+        let found = starts.filter(|start| (*start..start + SAMPLE_POSITIONS).any(begins_here)).take(SAMPLES_FOUND_MIN).count();
+        found < SAMPLES_FOUND_MIN
     }
 
     /// The longest match for `target[at..]` among the blocks of the chain that begins with `block`: offset and length.
@@ -178,6 +208,23 @@ mod tests {
         assert_eq!(check(&base, &target, 5_000), None);
         assert!(check(&base, &target, 20_000).is_some());
         assert_eq!(check(&base, &base, 4), None);
+    }
+
+    #[test]
+    fn samples_tell_what_has_nothing_in_common_from_what_has_half() {
+        let base = noise(1, 100_000);
+        for pieces in [1, 2, 40] {
+            let piece = base.len() / pieces;
+            let kept = |at: usize| &base[at * piece..][..piece * 11 / 20];
+            let other = |at: usize| noise(77 + at as u32, piece * 9 / 20);
+            let target: Vec<u8> = (0..pieces).flat_map(|at| [kept(at), &other(at)].concat()).collect();
+            assert!(!BlockIndex::new(&base).is_unrelated(&base, &target));
+            assert!(check(&base, &target, target.len() / 2).is_some(), "{pieces} pieces");
+        }
+        assert!(BlockIndex::new(&base).is_unrelated(&base, &noise(77, 100_000)));
+        let mut target = noise(77, 100_000);
+        target[..2_000].copy_from_slice(&base[..2_000]);
+        assert!(BlockIndex::new(&base).is_unrelated(&base, &target), "one licence above all files is not enough");
     }
 
     #[test]

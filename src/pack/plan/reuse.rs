@@ -94,7 +94,7 @@ impl<'a> Reuse<'a> {
                 for position in first as u32..last as u32 {
                     let offset = order.offset(position);
                     let base = match lean_of(&bytes[(offset - from) as usize..], offset) {
-                        Lean::Whole => continue,
+                        Lean::Whole(_) => continue,
                         Lean::On(base) if base >= run_offset => continue,
                         Lean::On(base) => order.position_before(position, base).ok_or_else(|| no_base(file, offset))?,
                         Lean::Other => match file.header(offset)?.base {

@@ -6,7 +6,8 @@
 
 use super::super::Error;
 use crate::base::{Cancel, FastMap};
-use crate::pack::{Base, Bits, Kind, Location, Objects, PackFile, kind_of_code};
+use crate::pack::entry::{Lean, lean_of};
+use crate::pack::{Base, Bits, Kind, Location, Objects, PackFile, PackOrder, kind_of_code};
 
 /// No type, or none yet.
 const UNKNOWN: u8 = 0;
@@ -74,35 +75,38 @@ impl Headers {
     }
 
     fn read_pack(&mut self, file: &PackFile, first: u32, cancel: &Cancel) -> Result<(), Error> {
-        let mut offsets: Vec<u64> = Vec::with_capacity(file.len() as usize);
+        if file.is_empty() {
+            return Ok(());
+        }
+        let order = file.order()?;
         let mut codes: Vec<u8> = Vec::with_capacity(file.len() as usize);
         let mut later = vec![];
         for position in 0..file.len() {
             if position.is_multiple_of(4096) {
                 cancel.check()?;
             }
-            let entry = file.entry_at(position)?;
-            let offset = file.offset(entry)?;
-            if offsets.last().is_some_and(|before| *before >= offset) {
-                return Err(crate::pack::Error::corrupt(format!("{}.rev: entries are not in order", file.name())).into());
-            }
-            let base = match file.header(offset).map(|header| header.base) {
-                Ok(Base::Whole(code)) => Err(code),
-                Ok(Base::Offset(base)) => Ok(base),
-                Ok(Base::Id(id)) => match file.find(&id) {
-                    Some(base) => Ok(file.offset(base)?),
-                    None => Err(UNKNOWN),
+            let (entry, offset) = (order.entry(position), order.offset(position));
+            let base = match lean_of(file.slice(offset..order.offset(position + 1))?, offset) {
+                Lean::Whole(code) => Err(code),
+                Lean::On(base) => Ok(base),
+                Lean::Other => match file.header(offset).map(|header| header.base) {
+                    Ok(Base::Whole(code)) => Err(code),
+                    Ok(Base::Offset(base)) => Ok(base),
+                    Ok(Base::Id(id)) => match file.find(&id) {
+                        Some(base) => Ok(file.offset(base)?),
+                        None => Err(UNKNOWN),
+                    },
+                    Err(crate::pack::Error::Io(err)) => return Err(crate::pack::Error::Io(err).into()),
+                    Err(_) => Err(UNKNOWN),
                 },
-                Err(crate::pack::Error::Io(err)) => return Err(crate::pack::Error::Io(err).into()),
-                Err(_) => Err(UNKNOWN),
             };
             let code = match base {
                 Err(code) => code,
-                Ok(base) => match find_back(&offsets, base) {
+                Ok(base) => match order.position_before(position, base) {
                     Some(base) => {
-                        let code = codes[base];
+                        let code = codes[base as usize];
                         if kind_of_code(code) == Some(Kind::Tree) {
-                            self.links.push((first + entry, first + file.entry_at(base as u32)?));
+                            self.links.push((first + entry, first + order.entry(base)));
                         }
                         code
                     }
@@ -114,16 +118,14 @@ impl Headers {
                 later.push((position, base.unwrap_or(0)));
             }
             self.note(first + entry, code);
-            offsets.push(offset);
             codes.push(code);
         }
-        self.resolve(file, first, &offsets, &mut codes, &later)
+        self.resolve(order, first, &mut codes, &later)
     }
 
     /// Deltas whose bases came behind them.
-    fn resolve(&mut self, file: &PackFile, first: u32, offsets: &[u64], codes: &mut [u8], later: &[(u32, u64)]) -> Result<(), Error> {
-        let bases: FastMap<u32, u32> =
-            later.iter().filter_map(|(position, base)| Some((*position, offsets.binary_search(base).ok()? as u32))).collect();
+    fn resolve(&mut self, order: &PackOrder, first: u32, codes: &mut [u8], later: &[(u32, u64)]) -> Result<(), Error> {
+        let bases: FastMap<u32, u32> = later.iter().filter_map(|(position, base)| Some((*position, order.position_of(*base)?))).collect();
         let mut chain = vec![];
         for (position, _) in later {
             let mut at = *position;
@@ -138,12 +140,12 @@ impl Headers {
             let code = if codes[at as usize] == LATER { UNKNOWN } else { codes[at as usize] };
             for at in chain.drain(..).rev() {
                 codes[at as usize] = code;
-                let number = first + file.entry_at(at)?;
+                let number = first + order.entry(at);
                 self.note(number, code);
                 if kind_of_code(code) == Some(Kind::Tree)
                     && let Some(base) = bases.get(&at)
                 {
-                    self.links.push((number, first + file.entry_at(*base)?));
+                    self.links.push((number, first + order.entry(*base)));
                 }
             }
         }
@@ -155,34 +157,6 @@ impl Headers {
             Some(Kind::Tree) => drop(self.trees.insert(number as usize)),
             Some(Kind::Blob) => drop(self.blobs.insert(number as usize)),
             _ => {}
-        }
-    }
-}
-
-/// Where `wanted` stands in rising `offsets`, looked for from the back: a base is mostly near.
-fn find_back(offsets: &[u64], wanted: u64) -> Option<usize> {
-    let (mut low, mut high, mut step) = (offsets.len(), offsets.len(), 16);
-    while low > 0 {
-        low = high.saturating_sub(step);
-        if offsets[low] <= wanted {
-            break;
-        }
-        high = low;
-        step *= 2;
-    }
-    offsets[low..high].binary_search(&wanted).ok().map(|at| low + at)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn looking_from_the_back_finds_what_is_there(offsets in prop::collection::btree_set(0u64..400, 0..200), wanted in 0u64..400) {
-            let offsets: Vec<u64> = offsets.into_iter().collect();
-            prop_assert_eq!(find_back(&offsets, wanted), offsets.binary_search(&wanted).ok());
         }
     }
 }
