@@ -51,11 +51,8 @@ impl Repository {
         let Some((user, rest)) = path.strip_prefix(b"~").map(|rest| rest.split_once_str("/").unwrap_or((rest, b""))) else {
             return Ok(self.git_dir.join(path.to_path_lossy()));
         };
-        let home = if user.is_empty() {
-            config::process_env("HOME").map(PathBuf::from)
-        } else {
-            user.to_str().ok().and_then(config::home_of)
-        };
+        let home =
+            if user.is_empty() { config::process_env("HOME").map(PathBuf::from) } else { user.to_str().ok().and_then(config::home_of) };
         let home = home.ok_or_else(|| Error::Config(format!("core.hooksPath: no home for '{path}'")))?;
         Ok(home.join(rest.to_path_lossy()))
     }
@@ -74,7 +71,9 @@ mod tests {
         init(&path, &["--bare"]);
         let open = || Repository::open(&path, ConfigScope::RepositoryOnly).expect("a repository");
         assert_eq!(open().configured_hooks_dir().expect("a folder"), path.join("hooks"));
-        for (value, wanted) in [("../h", path.join("../h")), ("/h", "/h".into()), ("~root/h", config::home_of("root").expect("root").join("h"))] {
+        for (value, wanted) in
+            [("../h", path.join("../h")), ("/h", "/h".into()), ("~root/h", config::home_of("root").expect("root").join("h"))]
+        {
             git(&path, &["config", "core.hooksPath", value]);
             assert_eq!(open().configured_hooks_dir().expect("a folder"), wanted);
             assert_eq!(open().hooks_dir(), path.join("hooks"));
@@ -86,8 +85,10 @@ mod tests {
 
     #[test]
     fn every_pattern_of_proc_receive_counts_in_order() {
-        let file = gix_config::File::try_from("[receive]\nprocReceiveRefs=refs/for\n[Receive]\nPROCRECEIVEREFS=ad:refs/x\n[advice]\nignoredHook=no\n")
-            .expect("legal");
+        let file = gix_config::File::try_from(
+            "[receive]\nprocReceiveRefs=refs/for\n[Receive]\nPROCRECEIVEREFS=ad:refs/x\n[advice]\nignoredHook=no\n",
+        )
+        .expect("legal");
         let read = HookSettings::read(&Keys(&file)).expect("legal");
         assert_eq!(read.proc_receive_refs, ["refs/for", "ad:refs/x"]);
         assert!(read.is_advice_off && read.hooks_path.is_none());

@@ -121,7 +121,8 @@ fn negotiate(chosen: Chosen<'_>, out: &mut impl Write, reader: &mut PktReader<&m
         let (version, features) = rest.split_once_str("\0").unwrap_or((rest, b""));
         let digits = version.iter().take_while(|byte| byte.is_ascii_digit()).count();
         // As C reads a number; one too big for us is no version of ours either.
-        negotiated.version = version[..digits].to_str().map_or(0, |digits| if digits.is_empty() { 0 } else { digits.parse().unwrap_or(i64::MAX) });
+        negotiated.version =
+            version[..digits].to_str().map_or(0, |digits| if digits.is_empty() { 0 } else { digits.parse().unwrap_or(i64::MAX) });
         negotiated.push_options |= Capabilities::parse(features).has("push-options");
     }
 }
@@ -355,7 +356,7 @@ mod tests {
             None,
         ];
         let (report, heard) = hook_says(&lines, &commands, Some(&["topic=1".into()]));
-        assert!(heard.starts_with("0023version=1\\x00atomic push-options\\n0000"), "{heard}");
+        assert!(heard.starts_with("0022version=1\\x00atomic push-options\\n0000"), "{heard}");
         assert!(heard.ends_with("refs/for/c0000000btopic=10000") && !heard.contains("refs/heads/x"), "{heard}");
         let refname = |name: &str| StatusOptions { refname: Some(name.into()), ..StatusOptions::default() };
         let first = StatusOptions { old: Some(id('3')), is_forced: true, ..refname("refs/changes/1") };

@@ -64,13 +64,18 @@ impl Conversation<'_> {
         hooks.run(&call, Some(&mut lines), &mut self.bands)
     }
 
-    /// In the order of the commands; an atomic push has no need of a second refusal.
+    /// Deletions first, as git since 2.51; an atomic push goes by its own order, and has no need of a second refusal.
     fn ask_update(&mut self, hooks: &Hooks<'_>, push: &Push, commands: &mut [Command]) -> Result<(), Error> {
         let is_asked = |command: &Command| command.result.is_ok() && command.same_as.is_none() && !command.is_given;
-        if !commands.iter().any(is_asked) || !hooks.has(UPDATE, &mut self.bands)? {
+        let mut asked: Vec<usize> = (0..commands.len()).filter(|at| is_asked(&commands[*at])).collect();
+        if asked.is_empty() || !hooks.has(UPDATE, &mut self.bands)? {
             return Ok(());
         }
-        for command in commands.iter_mut().filter(|command| is_asked(command)) {
+        if !self.is_atomic() {
+            asked.sort_by_key(|at| !commands[*at].new.is_null());
+        }
+        for at in asked {
+            let command = &mut commands[at];
             let args = vec![word(&command.name), command.old.to_string().into(), command.new.to_string().into()];
             let call = Call { name: UPDATE, when: When::Before(push.quarantine_dir()), args, env: &[] };
             if hooks.run(&call, None, &mut self.bands)? {
