@@ -39,18 +39,17 @@ fn word(bytes: &[u8]) -> OsString {
 impl Conversation<'_> {
     /// Before anything happens: what no hook agrees to is refused.
     pub(super) fn ask_hooks(&mut self, hooks: Option<&Hooks<'_>>, push: &mut Push, commands: &mut [Command]) -> Result<(), Error> {
-        let Some(hooks) = hooks else {
-            // Without the hook nobody knows what these names mean; they are no refs to be made.
-            return self.ask_proc_receive(None, push, commands);
-        };
-        if !self.ask_pre_receive(hooks, push, commands)? {
+        if let Some(hooks) = hooks
+            && !self.ask_pre_receive(hooks, push, commands)?
+        {
             let open = commands.iter_mut().filter(|command| command.result.is_ok());
             open.for_each(|command| command.refuse("pre-receive hook declined"));
             return Ok(());
         }
         self.settle_atomic(commands);
-        self.ask_proc_receive(Some(hooks), push, commands)?;
-        self.ask_update(hooks, push, commands)
+        // Also without hooks: then nobody knows what these names mean, and they are no refs to be made.
+        self.ask_proc_receive(hooks, push, commands)?;
+        hooks.map_or(Ok(()), |hooks| self.ask_update(hooks, push, commands))
     }
 
     fn ask_pre_receive(&mut self, hooks: &Hooks<'_>, push: &Push, commands: &[Command]) -> Result<bool, Error> {
@@ -85,6 +84,7 @@ impl Conversation<'_> {
             self.bands.say(Band::Progress, text.as_bytes())?;
             command.refuse("hook declined");
             if self.is_atomic() {
+                self.settle_atomic(commands);
                 break;
             }
         }
@@ -106,7 +106,7 @@ impl Conversation<'_> {
         if !report.complaint.is_empty() {
             self.bands.say(Band::Progress, format!("error: {}\n", report.complaint).as_bytes())?;
         }
-        let mut answers = report.answers.into_iter();
+        let (mut answers, mut is_broken) = (report.answers.into_iter(), false);
         for command in commands.iter_mut() {
             let answer = answers.next().unwrap_or_default();
             if !command.is_given || command.result.is_err() {
@@ -114,7 +114,7 @@ impl Conversation<'_> {
             }
             command.reports = answer.reports;
             if answer.falls_through {
-                command.fall_through();
+                is_broken |= !command.fall_through();
             } else if let Some(why) = answer.refusal {
                 command.refuse(why);
             } else if !answer.is_answered {
@@ -124,6 +124,9 @@ impl Conversation<'_> {
         if !is_good && self.is_atomic() {
             let untouched = commands.iter_mut().filter(|command| command.result.is_ok() && !command.is_given);
             untouched.for_each(|command| command.refuse("fail to run proc-receive hook"));
+        }
+        if is_broken {
+            self.settle_atomic(commands);
         }
         Ok(())
     }

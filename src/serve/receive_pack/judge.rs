@@ -76,12 +76,13 @@ impl Command {
         }
     }
 
-    /// `proc-receive` leaves it to us.
-    pub fn fall_through(&mut self) {
+    /// `proc-receive` leaves it to us. Whether nothing of ours speaks against it.
+    pub fn fall_through(&mut self) -> bool {
         self.is_given = false;
         if let Some(why) = self.deferred.take() {
             self.refuse(why);
         }
+        self.result.is_ok()
     }
 
     pub fn refuse(&mut self, why: impl Into<String>) {

@@ -127,7 +127,6 @@ impl Conversation<'_> {
         }
         let hooks = Hooks::of(self.repository, self.options, self.cancel)?;
         self.ask_hooks(hooks.as_ref(), &mut push, &mut commands)?;
-        self.settle_atomic(&mut commands);
         self.commit(push, &mut commands, hooks.as_ref())?;
         let statuses: Vec<_> = commands.iter().map(Command::status).collect();
         let reported = self.report(Ok(()), &statuses);
