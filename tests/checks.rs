@@ -8,8 +8,10 @@ mod common;
 
 use common::{HASHES, Sandbox, run, run_with_input};
 use gix_hash::{Kind as Hash, ObjectId};
+use packmule::base::{Cancel, Progress};
 use packmule::pack::check::{Checks, Meant, RuleError, Rules};
-use packmule::pack::{Deflater, Error, Kind, type_code, write_entry_header};
+use packmule::pack::index::{IngestLimits, ingest_checked};
+use packmule::pack::{Deflater, Error, Kind, NoObjects, type_code, write_entry_header, write_ofs_distance};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -479,4 +481,67 @@ fn every_message_that_git_can_be_told_about_is_known() {
         assert_eq!(Rules::check(id, "warn"), Ok(()), "{id}");
     }
     assert_eq!(Rules::check("noSuchThing", "warn"), Err(RuleError::UnknownMessage("nosuchthing".to_owned())));
+}
+
+/// What the ingestion of `pack` says of its objects.
+fn taken(pack: &[u8], limits: &IngestLimits) -> Result<(), Error> {
+    let (folder, checks) = (tempfile::tempdir().expect("a folder"), Checks::by(Rules::usual()));
+    let taken = ingest_checked(&mut &*pack, folder.path(), &NoObjects(Hash::Sha1), limits, &checks, &Progress::new(), &Cancel::new());
+    if taken.is_err() {
+        assert_eq!(folder.path().read_dir().expect("a folder").count(), 0, "nothing stays");
+    }
+    taken.map(|_| ())
+}
+
+fn said(outcome: Result<(), Error>) -> String {
+    outcome.expect_err("refused").to_string()
+}
+
+#[test]
+fn what_a_delta_makes_is_checked_too() {
+    let id = Hash::Sha1.empty_tree();
+    let good = format!("tree {id}\nauthor {WHO}\ncommitter {WHO}\n\nx\n").into_bytes();
+    let bad = [&good[..46], b"autor", &good[46 + 6..]].concat();
+    let sizes = [good.len() as u8 & 0x7f | 0x80, (good.len() >> 7) as u8, bad.len() as u8 & 0x7f | 0x80, (bad.len() >> 7) as u8];
+    let delta = [&sizes[..], &[0x90, 46, 5], b"autor", &[0x91, 52, (good.len() - 52) as u8]].concat();
+    let mut pack = [&b"PACK\0\0\0\x02"[..], &2u32.to_be_bytes()].concat();
+    write_entry_header(1, good.len() as u64, &mut pack);
+    Deflater::new(1).whole(&good, &mut pack).expect("into memory");
+    let distance = pack.len() as u64 - 12;
+    write_entry_header(6, delta.len() as u64, &mut pack);
+    write_ofs_distance(distance, &mut pack);
+    Deflater::new(1).whole(&delta, &mut pack).expect("into memory");
+    let mut hasher = gix_hash::hasher(Hash::Sha1);
+    hasher.update(&pack);
+    pack.extend_from_slice(hasher.try_finalize().expect("no collision").as_slice());
+    let bad = gix_object::compute_hash(Hash::Sha1, Kind::Commit, &bad).expect("no collision");
+    let wanted = format!("fsck error in packed object: object {bad}: missingAuthor: invalid format - expected 'author' line");
+    assert_eq!(said(taken(&pack, &IngestLimits::default())), wanted);
+}
+
+#[test]
+fn large_commits_and_trees_are_checked_and_larger_ones_are_refused() {
+    let commit = |who: &str, bytes: usize| {
+        let mut objects = Objects::new();
+        let text = format!("tree {}\nauthor {who}\ncommitter {WHO}\n\n{}\n", Hash::Sha1.empty_tree(), "x".repeat(bytes));
+        put(&mut objects, Hash::Sha1, Kind::Commit, text.into_bytes());
+        pack(&objects, Hash::Sha1)
+    };
+    let limits = IngestLimits { held_object_bytes_max: 7 << 20, ..IngestLimits::default() };
+    for bytes in [1, 300 << 10, 5 << 20] {
+        taken(&commit(WHO, bytes), &limits).expect("a good commit");
+        assert!(said(taken(&commit("A U Thor", bytes), &limits)).contains("missingEmail"), "{bytes}");
+    }
+    let limit = "size in bytes of a commit, tree or tag exceeds the limit of 7340032";
+    assert_eq!(said(taken(&commit(WHO, 8 << 20), &limits)), limit);
+    let names: Vec<u8> = (0..200_000).flat_map(|at| [format!("100644 f{at:06}").as_bytes(), &[0], &[7; 20]].concat()).collect();
+    for (bytes, wanted) in [(names.clone(), None), ([&names[..], &names[names.len() - 35..]].concat(), Some("duplicateEntries"))] {
+        let mut objects = Objects::new();
+        put(&mut objects, Hash::Sha1, Kind::Tree, bytes);
+        let outcome = taken(&pack(&objects, Hash::Sha1), &limits);
+        match wanted {
+            None => outcome.expect("a good tree"),
+            Some(wanted) => assert!(said(outcome).contains(wanted)),
+        }
+    }
 }

@@ -314,7 +314,7 @@ fn links_to_objects_of_another_type_meet_gits_verdict() {
                 let mut command = sandbox.command(program[0]);
                 let output = common::run_with_input(command.args(&program[1..]).arg("receive-pack").arg(&to), &request);
                 let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
-                (sandbox.git(&to, ["for-each-ref"]) != "", said)
+                (!sandbox.git(&to, ["for-each-ref"]).is_empty(), said)
             };
             let ((ours, we_said), (theirs, they_said)) = (serve(&[PACKMULE]), serve(&["git", "-c", "gc.auto=0"]));
             assert_eq!(ours, theirs, "{name}, strict: {strict}\n{we_said}\n{they_said}");

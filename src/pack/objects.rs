@@ -63,9 +63,9 @@ pub trait Objects: Sync {
 
     /// Tell `found` which of `ids`, which come in order, are here, each by its place among them and where it lies. Objects
     /// that came since this view was opened may be left out, and no location is a key: what is told here is only read.
-    fn locate_sorted<'a>(
+    fn locate_sorted(
         &self,
-        ids: &mut dyn ExactSizeIterator<Item = &'a oid>,
+        ids: &mut dyn ExactSizeIterator<Item = &oid>,
         found: &mut dyn FnMut(u32, Location) -> Result<(), Error>,
     ) -> Result<(), Error> {
         for (at, id) in ids.enumerate() {

@@ -303,9 +303,9 @@ impl Objects for ObjectStore {
         }
     }
 
-    fn locate_sorted<'a>(
+    fn locate_sorted(
         &self,
-        ids: &mut dyn ExactSizeIterator<Item = &'a oid>,
+        ids: &mut dyn ExactSizeIterator<Item = &oid>,
         found: &mut dyn FnMut(u32, Location) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let mut loose = loose::Names::new(&self.listed.dirs, ids.len());

@@ -14,7 +14,8 @@ pub(super) fn is_allowed(url: &[u8]) -> bool {
     let (ups, behind) = leading_dots(url);
     if behind.len() < url.len() || url.starts_with(b"git://") {
         // It could be put behind an HTTP URL and be decoded there.
-        return !has_newline(url) && !(ups > 0 && matches!(behind.first(), Some(b':' | b'/')));
+        let climbs_over = ups > 0 && matches!(behind.first(), Some(b':' | b'/'));
+        return !has_newline(url) && !climbs_over;
     }
     match curl_url(url) {
         Some(url) => normal(url).is_some_and(|url| !has_newline(&url)),

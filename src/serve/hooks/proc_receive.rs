@@ -356,7 +356,7 @@ mod tests {
             None,
         ];
         let (report, heard) = hook_says(&lines, &commands, Some(&["topic=1".into()]));
-        assert!(heard.starts_with("0023version=1\\x00atomic push-options\\n0000"), "{heard}");
+        assert!(heard.starts_with("0022version=1\\x00atomic push-options\\n0000"), "{heard}");
         assert!(heard.ends_with("refs/for/c0000000btopic=10000") && !heard.contains("refs/heads/x"), "{heard}");
         let refname = |name: &str| StatusOptions { refname: Some(name.into()), ..StatusOptions::default() };
         let first = StatusOptions { old: Some(id('3')), is_forced: true, ..refname("refs/changes/1") };

@@ -365,3 +365,161 @@ impl<E: AsFd + Write> Write for Patient<E> {
         self.end.flush()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+    use std::time::Instant;
+
+    /// Far more than any of these programs takes.
+    const PATIENCE_MS: u64 = 60_000;
+
+    /// A folder with the program `it`.
+    fn program(text: &str) -> (tempfile::TempDir, Program) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("it");
+        std::fs::write(&path, text).expect("written");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("executable");
+        let program = Program { path: "./it".into(), args: vec![], is_clean: false, env: vec![], dir: dir.path().to_owned() };
+        (dir, program)
+    }
+
+    /// Run it; how it ended and what the peer got.
+    fn run(program: &Program, lines: Option<Vec<&str>>, timeout_ms: u64) -> (Ended, String) {
+        let (cancel, mut out) = (Cancel::new(), vec![]);
+        let terms = Terms { cancel: &cancel, outlives_peer: false, timeout_ms, keepalive_ms: 0, own_stderr: false };
+        let mut lines = lines.map(|lines| lines.into_iter().map(|line| line.as_bytes().to_vec()));
+        let lines = lines.as_mut().map(|lines| lines as &mut (dyn Iterator<Item = Vec<u8>> + Send));
+        let ended = feed(program, lines, &mut SideBand::large(&mut out), &terms);
+        (ended, String::from_utf8_lossy(&out).into_owned())
+    }
+
+    /// Whether the process whose id stands in the file is there, zombies not counted.
+    fn runs(pid_file: &Path) -> bool {
+        let pid = std::fs::read_to_string(pid_file).expect("a process id");
+        std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
+    #[test]
+    fn what_it_says_on_both_outputs_goes_to_the_peer_and_what_it_is_told_comes_to_it() {
+        let (_dir, mut program) = program("#!/bin/sh\necho \"$1\"; echo err >&2; cat; exit 3\n");
+        program.args = vec!["word".into()];
+        let (ended, said) = run(&program, Some(vec!["one\n", "two\n"]), PATIENCE_MS);
+        assert!(matches!(&ended, Ended::Itself(status) if status.code() == Some(3)) && !ended.is_success(), "{ended:?}");
+        let said: String =
+            said.split('\u{2}').map(|part| part.trim_end_matches(|c: char| c.is_ascii_hexdigit() && !c.is_uppercase())).collect();
+        assert!(["word\n", "err\n", "one\ntwo\n"].iter().all(|text| said.contains(text)), "{said:?}");
+    }
+
+    #[test]
+    fn one_that_does_not_read_is_not_waited_for() {
+        let line = "x".repeat(1000);
+        let (_dir, deaf) = program("#!/bin/sh\nexit 0\n");
+        assert!(run(&deaf, Some(vec![&line; 1000]), PATIENCE_MS).0.is_success());
+        let (_dir, closing) = program("#!/bin/sh\nexec <&-\nsleep 0.2\nexit 0\n");
+        assert!(run(&closing, Some(vec![&line; 1000]), PATIENCE_MS).0.is_success());
+    }
+
+    #[test]
+    fn one_that_takes_too_long_is_ended_with_all_that_it_started() {
+        let (dir, slow) = program("#!/bin/sh\nsleep 1000 & echo $! > other\necho $$ > self\nwait\n");
+        let begun = Instant::now();
+        let (ended, _) = run(&slow, None, 500);
+        assert!(matches!(ended, Ended::TimedOut), "{ended:?}");
+        assert!(begun.elapsed() < Duration::from_secs(50));
+        assert_eq!(ended.complaint("hooks/it", 500).as_deref(), Some("hooks/it took longer than 1 s and was ended"));
+        assert!(!Path::new(&format!("/proc/{}", std::fs::read_to_string(dir.path().join("self")).expect("written").trim())).exists());
+        for _ in 0..500 {
+            if !runs(&dir.path().join("other")) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("what it started still runs");
+    }
+
+    #[test]
+    fn one_that_ended_in_time_has_given_its_answer_whoever_holds_its_output() {
+        let (dir, parent) = program("#!/bin/sh\nsleep 1000 & echo $! > other\nexit 0\n");
+        assert!(run(&parent, None, 500).0.is_success());
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!runs(&dir.path().join("other")));
+    }
+
+    #[test]
+    fn a_peer_that_goes_ends_it_unless_it_is_told_of_what_has_happened() {
+        let (dir, slow) = program("#!/bin/sh\necho $$ > self\nsleep 0.5\ntouch done\n");
+        for outlives_peer in [false, true] {
+            let cancel = Cancel::new();
+            cancel.set();
+            let terms = Terms { cancel: &cancel, outlives_peer, timeout_ms: PATIENCE_MS, keepalive_ms: 0, own_stderr: false };
+            let ended = feed(&slow, None, &mut SideBand::large(vec![]), &terms);
+            assert_eq!(ended.is_success(), outlives_peer, "{ended:?}");
+            assert_eq!(matches!(ended, Ended::PeerGone(None)), !outlives_peer);
+            assert_eq!(dir.path().join("done").exists(), outlives_peer);
+        }
+    }
+
+    #[test]
+    fn silence_is_filled_with_signs_of_life() {
+        let (_dir, slow) = program("#!/bin/sh\nsleep 1\n");
+        let (cancel, mut out) = (Cancel::new(), vec![]);
+        let terms = Terms { cancel: &cancel, outlives_peer: false, timeout_ms: PATIENCE_MS, keepalive_ms: 1, own_stderr: false };
+        assert!(feed(&slow, None, &mut SideBand::large(&mut out), &terms).is_success());
+        assert!(String::from_utf8_lossy(&out).matches("0005\u{1}").count() >= 2, "{out:?}");
+    }
+
+    #[test]
+    fn it_starts_as_any_process_does() {
+        // No descriptor of ours, SIGPIPE not ignored as it is with us, nothing blocked, a group of its own.
+        let (dir, program) = program(
+            "#!/bin/sh\nfor fd in 3 4 5 6 7 8 9 10 11 12; do [ -e /proc/$$/fd/$fd ] && readlink /proc/$$/fd/$fd; done\n\
+             grep -E '^Sig(Ign|Blk):' /proc/$$/status\nset -- $(cat /proc/$$/stat); [ \"$5\" = $$ ] && echo leader\n",
+        );
+        let ours = std::fs::File::create(dir.path().join("ours")).expect("created");
+        let (ended, said) = run(&program, None, PATIENCE_MS);
+        drop(ours);
+        assert!(ended.is_success() && said.contains("leader") && !said.contains("/ours"), "{said}");
+        let mask = |text: &str, name: &str| {
+            let rest = text.split_once(name).expect("a line").1.trim_start();
+            u64::from_str_radix(&rest[..16], 16).expect("a mask")
+        };
+        let ours = std::fs::read_to_string("/proc/self/status").expect("there");
+        assert_eq!(mask(&ours, "SigIgn:") & 0x1000, 0x1000);
+        assert_eq!((mask(&said, "SigIgn:"), mask(&said, "SigBlk:")), (mask(&ours, "SigIgn:") & !0x1000, 0), "{said}");
+    }
+
+    #[test]
+    fn a_script_that_names_no_interpreter_goes_to_the_shell_and_nonsense_is_told() {
+        let (_dir, script) = program("echo \"$1\" from sh\n");
+        let script = Program { args: vec!["word".into()], ..script };
+        let (ended, said) = run(&script, None, PATIENCE_MS);
+        assert!(ended.is_success() && said.contains("word from sh"), "{ended:?} {said}");
+        let (_dir, nonsense) = program("#!/no/such/interpreter\n");
+        let ended = run(&nonsense, None, PATIENCE_MS).0;
+        let complaint = ended.complaint("hooks/it", 0).expect("a complaint");
+        assert!(complaint.starts_with("cannot run hooks/it: No such file"), "{complaint}");
+        let (_dir, killed) = program("#!/bin/sh\nkill -TERM $$\n");
+        let ended = run(&killed, None, PATIENCE_MS).0;
+        assert_eq!(ended.complaint("hooks/it", 0).as_deref(), Some("hooks/it died of signal 15"));
+    }
+
+    #[test]
+    fn a_talk_ends_when_the_program_has_whoever_holds_the_other_ends() {
+        let (_dir, parent) = program("#!/bin/sh\nread line; echo \"got $line\"\nsleep 1000 2>&- & \nexit 0\n");
+        let cancel = Cancel::new();
+        let terms = Terms { cancel: &cancel, outlives_peer: false, timeout_ms: PATIENCE_MS, keepalive_ms: 0, own_stderr: false };
+        let talk = |mut input: Patient<ChildStdin>, mut output: Patient<ChildStdout>| {
+            input.write_all(b"this\n").expect("it reads");
+            let mut heard = vec![];
+            let end = output.read_to_end(&mut heard);
+            (String::from_utf8_lossy(&heard).into_owned(), end.is_err())
+        };
+        let begun = Instant::now();
+        let (ended, said) = talk_to(&parent, &mut SideBand::large(vec![]), &terms, talk);
+        assert!(ended.is_success() && begun.elapsed() < Duration::from_secs(50), "{ended:?}");
+        assert_eq!(said, Some(("got this\n".to_owned(), true)));
+    }
+}

@@ -40,18 +40,17 @@ fn word(bytes: &[u8]) -> OsString {
 impl Conversation<'_> {
     /// Before anything happens: what no hook agrees to is refused.
     pub(super) fn ask_hooks(&mut self, hooks: Option<&Hooks<'_>>, push: &mut Push, commands: &mut [Command]) -> Result<(), Error> {
-        let Some(hooks) = hooks else {
-            // Without the hook nobody knows what these names mean; they are no refs to be made.
-            return self.ask_proc_receive(None, push, commands);
-        };
-        if !self.ask_pre_receive(hooks, push, commands)? {
+        if let Some(hooks) = hooks
+            && !self.ask_pre_receive(hooks, push, commands)?
+        {
             let open = commands.iter_mut().filter(|command| command.result.is_ok());
             open.for_each(|command| command.refuse("pre-receive hook declined"));
             return Ok(());
         }
         self.settle_atomic(commands);
-        self.ask_proc_receive(Some(hooks), push, commands)?;
-        self.ask_update(hooks, push, commands)
+        // Also without hooks: then nobody knows what these names mean, and they are no refs to be made.
+        self.ask_proc_receive(hooks, push, commands)?;
+        hooks.map_or(Ok(()), |hooks| self.ask_update(hooks, push, commands))
     }
 
     fn ask_pre_receive(&mut self, hooks: &Hooks<'_>, push: &Push, commands: &[Command]) -> Result<bool, Error> {
@@ -65,13 +64,18 @@ impl Conversation<'_> {
         hooks.run(&call, Some(&mut lines), &mut self.bands)
     }
 
-    /// In the order of the commands; an atomic push has no need of a second refusal.
+    /// Deletions first, as git since 2.51; an atomic push goes by its own order, and has no need of a second refusal.
     fn ask_update(&mut self, hooks: &Hooks<'_>, push: &Push, commands: &mut [Command]) -> Result<(), Error> {
         let is_asked = |command: &Command| command.result.is_ok() && command.same_as.is_none() && !command.is_given;
-        if !commands.iter().any(is_asked) || !hooks.has(UPDATE, &mut self.bands)? {
+        let mut asked: Vec<usize> = (0..commands.len()).filter(|at| is_asked(&commands[*at])).collect();
+        if asked.is_empty() || !hooks.has(UPDATE, &mut self.bands)? {
             return Ok(());
         }
-        for command in commands.iter_mut().filter(|command| is_asked(command)) {
+        if !self.is_atomic {
+            asked.sort_by_key(|at| !commands[*at].new.is_null());
+        }
+        for at in asked {
+            let command = &mut commands[at];
             let args = vec![word(&command.name), command.old.to_string().into(), command.new.to_string().into()];
             let call = Call { name: UPDATE, when: When::Before(push.quarantine_dir()), args, env: &[] };
             if hooks.run(&call, None, &mut self.bands)? {
@@ -81,6 +85,7 @@ impl Conversation<'_> {
             self.bands.say(Band::Progress, text.as_bytes())?;
             command.refuse("hook declined");
             if self.is_atomic {
+                self.settle_atomic(commands);
                 break;
             }
         }
@@ -102,7 +107,7 @@ impl Conversation<'_> {
         if !report.complaint.is_empty() {
             self.bands.say(Band::Progress, format!("error: {}\n", report.complaint).as_bytes())?;
         }
-        let mut answers = report.answers.into_iter();
+        let (mut answers, mut is_broken) = (report.answers.into_iter(), false);
         for command in commands.iter_mut() {
             let answer = answers.next().unwrap_or_default();
             if !command.is_given || command.result.is_err() {
@@ -110,7 +115,7 @@ impl Conversation<'_> {
             }
             command.reports = answer.reports;
             if answer.falls_through {
-                command.fall_through();
+                is_broken |= !command.fall_through();
             } else if let Some(why) = answer.refusal {
                 command.refuse(why);
             } else if !answer.is_answered {
@@ -120,6 +125,9 @@ impl Conversation<'_> {
         if !is_good && self.is_atomic {
             let untouched = commands.iter_mut().filter(|command| command.result.is_ok() && !command.is_given);
             untouched.for_each(|command| command.refuse("fail to run proc-receive hook"));
+        }
+        if is_broken {
+            self.settle_atomic(commands);
         }
         Ok(())
     }

@@ -149,12 +149,15 @@ impl Conversation<'_> {
             // With checks as strict as git's this is the unpacker's to say (`builtin/index-pack.c`: `check_object`).
             return self.refuse_all(Error::Refused("did not receive all objects that the pushed ones lead to".to_owned()));
         }
-        for warning in commands.iter().filter_map(|command| command.warning.as_deref()) {
-            self.bands.say(Band::Progress, format!("warning: {warning}\n").as_bytes())?;
+        for command in &commands {
+            for (what, text) in [("error", &command.complaint), ("warning", &command.warning)] {
+                if let Some(text) = text {
+                    self.bands.say(Band::Progress, format!("{what}: {text}\n").as_bytes())?;
+                }
+            }
         }
         let hooks = Hooks::of(self.repository, self.options, self.cancel)?;
         self.ask_hooks(hooks.as_ref(), &mut push, &mut commands)?;
-        self.settle_atomic(&mut commands);
         push.cut_history(self.cuts(&push, &commands)?);
         self.commit(push, &mut commands, hooks.as_ref())?;
         let statuses: Vec<_> = commands.iter().map(Command::status).collect();
