@@ -39,12 +39,13 @@
 //!
 //! ```text
 //! transport/ssh → access → serve/receive_pack → wire/push_request → store/quarantine → pack/index → walk/connectivity
-//!   → Gate → store/ref_transaction → store/journal → wire/report_status → transport/ssh
+//!   → Gate → serve/hooks → store/ref_transaction → store/journal → wire/report_status → transport/ssh
 //! ```
 //!
 //! [`serve::receive_pack`] reads a [`wire::PushRequest`] and begins a [`store::Push`]: [`pack::index::ingest`] streams the
 //! pack into a quarantine that nobody else sees, [`walk::check_connected`] asks whether the new tips are whole, and the
-//! [`serve::Gate`] judges all edits at once. [`store::Push::commit`] locks the refs, compares their old values, moves the
+//! [`serve::Gate`] judges all edits at once; then the hooks do, where they are on and there ([`serve::HookOptions`]).
+//! [`store::Push::commit`] locks the refs, compares their old values, moves the
 //! pack in, and writes all of it into the repository's journal, whose one sync makes it durable and, for readers, one
 //! step; then the refs change in their files, and only then is it reported. A repository that does not
 //! exist is staged aside ([`store::Repositories::stage`]) and moved into place by the push that makes it.

@@ -7,6 +7,7 @@ use crate::access::HashKind;
 use crate::base::limits::{SHARED_BYTES_MAX, TREE_FILTER_DEPTH_MAX};
 use crate::pack::check::CheckMode;
 use crate::pack::index::IngestLimits;
+use crate::serve::{Certificates, HookFolder, HookOptions, plain_environment};
 use crate::transport::SshLimits;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ pub struct Config {
     pub shared: SharedConfig,
     /// Checks and bounds of one push.
     pub push: PushConfig,
+    /// Programs that are run around a push.
+    pub hooks: HooksConfig,
 }
 
 impl Default for Config {
@@ -41,6 +44,7 @@ impl Default for Config {
             fetch: FetchConfig::default(),
             shared: SharedConfig::default(),
             push: PushConfig::default(),
+            hooks: HooksConfig::default(),
         }
     }
 }
@@ -160,6 +164,10 @@ pub struct PushConfig {
     pub inflated_bytes_max: u64,
     /// Threads that resolve deltas; 0: one per core.
     pub threads: usize,
+    /// What nonces of signed pushes are made of; empty: signed pushes are not taken.
+    pub cert_nonce_seed: String,
+    /// File of the SSH keys that may sign pushes; empty: none is known.
+    pub allowed_signers: PathBuf,
 }
 
 impl Default for PushConfig {
@@ -173,8 +181,60 @@ impl Default for PushConfig {
             held_object_bytes_max: 512 << 20,
             inflated_bytes_max: 0,
             threads: 0,
+            cert_nonce_seed: String::new(),
+            allowed_signers: PathBuf::new(),
         }
     }
+}
+
+impl PushConfig {
+    /// What signed pushes need.
+    pub(super) fn certificates(&self) -> Certificates {
+        let given = |bytes: &[u8]| if bytes.is_empty() { None } else { Some(bytes.into()) };
+        // Whoever reads it stands elsewhere.
+        let signers = std::path::absolute(&self.allowed_signers).unwrap_or_default();
+        Certificates {
+            nonce_seed: given(self.cert_nonce_seed.as_bytes()),
+            nonce_slop_s: 0,
+            allowed_signers: given(signers.as_os_str().as_encoded_bytes()),
+        }
+    }
+}
+
+/// Programs that are run around a push.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HooksConfig {
+    /// Whether any is.
+    pub enabled: bool,
+    /// Folder of hooks for every repository; empty: each repository's own `hooks`.
+    pub path: PathBuf,
+    /// Seconds that one may take; 0: no limit.
+    pub timeout_s: u64,
+}
+
+impl Default for HooksConfig {
+    fn default() -> Self {
+        Self { enabled: false, path: PathBuf::new(), timeout_s: 60 }
+    }
+}
+
+impl HooksConfig {
+    /// As the engine takes it; `None` where no program is to be started.
+    pub(super) fn options(&self) -> Option<HookOptions> {
+        let folder = if self.path.as_os_str().is_empty() { HookFolder::OfRepository } else { HookFolder::At(absolute(&self.path)) };
+        self.enabled.then(|| HookOptions {
+            folder,
+            environment: Some(plain_environment()),
+            timeout_ms: self.timeout_s.saturating_mul(1_000),
+            own_stderr: false,
+        })
+    }
+}
+
+/// Hooks are started from the folder of their repository.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 impl From<&PushConfig> for IngestLimits {
@@ -203,6 +263,8 @@ impl Config {
         };
         from_here(&mut config.root);
         from_here(&mut config.ssh.host_key);
+        from_here(&mut config.hooks.path);
+        from_here(&mut config.push.allowed_signers);
         config.ssh.admin_keys.iter_mut().for_each(from_here);
         Ok(config)
     }

@@ -95,17 +95,20 @@ async fn serve(
 ) -> Result<bool, Failure> {
     let driver = Keys::new(repositories.clone()).hash_new_with(config.hash.into());
     let driver = keys.iter().fold(driver, |driver, key| driver.allow(key.key.clone(), key.user.clone()));
-    let server = Server::builder()
+    let builder = Server::builder()
         .driver(driver)
         .host_key(host_key)
         .limits(config.ssh.limits.clone())
         .ingest((&config.push).into())
         .checks(config.push.check_objects.into())
+        .certificates(config.push.certificates())
         .tree_depth_max(config.fetch.tree_depth_max)
-        .shared_bytes_max(config.shared.bytes_max)
-        .bind(&config.ssh.listen)
-        .await
-        .map_err(|error| Failure::server(&error, &config.root))?;
+        .shared_bytes_max(config.shared.bytes_max);
+    let builder = match config.hooks.options() {
+        Some(hooks) => builder.hooks(hooks),
+        None => builder,
+    };
+    let server = builder.bind(&config.ssh.listen).await.map_err(|error| Failure::server(&error, &config.root))?;
     let ending = end_on_signals(server.stop())?;
     let text = told.text(server.local_addr());
     // Nobody has to read it: a closed standard output is no reason not to serve.

@@ -6,17 +6,20 @@
 mod attend;
 mod error;
 mod gate;
+mod hooks;
 mod receive_pack;
 mod session;
 mod shared;
+mod switch;
 mod upload_archive;
 mod upload_pack;
 mod visible;
 
 pub use error::Error;
 pub use gate::{EditKind, Gate, OpenGate, Proposal, ProposedEdit, Verdict, Visibility};
+pub use hooks::{HookFolder, HookOptions, plain_environment};
 pub use receive_pack::{PushStatistics, receive_pack};
-pub use session::{Defaults, Options, Protocol, Service, Wants};
+pub use session::{Certificates, Defaults, Options, Protocol, Service, Wants};
 pub use shared::{SharedState, SharedStatistics};
 pub use upload_archive::{ArchiveStatistics, upload_archive};
 pub use upload_pack::{FetchStatistics, upload_pack};

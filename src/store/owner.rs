@@ -42,6 +42,9 @@ pub(super) const LOCKS_END: &[u8] = b"end\n";
 /// Endings of a pack's files in the order in which they become visible: with the `.idx` the pack is there.
 pub(super) const PACK_ENDINGS: [&str; 3] = ["pack", "rev", "idx"];
 
+/// What the lock of the file `shallow` is linked from; it needs no record, for its name is always the same.
+pub(super) const SHALLOW_LOCK_FILE: &str = "lock-shallow";
+
 const OWNER_FILE: &str = "owner";
 const REPOSITORY_LOCK_FILE: &str = "packmule.lock";
 /// Sweeping and publishing a pack take milliseconds; whoever holds the lock this long hangs.
@@ -262,6 +265,7 @@ pub(super) fn remove_folder(dir: &Path) -> io::Result<()> {
 }
 
 fn release_recorded_locks(dir: &Path, common_dir: &Path) -> io::Result<()> {
+    remove_if_same(&dir.join(SHALLOW_LOCK_FILE), &common_dir.join("shallow.lock"))?;
     for (staged, path) in recorded_locks(dir, common_dir)? {
         remove_if_same(&staged, &path)?;
     }

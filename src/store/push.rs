@@ -4,11 +4,11 @@ use super::journal::{self, Commit, Ticket};
 use super::owner::{Places, RepositoryLock};
 use super::quarantine::Quarantine;
 use super::ref_transaction::{Ground, NoObserver, RefTransaction, TransactionObserver};
-use super::{Error, Mapped, Repository, Snapshot};
+use super::{Error, Mapped, Repository, Snapshot, shallow_file};
 use crate::base::{Cancel, Progress};
 use crate::pack::check::Checks;
 use crate::pack::index::{self, Incoming, IngestLimits, Ingested};
-use crate::pack::{LocalBytes, Objects as _, PackFile};
+use crate::pack::{Kind, LocalBytes, NoObjects, Objects, PackFile, pack_of_one};
 use bstr::{BStr, BString, ByteSlice as _};
 use gix_hash::ObjectId;
 use std::io::Read;
@@ -86,6 +86,8 @@ pub struct Push {
     view: Snapshot,
     base_packs: u32,
     packs: Vec<String>,
+    shallow: Vec<ObjectId>,
+    rejects_thin: bool,
     repository: Repository,
 }
 
@@ -96,7 +98,7 @@ impl Push {
         let quarantine = Quarantine::begin(Places::of(repository))?;
         let view = repository.snapshot()?;
         let base_packs = view.objects().packs().len() as u32;
-        Ok(Self { quarantine, view, base_packs, packs: vec![], repository: repository.clone() })
+        Ok(Self { quarantine, view, base_packs, packs: vec![], shallow: vec![], rejects_thin: false, repository: repository.clone() })
     }
 
     /// Read one pack from `input` into the quarantine: hashed, indexed, thin ones completed, its objects shown to
@@ -111,7 +113,9 @@ impl Push {
     ) -> Result<Ingested, Error> {
         let folder = self.quarantine.pack_dir();
         let before = self.view.objects().clone();
-        let ingested = index::ingest_checked(input, &folder, &*before, limits, checks, progress, cancel)?;
+        let none = NoObjects(self.repository.hash_kind());
+        let bases: &dyn Objects = if self.rejects_thin { &none } else { &*before };
+        let ingested = index::ingest_checked(input, &folder, bases, limits, checks, progress, cancel)?;
         if let Some(name) = &ingested.name {
             let pack = open_pack(&folder, name, self.repository.hash_kind())?;
             self.view.objects = Arc::new(self.view.objects.with_pack(Arc::new(pack)));
@@ -126,6 +130,24 @@ impl Push {
         Ok(ingested)
     }
 
+    /// From now on deltas of a pack that is ingested must find their bases in it.
+    pub fn reject_thin_packs(&mut self) {
+        self.rejects_thin = true;
+    }
+
+    /// Put one blob of ours beside what was received; its id.
+    pub fn add_blob(&mut self, data: &[u8], cancel: &Cancel) -> Result<ObjectId, Error> {
+        let (id, pack) = pack_of_one(Kind::Blob, data, self.repository.hash_kind())?;
+        let (limits, progress) = (IngestLimits::default(), Progress::new());
+        self.ingest(&mut pack.as_slice(), &limits, &Checks::off(), &progress, cancel)?;
+        Ok(id)
+    }
+
+    /// Commits that will have no parents here once the push commits: they go into the file `shallow` before any ref changes.
+    pub fn cut_history(&mut self, commits: Vec<ObjectId>) {
+        self.shallow = commits;
+    }
+
     /// The repository as it was when the push began, the quarantine on top.
     pub fn view(&self) -> &Snapshot {
         &self.view
@@ -134,6 +156,20 @@ impl Push {
     /// How many packs of [`Push::view`] were there before: those with greater numbers are this push's.
     pub fn base_packs(&self) -> u32 {
         self.base_packs
+    }
+
+    /// The folder that holds the objects of this push until it commits, as git lays out an object directory.
+    pub fn quarantine_dir(&self) -> &Path {
+        self.quarantine.dir()
+    }
+
+    /// Make the objects permanent before any ref changes, for a hook that sets refs to them itself. They stay, whatever
+    /// becomes of the push.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn publish_objects(&mut self) -> Result<(), Error> {
+        self.quarantine.publish(&self.packs)
     }
 
     /// Make the objects permanent and edit the refs, in one durable step; then publish a staged repository.
@@ -147,7 +183,11 @@ impl Push {
         self.commit_observed(edits, mode, identity, &mut NoObserver)
     }
 
-    pub(super) fn commit_observed(
+    /// As [`Push::commit`], and `observer` is told of every state of the transaction and may veto.
+    ///
+    /// # Errors
+    /// As for [`Push::commit`].
+    pub fn commit_observed(
         self,
         edits: &[RefEdit],
         mode: CommitMode,
@@ -165,6 +205,9 @@ impl Push {
         let transaction = RefTransaction::prepare(ground, edits, mode, observer)?;
         if !transaction.has_work() {
             return Ok(Committed { results: transaction.give_up(), created: false });
+        }
+        if !self.shallow.is_empty() {
+            shallow_file::add(&places, self.quarantine.dir(), &self.shallow)?;
         }
         let (changes, numbers) = transaction.changes();
         let ticket = self.make_durable(&places, changes, identity)?;

@@ -59,6 +59,18 @@ impl Quarantine {
         names.iter().map(name_pack).collect::<io::Result<_>>().map_err(Error::io("reading or syncing a received pack"))
     }
 
+    /// Make the packs `names` visible and durable by themselves, without the journal.
+    pub(super) fn publish(&self, names: &[String]) -> Result<(), Error> {
+        for path in names.iter().flat_map(|name| PACK_ENDINGS.map(|ending| self.pack_dir().join(format!("{name}.{ending}")))) {
+            match File::open(&path).and_then(|file| file.sync_all()) {
+                Err(err) if err.kind() != ErrorKind::NotFound => return Err(Error::io("syncing a received pack")(err)),
+                _ => {}
+            }
+        }
+        let is_new = self.link_packs(&RepositoryLock::acquire(&self.places)?, names)?;
+        self.sync_names(is_new)
+    }
+
     /// Make the packs `names` visible; nothing is synced. Under the lock, so that nobody's sweep takes a pack without an
     /// .idx for a dead push's. Returns whether their folder is new.
     pub(super) fn link_packs(&self, _: &RepositoryLock, names: &[String]) -> Result<bool, Error> {

@@ -101,6 +101,11 @@ impl Repository {
         self.staged_for.is_some()
     }
 
+    /// Where the folder lies once a push has made the repository: [`Repository::git_dir`] but for one that is being made.
+    pub fn final_git_dir(&self) -> &Path {
+        self.staged_for.as_deref().unwrap_or(&self.git_dir)
+    }
+
     /// Pin one consistent view of refs and objects.
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
         if self.scope == ConfigScope::RepositoryOnly {

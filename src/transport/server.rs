@@ -10,7 +10,7 @@ use crate::access::{CALLBACK_TIMEOUT_MS, Driver, ErasedDriver, erase};
 use crate::base::limits::{SHARED_BYTES_MAX, TREE_FILTER_DEPTH_MAX};
 use crate::pack::check::CheckMode;
 use crate::pack::index::IngestLimits;
-use crate::serve::{SharedState, SharedStatistics};
+use crate::serve::{Certificates, HookOptions, SharedState, SharedStatistics};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,6 +32,8 @@ pub struct Builder {
     limits: SshLimits,
     ingest: IngestLimits,
     checks: CheckMode,
+    hooks: Option<HookOptions>,
+    certificates: Certificates,
     tree_depth_max: u64,
     shared_bytes_max: usize,
 }
@@ -72,6 +74,19 @@ impl Builder {
         self
     }
 
+    /// What signed pushes need, unless a repository's configuration says otherwise; without this they are not taken.
+    pub fn certificates(mut self, certificates: Certificates) -> Self {
+        self.certificates = certificates;
+        self
+    }
+
+    /// Run hooks, and how; without this none is, and no program is ever started.
+    #[must_use]
+    pub fn hooks(mut self, hooks: HookOptions) -> Self {
+        self.hooks = Some(hooks);
+        self
+    }
+
     /// The deepest `tree:<depth>` filter, unless a repository says otherwise.
     #[must_use]
     pub fn tree_depth_max(mut self, depth: u64) -> Self {
@@ -106,6 +121,8 @@ impl Builder {
             limits: self.limits,
             ingest: self.ingest,
             checks: self.checks,
+            hooks: self.hooks,
+            certificates: self.certificates,
             tree_depth_max: self.tree_depth_max,
             state: Arc::new(SharedState::new(self.shared_bytes_max)),
             callback_timeout: Duration::from_millis(CALLBACK_TIMEOUT_MS),
@@ -155,6 +172,8 @@ impl Server {
             limits: SshLimits::default(),
             ingest: crate::serve::Options::default().ingest,
             checks: CheckMode::Usual,
+            hooks: None,
+            certificates: Certificates::default(),
             tree_depth_max: TREE_FILTER_DEPTH_MAX,
             shared_bytes_max: SHARED_BYTES_MAX,
         }

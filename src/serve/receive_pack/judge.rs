@@ -1,23 +1,24 @@
 //! The commands of a push, and everything that may speak against each.
 //!
 //! In order: the name, the object, what it does to the value that the client named as old, the repository's own
-//! settings (git's `receive-pack.c`: `update`), the links of what was pushed, the gate. Nothing is locked here: the
+//! settings (git's `receive-pack.c`: `update`), the links of what was pushed (`links`), the gate. Nothing is locked here: the
 //! transaction later requires exactly the old values that were judged.
 
 use super::{Conversation, Error};
-use crate::base::{FastMap, FastSet, Progress, span};
-use crate::pack::{Decoder, Kind, Location};
-use crate::serve::attend::attend;
+use crate::base::FastMap;
+use crate::pack::{Decoder, Kind};
+use crate::serve::hooks::proc_receive::is_given;
 use crate::serve::visible::is_hidden;
 use crate::serve::{EditKind, Proposal, ProposedEdit, Verdict};
 use crate::store::{DenyCurrent, Head, Push, RefEdit, RefRefusal, Snapshot, Target};
-use crate::walk::{check_connected, is_ancestor};
+use crate::walk::is_ancestor;
+use crate::wire::{RefStatus, StatusOptions};
 use crate::{base, pack, walk};
 use bstr::{BStr, BString, ByteSlice};
 use gix_hash::ObjectId;
 
 /// git's words for a new value that reaches what is neither here nor in the pack.
-const MISSING: &str = "missing necessary objects";
+pub(super) const MISSING: &str = "missing necessary objects";
 
 /// One command and what is known of it.
 pub(super) struct Command {
@@ -32,16 +33,28 @@ pub(super) struct Command {
     pub result: Result<(), String>,
     /// The same edit as this other command, through another name.
     pub same_as: Option<usize>,
+    /// For the pusher: more about why not.
+    pub complaint: Option<String>,
     /// For the pusher, although it may happen.
     pub warning: Option<String>,
     /// It names a ref properly: the gate is asked.
     well_named: bool,
+    /// Hooks may hear of it: the name is one, and the gate did not refuse.
+    pub is_shown: bool,
+    /// It is for the hook `proc-receive` to do.
+    pub is_given: bool,
+    /// It reaches a commit whose parents the client lacks, and which is not such a one here yet.
+    pub is_cut: bool,
+    /// What speaks against it once that hook leaves it to us.
+    deferred: Option<String>,
+    /// What that hook did instead.
+    pub reports: Vec<StatusOptions>,
 }
 
 impl Command {
     /// Whether the transaction has to do something for it.
     pub fn needs_edit(&self) -> bool {
-        self.result.is_ok() && self.same_as.is_none() && !(self.old.is_null() && self.new.is_null())
+        self.result.is_ok() && self.same_as.is_none() && !self.is_given && !(self.old.is_null() && self.new.is_null())
     }
 
     /// As an edit of the store.
@@ -54,10 +67,36 @@ impl Command {
         self.result.as_ref().is_err_and(|why| why == MISSING)
     }
 
-    fn refuse(&mut self, why: impl Into<String>) {
+    /// As it stands in the report.
+    pub fn status(&self) -> RefStatus {
+        RefStatus { name: self.name.clone(), result: self.result.clone(), reports: self.reports.clone() }
+    }
+
+    /// What is for `proc-receive` to do need only be there: the other rules are about refs that we change.
+    fn defer(&mut self) {
+        if self.is_given && !self.is_unconnected() {
+            self.deferred = std::mem::replace(&mut self.result, Ok(())).err();
+        }
+    }
+
+    /// `proc-receive` leaves it to us. Whether nothing of ours speaks against it.
+    pub fn fall_through(&mut self) -> bool {
+        self.is_given = false;
+        if let Some(why) = self.deferred.take() {
+            self.refuse(why);
+        }
+        self.result.is_ok()
+    }
+
+    pub fn refuse(&mut self, why: impl Into<String>) {
         if self.result.is_ok() {
             self.result = Err(why.into());
         }
+    }
+
+    /// The gate's word counts whatever else speaks against it.
+    fn overrule(&mut self, why: String) {
+        (self.result, self.is_shown) = (Err(why), false);
     }
 
     fn is_deletion(&self) -> bool {
@@ -69,19 +108,22 @@ impl Command {
 pub(super) fn judge(conversation: &mut Conversation<'_>, push: &Push) -> Result<Vec<Command>, Error> {
     let view = push.view();
     let mut commands: Vec<Command> = conversation.request.commands.iter().map(|command| resolve(view, command)).collect();
+    if conversation.has_other_options() {
+        commands.iter_mut().for_each(|command| command.refuse("inconsistent push options"));
+    }
     refuse_doubles(&mut commands);
     let mut decoder = Decoder::new(&**view.objects(), 4 << 20);
-    let base_packs = push.base_packs();
-    let is_new = |location: &Location| matches!(location, Location::Packed { pack, .. } if *pack >= base_packs);
     for command in commands.iter_mut().filter(|command| command.result.is_ok()) {
         check_name(view, command);
         command.well_named = command.result.is_ok();
         if command.well_named {
+            command.is_given = is_given(&view.settings().hooks.proc_receive_refs, command.name.as_bstr(), &command.old, &command.new);
             check_objects(view, &mut decoder, command, conversation.cancel)?;
             check_settings(view, command);
+            command.defer();
         }
     }
-    check_links(conversation, view, &mut commands, &is_new)?;
+    conversation.check_links(push, &mut commands)?;
     ask_gate(conversation, view, &mut commands);
     Ok(commands)
 }
@@ -107,8 +149,14 @@ fn resolve(view: &Snapshot, command: &crate::wire::PushCommand) -> Command {
         kind,
         result: Ok(()),
         same_as: None,
+        complaint: None,
         warning: None,
         well_named: false,
+        is_shown: false,
+        is_given: false,
+        is_cut: false,
+        deferred: None,
+        reports: vec![],
     }
 }
 
@@ -127,6 +175,12 @@ fn refuse_doubles(commands: &mut [Command]) {
         } else if (commands[at].old, commands[at].new) == (commands[other].old, commands[other].new) {
             commands[at].same_as = Some(other);
         } else {
+            let of = |command: &Command| {
+                let short = |id: &ObjectId| id.to_hex_with_len(7).to_string();
+                format!("'{}' ({}..{})", command.name, short(&command.old), short(&command.new))
+            };
+            commands[at].complaint =
+                Some(format!("refusing inconsistent update between symref {} and {}", of(&commands[at]), of(&commands[other])));
             commands[at].refuse("inconsistent aliased update");
             commands[other].refuse("inconsistent aliased update");
         }
@@ -142,7 +196,10 @@ fn check_name(view: &Snapshot, command: &mut Command) {
         });
     if !valid {
         command.refuse("funny refname");
-    } else if is_hidden(name_within(view, command), command.resolved.as_bstr(), &view.settings().receive_hide_refs) {
+        return;
+    }
+    command.is_shown = true;
+    if is_hidden(name_within(view, command), command.resolved.as_bstr(), &view.settings().receive_hide_refs) {
         command.refuse(if command.is_deletion() { "deny deleting a hidden ref" } else { "deny updating a hidden ref" });
     }
 }
@@ -171,7 +228,9 @@ fn check_objects(view: &Snapshot, decoder: &mut Decoder<'_>, command: &mut Comma
         return Ok(());
     };
     if name_within(view, command).starts_with(b"refs/heads/") && new_kind != Kind::Commit {
-        command.refuse(format!("a branch must name a commit, not a {new_kind}"));
+        let (new, name) = (command.new, &command.resolved);
+        command.complaint = Some(format!("cannot update ref '{name}': trying to write non-commit object {new} to branch '{name}'"));
+        command.refuse("invalid new value provided");
         return Ok(());
     }
     if command.kind == EditKind::Rewind && new_kind == Kind::Commit && kind_of(decoder, &command.old)? == Some(Kind::Commit) {
@@ -217,52 +276,6 @@ fn check_settings(view: &Snapshot, command: &mut Command) {
     }
 }
 
-/// Everything that new values reach must be there: asked for all commands at once, and one by one only when that fails.
-fn check_links(
-    conversation: &mut Conversation<'_>,
-    view: &Snapshot,
-    commands: &mut [Command],
-    is_new: &(dyn Fn(&Location) -> bool + Sync),
-) -> Result<(), Error> {
-    let _span = tracing::debug_span!(span::CONNECTIVITY).entered();
-    let tips: Vec<ObjectId> = commands.iter().filter(|c| c.result.is_ok() && !c.is_deletion()).map(|c| c.new).collect();
-    if tips.is_empty() {
-        return Ok(());
-    }
-    let (progress, cancel) = (Progress::new(), conversation.cancel);
-    let quiet = conversation.request.capabilities.has("quiet");
-    let keepalive_ms = conversation.options.keepalive_ms;
-    let known: FastSet<ObjectId> = view.refs().iter().filter_map(|entry| entry.id).collect();
-    let connected = |tips: &[ObjectId]| {
-        let phase = progress.begin("Checking connectivity", 0);
-        let outcome = check_connected(&**view.objects(), view.shallow(), tips, &known, is_new, &phase, cancel);
-        phase.finish();
-        outcome
-    };
-    let fatal =
-        |err: &walk::Error| matches!(err, walk::Error::Cancelled(_) | walk::Error::Pack(pack::Error::Cancelled(_) | pack::Error::Io(_)));
-    // All at once, and one by one only to tell the good from the bad. git is silent about this step.
-    let verdicts = attend(&mut conversation.bands, &Progress::new(), quiet, keepalive_ms, cancel, || match connected(&tips) {
-        Ok(()) => Ok(vec![true; tips.len()]),
-        Err(err) if fatal(&err) => Err(err),
-        Err(err) => {
-            tracing::warn!(%err, "a push is not connected");
-            let one = |tip: &ObjectId| match connected(std::slice::from_ref(tip)) {
-                Err(err) if fatal(&err) => Err(err),
-                outcome => Ok(outcome.is_ok()),
-            };
-            tips.iter().map(one).collect()
-        }
-    })?;
-    let open = commands.iter_mut().filter(|command| command.result.is_ok() && !command.is_deletion());
-    for (command, whole) in open.zip(verdicts) {
-        if !whole {
-            command.refuse(MISSING);
-        }
-    }
-    Ok(())
-}
-
 fn ask_gate(conversation: &Conversation<'_>, view: &Snapshot, commands: &mut [Command]) {
     // Also those that something speaks against already: what the gate refuses gets its answer whatever the objects are,
     // so that who may not write learns nothing about what is here.
@@ -286,8 +299,8 @@ fn ask_gate(conversation: &Conversation<'_>, view: &Snapshot, commands: &mut [Co
         // A gate that answers for too few has not allowed the rest.
         match verdicts.next() {
             Some(Verdict::Allow) => {}
-            Some(Verdict::Refuse(why)) => commands[at].result = Err(why),
-            None => commands[at].result = Err("refused".to_owned()),
+            Some(Verdict::Refuse(why)) => commands[at].overrule(why),
+            None => commands[at].overrule("refused".to_owned()),
         }
     }
 }

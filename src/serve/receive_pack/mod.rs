@@ -1,15 +1,25 @@
 //! A push: from the advertisement to the report.
 //!
 //! Source: gitprotocol-pack, "Pushing Data To a Server". The order is: read the commands, take the pack into
-//! quarantine, judge every command, commit what may happen, and only then report: what is called `ok` is on disk.
+//! quarantine, judge every command, ask the hooks, commit what may happen, and only then report: what is called `ok` is on
+//! disk. Hooks that come after are told of it behind the report.
 
 mod advertise;
+mod capabilities;
+mod certificate;
+mod hooked;
 mod judge;
+mod links;
+mod signers;
 mod unpack;
 
+use self::capabilities::Offer;
+use self::certificate::{Nonce, SignedPush};
+use self::hooked::Watcher;
 use self::judge::{Command, judge};
+use super::hooks::Hooks;
 use super::visible::visible_refs;
-use super::{Error, Gate, Options, Protocol};
+use super::{Error, Gate, Options};
 use crate::base::{Cancel, span};
 use crate::pack;
 use crate::store::{CommitMode, Committed, Push, RefEdit, Repository};
@@ -68,24 +78,38 @@ fn serve<'a>(
     out: &'a mut (dyn Write + 'a),
     cancel: &'a Cancel,
 ) -> Result<PushStatistics, Error> {
+    let nonce = Nonce::now(repository, options);
+    let nonce_text = nonce.as_ref().and_then(Nonce::text);
+    let offer = Offer { settings: repository.settings(), hash: repository.hash_kind(), options, nonce: nonce_text.as_deref() };
     if options.advertise_only || !options.stateless {
         let snapshot = repository.snapshot()?;
         let refs = visible_refs(&snapshot, gate, &snapshot.settings().receive_hide_refs);
-        let version_1 = options.protocol == Protocol::V1;
-        advertise::advertise(&snapshot, &refs, options, version_1, &mut *out)?;
+        advertise::advertise(&offer, &snapshot, &refs, gate, &mut *out)?;
     }
     if options.advertise_only {
         return Ok(PushStatistics::default());
     }
-    let Some(request) = read_push_request(&mut reader, repository.hash_kind(), false)? else {
+    let Some(request) = read_push_request(&mut reader, repository.hash_kind(), capabilities::features(&offer))? else {
         return Ok(PushStatistics::default());
     };
+    let is_atomic = capabilities::is_atomic(&offer, &request.capabilities)?;
     let bands = match request.capabilities.has("side-band-64k") {
         true => SideBand::large(out),
         false => SideBand::none(out),
     };
-    let mut conversation =
-        Conversation { repository, gate, options, request, bands, cancel, statistics: PushStatistics::default(), links_must_hold: false };
+    let mut conversation = Conversation {
+        repository,
+        gate,
+        options,
+        request,
+        is_atomic,
+        nonce,
+        signed: None,
+        bands,
+        cancel,
+        statistics: PushStatistics::default(),
+        links_must_hold: false,
+    };
     match conversation.push(reader.input()) {
         Ok(()) => Ok(conversation.statistics),
         Err(err) => conversation.fail(err),
@@ -98,6 +122,12 @@ struct Conversation<'a> {
     gate: &'a dyn Gate,
     options: &'a Options,
     request: PushRequest,
+    /// All commands stand or fall together.
+    is_atomic: bool,
+    /// What a certificate must hold.
+    nonce: Option<Nonce>,
+    /// What is known of the certificate.
+    signed: Option<SignedPush>,
     bands: SideBand<&'a mut dyn Write>,
     cancel: &'a Cancel,
     statistics: PushStatistics,
@@ -113,32 +143,58 @@ impl Conversation<'_> {
         {
             return self.refuse_all(err);
         }
-        let commands = judge(self, &push)?;
+        self.take_certificate(&mut push)?;
+        let mut commands = judge(self, &push)?;
         if self.links_must_hold && commands.iter().any(Command::is_unconnected) {
             // With checks as strict as git's this is the unpacker's to say (`builtin/index-pack.c`: `check_object`).
             return self.refuse_all(Error::Refused("did not receive all objects that the pushed ones lead to".to_owned()));
         }
-        for warning in commands.iter().filter_map(|command| command.warning.as_deref()) {
-            self.bands.say(Band::Progress, format!("warning: {warning}\n").as_bytes())?;
+        for command in &commands {
+            for (what, text) in [("error", &command.complaint), ("warning", &command.warning)] {
+                if let Some(text) = text {
+                    self.bands.say(Band::Progress, format!("{what}: {text}\n").as_bytes())?;
+                }
+            }
         }
-        let statuses = self.commit(push, commands)?;
-        self.report(Ok(()), &statuses)
+        let hooks = Hooks::of(self.repository, self.options, self.cancel)?;
+        self.ask_hooks(hooks.as_ref(), &mut push, &mut commands)?;
+        push.cut_history(self.cuts(&push, &commands)?);
+        self.commit(push, &mut commands, hooks.as_ref())?;
+        let statuses: Vec<_> = commands.iter().map(Command::status).collect();
+        let reported = self.report(Ok(()), &statuses);
+        if let Some(hooks) = &hooks {
+            self.tell_hooks(hooks, &commands)?;
+        }
+        reported?;
+        self.end()
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.options.quiet || self.request.capabilities.has("quiet")
+    }
+
+    /// One refusal refuses all, if all stand or fall together.
+    fn settle_atomic(&self, commands: &mut [Command]) {
+        if self.is_atomic && commands.iter().any(|command| command.result.is_err()) {
+            commands.iter_mut().for_each(|command| command.refuse("atomic push failure"));
+        }
     }
 
     /// Change the refs of every command that nothing speaks against.
-    fn commit(&mut self, push: Push, mut commands: Vec<Command>) -> Result<Vec<RefStatus>, Error> {
-        let atomic = self.request.capabilities.has("atomic");
-        if atomic && commands.iter().any(|command| command.result.is_err()) {
-            for command in commands.iter_mut().filter(|command| command.result.is_ok()) {
-                command.result = Err("atomic push failure".to_owned());
-            }
-        }
+    fn commit(&mut self, push: Push, commands: &mut [Command], hooks: Option<&Hooks<'_>>) -> Result<(), Error> {
         let chosen: Vec<usize> = (0..commands.len()).filter(|at| commands[*at].needs_edit()).collect();
         let edits: Vec<RefEdit> = chosen.iter().map(|at| commands[*at].edit()).collect();
         if !edits.is_empty() {
             let _span = tracing::debug_span!(span::REF_TRANSACTION, edits = edits.len()).entered();
-            let mode = if atomic { CommitMode::Atomic } else { CommitMode::PerRef };
-            let Committed { results, created } = push.commit(&edits, mode, &self.options.identity)?;
+            let mode = if self.is_atomic { CommitMode::Atomic } else { CommitMode::PerRef };
+            let identity = &self.options.identity;
+            let Committed { results, created } = match Watcher::new(hooks, &mut self.bands, &push)? {
+                None => push.commit(&edits, mode, identity)?,
+                Some(mut watcher) => {
+                    let committed = push.commit_observed(&edits, mode, identity, &mut watcher)?;
+                    watcher.fault.map_or(Ok(committed), Err)?
+                }
+            };
             for (at, result) in chosen.into_iter().zip(results) {
                 match result {
                     Ok(()) => self.statistics.updated.push((commands[at].resolved.clone(), commands[at].old, commands[at].new)),
@@ -150,15 +206,13 @@ impl Conversation<'_> {
         if let (true, Some(name)) = (self.statistics.created, &self.options.repository_name) {
             self.bands.say(Band::Progress, format!("created {name}\n").as_bytes())?;
         }
-        let results: Vec<_> = commands.iter().map(|command| command.result.clone()).collect();
-        self.statistics.refused = results.iter().filter(|result| result.is_err()).count() as u64;
-        Ok(commands
-            .into_iter()
-            .map(|command| {
-                let result = command.same_as.map_or(command.result, |other| results[other].clone());
-                RefStatus { name: command.name, result, resolved: None }
-            })
-            .collect())
+        self.statistics.refused = commands.iter().filter(|command| command.result.is_err()).count() as u64;
+        for at in 0..commands.len() {
+            if let Some(other) = commands[at].same_as {
+                commands[at].result = commands[other].result.clone();
+            }
+        }
+        Ok(())
     }
 
     /// The pack is no good: nothing changes, and the report says why.
@@ -168,7 +222,7 @@ impl Conversation<'_> {
             .request
             .commands
             .iter()
-            .map(|command| RefStatus { name: command.name.clone(), result: Err("unpacker error".to_owned()), resolved: None })
+            .map(|command| RefStatus { name: command.name.clone(), result: Err("unpacker error".to_owned()), reports: vec![] })
             .collect();
         let reports = match &err {
             Error::Pack(pack::Error::BadObject { reports, .. }) => reports.as_slice(),
@@ -178,6 +232,7 @@ impl Conversation<'_> {
         text += &format!("fatal: {why}\n");
         self.bands.say(Band::Progress, text.as_bytes())?;
         self.report(Err(&why), &statuses)?;
+        self.end()?;
         self.statistics.refused = statuses.len() as u64;
         Err(Error::Told(Box::new(err)))
     }
@@ -190,7 +245,10 @@ impl Conversation<'_> {
             write_report(&mut report, unpack, statuses, version_2)?;
             self.bands.write_all(&report)?;
         }
-        self.bands.flush()?;
+        Ok(self.bands.flush()?)
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
         if self.bands.has_bands() {
             write_flush(self.bands.inner())?;
             self.bands.inner().flush()?;

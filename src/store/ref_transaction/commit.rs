@@ -20,8 +20,8 @@ impl RefTransaction<'_> {
         self.write_refs();
         self.log(identity);
         done(&self.results());
-        self.enter(State::Committed);
         self.release();
+        self.enter(State::Committed); // who is told may want the refs for himself
         for slot in self.slots.iter().filter(|slot| slot.is_deletion() && slot.progress == Progress::Done) {
             loose_ref::prune_parents(&self.ground.places.common_dir, slot.name.as_bstr());
         }

@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 
 /// Where a transaction has come to (githooks, "reference-transaction").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub enum State {
     /// Nothing is locked yet.
     Preparing,
     /// All is locked and compared; nothing has changed.
@@ -44,7 +44,7 @@ pub(super) enum State {
 }
 
 /// Is told of every state of a transaction, and may veto the first two.
-pub(super) trait TransactionObserver {
+pub trait TransactionObserver {
     /// The transaction, with the edits that still stand, is in `state`; an error refuses all of them.
     fn entered(&mut self, state: State, edits: &[(&BStr, ObjectId, ObjectId)]) -> Result<(), String> {
         let _ = (state, edits);
@@ -53,7 +53,7 @@ pub(super) trait TransactionObserver {
 }
 
 /// Lets everything happen.
-pub(super) struct NoObserver;
+pub struct NoObserver;
 
 impl TransactionObserver for NoObserver {}
 

@@ -211,9 +211,12 @@ impl Conversation {
             defaults: Defaults::Safe { tree_depth_max: self.shared.tree_depth_max },
             ingest: self.shared.ingest,
             checks: self.shared.checks,
+            hooks: self.shared.hooks.clone(),
+            certificates: self.shared.certificates.clone(),
             shared: Some(self.shared.state.clone()),
             session_id: Some(format!("packmule-{}-{}", std::process::id(), self.request)),
             identity: identity(self.login.user.as_str()).into(),
+            place: command.path.name().map_or_else(|_| bstr::BString::default(), |name| name.as_str().into()),
             repository_name: command.path.name().ok().map(|name| name.as_str().to_owned()),
             ..Options::default()
         };
