@@ -10,7 +10,7 @@ use gix_hash::ObjectId;
 use packmule::base::{Cancel, Progress};
 use packmule::pack::{Decoder, DeltaSearch, Kind, Location, Objects, PackOptions, PackPlan, write_pack};
 use packmule::store::{ConfigScope, Repository, Snapshot};
-use packmule::walk::{FetchSides, check_connected, find_in_newest, find_objects, find_unreachable, is_ancestor};
+use packmule::walk::{FetchSides, Known, Pushed, check_connected, find_in_newest, find_objects, find_unreachable, is_ancestor};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -208,17 +208,21 @@ fn a_push_is_connected_only_when_nothing_new_is_missing() {
     let cancel = Cancel::new();
     let tip = ids(&sandbox, &path, &["rev-parse", "main"])[0];
     let known = ids(&sandbox, &path, &["rev-parse", "main~3"]);
-    let tips_before = known.iter().copied().collect();
     let new = gits_set(&sandbox, &path, &[tip], &known, None);
     let old: Vec<ObjectId> = gits_set(&sandbox, &path, &known, &[], None).into_iter().collect();
     let phase = Progress::new().begin("Checking connectivity", 0);
     let objects = &**snapshot.objects();
     let places: std::collections::HashSet<Location> = new.iter().filter_map(|id| objects.locate(id).expect("readable")).collect();
-    // Whether the walk may trust that new commits end at tips, or has to paint history from all of them.
-    for trusting in [true, false] {
+    let each = |hear: &mut dyn FnMut(ObjectId)| known.iter().copied().for_each(hear);
+    // Whether the push builds on tips that are next to it, on others, or on commits that are no tips.
+    for (trusting, near) in [(true, known.as_slice()), (true, &[]), (false, &[]), (false, known.as_slice())] {
         let connected = |without: ObjectId| {
             let is_new = |location: &Location| trusting && places.contains(location);
-            check_connected(&Without(objects, without), &[], &[tip], &tips_before, &is_new, &phase, &cancel).is_ok()
+            let objects = Without(objects, without);
+            let known = Known { near, each: &each };
+            let pushed = Pushed { objects: &objects, shallow: &[], offered: &[], known, is_new: &is_new };
+            let connections = check_connected(&pushed, &[tip], &phase, &cancel).expect("readable");
+            !connections.tips[0].is_broken
         };
         assert!(connected(ObjectId::null(gix_hash::Kind::Sha1)));
         for id in &new {

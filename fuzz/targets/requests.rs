@@ -4,7 +4,7 @@
 use gix_hash::Kind;
 use libfuzzer_sys::fuzz_target;
 use packmule::wire::{
-    FetchFeatures, NegotiationLine, PktReader, read_command, read_fetch_v0, read_fetch_v2, read_ls_refs, read_negotiation_line, read_push_request,
+    FetchFeatures, NegotiationLine, PktReader, PushFeatures, read_command, read_fetch_v0, read_fetch_v2, read_ls_refs, read_negotiation_line, read_push_request,
 };
 
 const ALL: FetchFeatures = FetchFeatures { filter: true, ref_in_want: true, sideband_all: true, packfile_uris: true };
@@ -33,6 +33,6 @@ fuzz_target!(|data: &[u8]| {
                 }
             }
         }
-        _ => drop(read_push_request(&mut reader, hash, choice & 0x80 != 0)),
+        _ => drop(read_push_request(&mut reader, hash, PushFeatures { push_options: choice & 0x80 != 0, certificate: choice & 0x40 != 0 })),
     }
 });

@@ -66,3 +66,5 @@ pub const FSCK_WARNINGS_MAX: usize = 100;
 pub const FSCK_MEANINGS_MAX: usize = 200_000;
 /// Longest file of objects that checks let pass, in bytes (`receive.fsck.skipList`).
 pub const FSCK_SKIP_LIST_BYTES_MAX: u64 = 16 << 20;
+/// Longest list of keys that may sign pushes, in bytes.
+pub const SIGNERS_BYTES_MAX: u64 = 16 << 20;

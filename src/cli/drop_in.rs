@@ -34,13 +34,16 @@ pub(super) fn upload_pack(args: &UploadPackArgs) -> ExitCode {
 
 /// Take one push.
 pub(super) fn receive_pack(args: &ReceivePackArgs) -> ExitCode {
-    // Nothing to be louder about: what is said at all is asked for by the client.
-    let _ = (args.quiet, args.skip_connectivity_check);
-    if args.reject_thin_pack_for_testing {
-        return end(Err("thin packs cannot be rejected here: --reject-thin-pack-for-testing is not supported".to_owned()));
-    }
     end(open(&args.common.dir, Discover::Guess).and_then(|repository| {
-        let options = Options { identity: identity().into(), hooks: Some(HookOptions::as_git()), ..options(&args.common) };
+        let options = Options {
+            identity: identity().into(),
+            hooks: Some(HookOptions::as_git()),
+            quiet: args.quiet,
+            skip_connectivity_check: args.skip_connectivity_check,
+            reject_thin_pack: args.reject_thin_pack_for_testing,
+            place: args.common.dir.as_os_str().as_encoded_bytes().into(),
+            ..options(&args.common)
+        };
         let cancel = Cancel::new();
         let (input, output) = stdio::open(&cancel, 0).map_err(|error| error.to_string())?;
         let mut output = BufWriter::with_capacity(OUTPUT_BYTES, output);

@@ -77,6 +77,21 @@ pub fn type_code(kind: Kind) -> u8 {
     }
 }
 
+/// A pack that holds one object, and the object's id.
+///
+/// # Errors
+/// As [`Deflater::whole`]; an id that only a collision attack can give.
+pub fn pack_of_one(kind: Kind, data: &[u8], hash: gix_hash::Kind) -> Result<(gix_hash::ObjectId, Vec<u8>), Error> {
+    let id = gix_object::compute_hash(hash, kind, data).map_err(|err| Error::BadPack(err.to_string()))?;
+    let mut pack = b"PACK\0\0\0\x02\0\0\0\x01".to_vec();
+    entry::write_entry_header(type_code(kind), data.len() as u64, &mut pack);
+    Deflater::new(1).whole(data, &mut pack)?;
+    let mut hasher = gix_hash::hasher(hash);
+    hasher.update(&pack);
+    pack.extend_from_slice(hasher.try_finalize().map_err(|err| Error::BadPack(err.to_string()))?.as_slice());
+    Ok((id, pack))
+}
+
 /// The object type that a pack entry's number stands for; deltas and unknown numbers have none.
 pub fn kind_of_code(code: u8) -> Option<Kind> {
     match code {

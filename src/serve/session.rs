@@ -59,6 +59,17 @@ pub enum Defaults {
     },
 }
 
+/// What signed pushes need, where the repository's configuration is silent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Certificates {
+    /// What nonces are made of; `None`: push certificates are not taken.
+    pub nonce_seed: Option<bstr::BString>,
+    /// How old, in seconds, a nonce of another process may be.
+    pub nonce_slop_s: u64,
+    /// File of the SSH keys that may sign.
+    pub allowed_signers: Option<bstr::BString>,
+}
+
 /// How to serve one request.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -80,6 +91,16 @@ pub struct Options {
     pub checks: CheckMode,
     /// Whether hooks are run, and how; `None`: no program is ever started.
     pub hooks: Option<HookOptions>,
+    /// What is known of push certificates where the repository says nothing.
+    pub certificates: Certificates,
+    /// A push is told nothing of its progress, as when the client asks for that.
+    pub quiet: bool,
+    /// What was pushed is taken for whole (`--skip-connectivity-check`).
+    pub skip_connectivity_check: bool,
+    /// A pack whose deltas build on what is here already is refused (`--reject-thin-pack-for-testing`).
+    pub reject_thin_pack: bool,
+    /// What the repository is called in nonces of push certificates: the same for every process that serves it.
+    pub place: bstr::BString,
     /// This session's id, advertised where `transfer.advertiseSID` says so.
     pub session_id: Option<String>,
     /// What the client calls the repository: told when a push makes it.
@@ -102,6 +123,11 @@ impl Default for Options {
             ingest: IngestLimits::default(),
             checks: CheckMode::Off,
             hooks: None,
+            certificates: Certificates::default(),
+            quiet: false,
+            skip_connectivity_check: false,
+            reject_thin_pack: false,
+            place: bstr::BString::default(),
             session_id: None,
             repository_name: None,
             identity: "packmule <packmule@localhost>".into(),

@@ -10,12 +10,13 @@
 //! | `map` | a file into bytes: the one place with unsafe code |
 //! | `config` | git's configuration files and environment into one |
 //! | `keys` | that into values by key |
-//! | `settings`, `fetch_settings`, `fsck_settings`, `hook_settings` | those into the values that this house honours; what only fetches look at, only checks of pushes, only hooks |
+//! | `settings`, `fetch_settings`, `push_settings`, `fsck_settings`, `hook_settings` | those into the values that this house honours; what only fetches look at, only pushes, only checks of pushes, only hooks |
 //! | `format` | a repository's format into its hash, or a refusal by name |
 //! | `discover` | the words of a drop-in's command line into a repository, by git's rules |
 //! | `ref_files` | files beneath `refs`, and `HEAD`, into names and values |
 //! | `refs`, `scan_refs` | those and `packed-refs` into [`Refs`] |
 //! | `alternates` | what a repository borrows from into a list of object directories |
+//! | `alternate_refs` | and into what the refs of those lead to |
 //! | `loose` | the file of a loose object into its data |
 //! | `pack_dir` | a folder of packs into names, multi-pack indexes and packs that are opened when needed |
 //! | `companions` | bitmap and commit-graph files into what they say |
@@ -30,8 +31,10 @@
 //! | `ref_lock` | a staged file into a lock that the owner's record can prove |
 //! | `reflog` | changes of refs into lines beneath `logs` |
 //! | `ref_transaction` | edits of refs into files, old values compared under lock |
-//! | `push` | the last three into [`Push`] |
+//! | `shallow_file` | commits whose parents stay away into the file `shallow` |
+//! | `push` | the last four into [`Push`] |
 
+mod alternate_refs;
 mod alternates;
 mod companions;
 mod config;
@@ -52,6 +55,7 @@ mod owner;
 mod pack_dir;
 mod packed_refs;
 mod push;
+mod push_settings;
 mod quarantine;
 mod ref_files;
 mod ref_lock;
@@ -62,6 +66,7 @@ mod repositories;
 mod repository;
 mod scan_refs;
 mod settings;
+mod shallow_file;
 mod snapshot;
 mod staging;
 mod stamp;
@@ -78,6 +83,7 @@ pub use map::Mapped;
 pub use objects::ObjectStore;
 pub use owner::sweep;
 pub use push::{CommitMode, Committed, Push, RefEdit, RefRefusal};
+pub use push_settings::PushSettings;
 pub use ref_transaction::{NoObserver, State as TransactionState, TransactionObserver};
 pub use refs::{Head, Peeled, RefEntry, Refs, Target};
 pub use repositories::{Found, Repositories, RepositoryName};

@@ -36,6 +36,9 @@ pub(super) const LOCKS_FILE: &str = "locks";
 /// Endings of a pack's files in the order in which they become visible: with the `.idx` the pack is there.
 pub(super) const PACK_ENDINGS: [&str; 3] = ["pack", "rev", "idx"];
 
+/// What the lock of the file `shallow` is linked from; it needs no record, for its name is always the same.
+pub(super) const SHALLOW_LOCK_FILE: &str = "lock-shallow";
+
 const OWNER_FILE: &str = "owner";
 const REPOSITORY_LOCK_FILE: &str = "packmule.lock";
 /// Sweeping and publishing a pack take milliseconds; whoever holds the lock this long hangs.
@@ -220,6 +223,7 @@ pub(super) fn remove_folder(dir: &Path) -> io::Result<()> {
 }
 
 fn release_recorded_locks(dir: &Path, common_dir: &Path) -> io::Result<()> {
+    remove_if_same(&dir.join(SHALLOW_LOCK_FILE), &common_dir.join("shallow.lock"))?;
     let record = match fs::read(dir.join(LOCKS_FILE)) {
         Ok(record) => record,
         Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),

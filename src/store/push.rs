@@ -3,11 +3,11 @@
 use super::owner::Places;
 use super::quarantine::Quarantine;
 use super::ref_transaction::{Ground, NoObserver, RefTransaction, TransactionObserver};
-use super::{Error, Mapped, Repository, Snapshot};
+use super::{Error, Mapped, Repository, Snapshot, shallow_file};
 use crate::base::{Cancel, Progress};
 use crate::pack::check::Checks;
 use crate::pack::index::{self, Incoming, IngestLimits, Ingested};
-use crate::pack::{LocalBytes, Objects as _, PackFile};
+use crate::pack::{Kind, LocalBytes, NoObjects, Objects, PackFile, pack_of_one};
 use bstr::{BStr, BString, ByteSlice as _};
 use gix_hash::ObjectId;
 use std::io::Read;
@@ -85,6 +85,8 @@ pub struct Push {
     view: Snapshot,
     base_packs: u32,
     packs: Vec<String>,
+    shallow: Vec<ObjectId>,
+    rejects_thin: bool,
     repository: Repository,
 }
 
@@ -94,7 +96,7 @@ impl Push {
         let quarantine = Quarantine::begin(Places::of(repository))?;
         let view = repository.snapshot()?;
         let base_packs = view.objects().packs().len() as u32;
-        Ok(Self { quarantine, view, base_packs, packs: vec![], repository: repository.clone() })
+        Ok(Self { quarantine, view, base_packs, packs: vec![], shallow: vec![], rejects_thin: false, repository: repository.clone() })
     }
 
     /// Read one pack from `input` into the quarantine: hashed, indexed, thin ones completed, its objects shown to
@@ -109,7 +111,9 @@ impl Push {
     ) -> Result<Ingested, Error> {
         let folder = self.quarantine.pack_dir();
         let before = self.view.objects().clone();
-        let ingested = index::ingest_checked(input, &folder, &*before, limits, checks, progress, cancel)?;
+        let none = NoObjects(self.repository.hash_kind());
+        let bases: &dyn Objects = if self.rejects_thin { &none } else { &*before };
+        let ingested = index::ingest_checked(input, &folder, bases, limits, checks, progress, cancel)?;
         if let Some(name) = &ingested.name {
             let pack = open_pack(&folder, name, self.repository.hash_kind())?;
             self.view.objects = Arc::new(self.view.objects.with_pack(Arc::new(pack)));
@@ -122,6 +126,24 @@ impl Push {
             self.packs.push(name.clone());
         }
         Ok(ingested)
+    }
+
+    /// From now on deltas of a pack that is ingested must find their bases in it.
+    pub fn reject_thin_packs(&mut self) {
+        self.rejects_thin = true;
+    }
+
+    /// Put one blob of ours beside what was received; its id.
+    pub fn add_blob(&mut self, data: &[u8], cancel: &Cancel) -> Result<ObjectId, Error> {
+        let (id, pack) = pack_of_one(Kind::Blob, data, self.repository.hash_kind())?;
+        let (limits, progress) = (IngestLimits::default(), Progress::new());
+        self.ingest(&mut pack.as_slice(), &limits, &Checks::off(), &progress, cancel)?;
+        Ok(id)
+    }
+
+    /// Commits that will have no parents here once the push commits: they go into the file `shallow` before any ref changes.
+    pub fn cut_history(&mut self, commits: Vec<ObjectId>) {
+        self.shallow = commits;
     }
 
     /// The repository as it was when the push began, the quarantine on top.
@@ -180,6 +202,9 @@ impl Push {
         let transaction = RefTransaction::prepare(ground, edits, mode, observer)?;
         if !transaction.has_work() {
             return Ok(Committed { results: transaction.give_up(), created: false });
+        }
+        if !self.shallow.is_empty() {
+            shallow_file::add(&places, self.quarantine.dir(), &self.shallow)?;
         }
         self.quarantine.migrate(&self.packs)?;
         let results = transaction.commit(identity.as_bstr());

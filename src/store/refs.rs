@@ -145,6 +145,11 @@ impl Refs {
         refs
     }
 
+    /// SHA-1 or SHA-256.
+    pub(super) fn hash(&self) -> gix_hash::Kind {
+        self.hash
+    }
+
     /// The packed refs.
     pub(super) fn packed(&self) -> &Arc<PackedRefs> {
         &self.packed

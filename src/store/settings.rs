@@ -2,7 +2,7 @@
 //!
 //! Source: git-config, "receive.*", "transfer.*", "lsrefs.unborn", "core.logAllRefUpdates", "core.commitGraph",
 //! "core.multiPackIndex", "pack.useBitmaps", "pack.window", "pack.depth", "pack.threads"; what only fetches look at is in
-//! `fetch_settings`.
+//! `fetch_settings`, what only pushes do in `push_settings`.
 //! The last value of a key counts, wherever it stands. A value that cannot be understood is an error that
 //! names key and file, as in git.
 
@@ -12,6 +12,7 @@ use super::fetch_settings::FetchSettings;
 use super::fsck_settings::FsckSettings;
 use super::hook_settings::HookSettings;
 use super::keys::Keys;
+use super::push_settings::PushSettings;
 use crate::pack::DeltaSearch;
 use bstr::{BStr, BString, ByteSlice};
 use std::os::unix::ffi::OsStrExt;
@@ -71,10 +72,6 @@ pub struct Settings {
     pub deny_delete_current: DenyCurrent,
     /// `receive.maxInputSize` in bytes; 0: no limit.
     pub max_input_size_bytes: u64,
-    /// `receive.advertiseAtomic`.
-    pub advertise_atomic: bool,
-    /// `repack.useDeltaBaseOffset`: whether `ofs-delta` is advertised for pushes.
-    pub prefer_ofs_delta: bool,
     /// `transfer.hideRefs` and `uploadpack.hideRefs`, in order.
     pub upload_hide_refs: Vec<bstr::BString>,
     /// `transfer.hideRefs` and `receive.hideRefs`, in order.
@@ -83,6 +80,8 @@ pub struct Settings {
     pub namespace: BString,
     /// What a fetch may ask for.
     pub fetch: FetchSettings,
+    /// What a push may ask for.
+    pub push: PushSettings,
     /// `lsrefs.unborn`: whether an unborn HEAD is advertised, and told about when asked.
     pub ls_refs_unborn: Unborn,
     /// `transfer.advertiseSID`.
@@ -131,12 +130,11 @@ impl Default for Settings {
             deny_current_branch: DenyCurrent::Refuse,
             deny_delete_current: DenyCurrent::Refuse,
             max_input_size_bytes: 0,
-            advertise_atomic: true,
-            prefer_ofs_delta: true,
             upload_hide_refs: vec![],
             receive_hide_refs: vec![],
             namespace: BString::default(),
             fetch: FetchSettings::default(),
+            push: PushSettings::default(),
             ls_refs_unborn: Unborn::Advertise,
             advertise_sid: false,
             receive_keep_alive_s: 5,
@@ -174,12 +172,11 @@ impl Settings {
             deny_current_branch: keys.deny("denyCurrentBranch")?.unwrap_or(default.deny_current_branch),
             deny_delete_current: keys.deny("denyDeleteCurrent")?.unwrap_or(default.deny_delete_current),
             max_input_size_bytes: keys.unsigned("receive", "maxInputSize")?.unwrap_or(default.max_input_size_bytes),
-            advertise_atomic: keys.boolean("receive", "advertiseAtomic")?.unwrap_or(default.advertise_atomic),
-            prefer_ofs_delta: keys.boolean("repack", "useDeltaBaseOffset")?.unwrap_or(default.prefer_ofs_delta),
             upload_hide_refs: keys.hide_refs("uploadpack"),
             receive_hide_refs: keys.hide_refs("receive"),
             namespace: default.namespace,
             fetch: FetchSettings::read(&keys)?,
+            push: PushSettings::read(&keys)?,
             ls_refs_unborn: keys.unborn()?.unwrap_or(default.ls_refs_unborn),
             advertise_sid: keys.boolean("transfer", "advertiseSID")?.unwrap_or(default.advertise_sid),
             receive_keep_alive_s: keys.unsigned("receive", "keepAlive")?.unwrap_or(default.receive_keep_alive_s),

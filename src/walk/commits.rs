@@ -29,6 +29,8 @@ const MET: u8 = 4;
 const WAITING: u8 = 8;
 /// Links are known.
 const PARSED: u8 = 16;
+/// Not here, or no commit.
+const BROKEN: u8 = 32;
 
 /// Commits looked at after only uninteresting ones are left in the queue; git takes 5.
 const SLOP: usize = 64;
@@ -71,6 +73,8 @@ pub(super) struct Commits<'a> {
     graph: Graph<'a>,
     /// Commits read from their objects.
     read: u64,
+    /// What is not here, or no commit, is marked and has no parents.
+    is_forgiving: bool,
 }
 
 /// Commit objects are small and mostly stored whole.
@@ -87,7 +91,19 @@ impl<'a> Commits<'a> {
             parents: vec![],
             graph: Graph::Undecided,
             read: 0,
+            is_forgiving: false,
         }
+    }
+
+    /// From now on [`Commits::is_broken`] tells of commits that are not here, and nothing fails for them.
+    pub fn forgive(mut self) -> Self {
+        self.is_forgiving = true;
+        self
+    }
+
+    /// Whether a parsed commit is not here, or none.
+    pub fn is_broken(&self, number: Number) -> bool {
+        self.nodes[number as usize].flags & BROKEN != 0
     }
 
     pub fn decoder(&mut self) -> &mut Decoder<'a> {
@@ -141,6 +157,11 @@ impl<'a> Commits<'a> {
         self.nodes[number as usize].flags & HAD != 0
     }
 
+    /// Whether this is a commit of the table that a have reaches.
+    pub fn is_had_id(&self, id: &ObjectId) -> bool {
+        self.numbers.get(id).is_some_and(|number| self.is_had(*number))
+    }
+
     /// Where the commit is stored; `None` when it is not here.
     pub fn find(&self, number: Number) -> Result<Option<Location>, Error> {
         Ok(self.decoder.objects().locate(&self.id(number))?)
@@ -160,6 +181,16 @@ impl<'a> Commits<'a> {
         if self.parse_from_graph(number) {
             return Ok(());
         }
+        match self.parse_object(number) {
+            Err(Error::Pack(crate::pack::Error::Missing(_)) | Error::WrongKind { .. } | Error::Malformed { .. }) if self.is_forgiving => {
+                self.nodes[number as usize].flags |= PARSED | BROKEN;
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn parse_object(&mut self, number: Number) -> Result<(), Error> {
         self.read += 1;
         let id = self.id(number);
         let (kind, data) = self.decoder.find(&id)?.ok_or_else(|| Error::missing(id))?;
@@ -331,42 +362,39 @@ impl<'a> Commits<'a> {
         Ok(found)
     }
 
-    /// Commits that `starts` reach without passing a tip, newest first, if all of them are new and they end at tips or roots;
-    /// `None` when the walk meets an old commit that is no tip, whose place in history is then not known.
-    pub fn newer_than_tips(
+    /// Commits that `starts` reach and that are new or [broken](Commits::is_broken), and the old ones that those end at.
+    pub fn split_new(
         &mut self,
         starts: &[Number],
-        is_tip: &dyn Fn(&ObjectId) -> bool,
         is_new: &dyn Fn(&Location) -> bool,
         cancel: &Cancel,
-    ) -> Result<Option<Vec<Number>>, Error> {
-        let (mut found, mut tips) = (vec![], vec![]);
+    ) -> Result<(Vec<Number>, Vec<Number>), Error> {
+        let (mut new, mut old) = (vec![], vec![]);
         let mut seen = FastSet::default();
         let mut stack = starts.to_vec();
         while let Some(number) = stack.pop() {
             if !seen.insert(number) {
                 continue;
             }
-            if is_tip(&self.id(number)) {
-                tips.push(number);
-                continue;
-            }
-            if !is_new(&self.locate(number)?) {
-                return Ok(None);
-            }
-            self.parse(number)?;
-            found.push(number);
-            if found.len().is_multiple_of(1024) {
+            if seen.len().is_multiple_of(1024) {
                 cancel.check()?;
             }
+            if self.find(number)?.is_some_and(|location| !is_new(&location)) {
+                old.push(number);
+                continue;
+            }
+            self.parse(number)?;
+            new.push(number);
             stack.extend_from_slice(self.parents(number));
         }
-        for tip in tips {
-            self.parse(tip)?;
-            self.nodes[tip as usize].flags |= HAD;
-        }
-        found.sort_by_key(|number| std::cmp::Reverse(self.date(*number)));
-        Ok(Some(found))
+        Ok((new, old))
+    }
+
+    /// Take a commit for one that a have reaches.
+    pub fn take_for_had(&mut self, number: Number) -> Result<(), Error> {
+        self.parse(number)?;
+        self.nodes[number as usize].flags |= HAD;
+        Ok(())
     }
 
     /// Add `flag` to a commit and queue it the first time; one that turns out to be had takes along what it reaches.

@@ -17,7 +17,7 @@
 //! | `shallow` | both sides' boundaries and how far history shall go into the boundary of a fetch |
 //! | `newest` | ids of trees and blobs into those that the newest trees of some tips name |
 //! | `reach` | ids and tips into "reachable or not"; fast-forward |
-//! | `connectivity` | the new tips of a push into "whole or not" |
+//! | `connectivity`, `whole_trees` | the new tips of a push into "whole or not"; and whose fault it is |
 
 mod bitmaps;
 mod commit;
@@ -39,8 +39,9 @@ mod sparse;
 mod tree;
 mod visible;
 mod want_have;
+mod whole_trees;
 
-pub use connectivity::check_connected;
+pub use connectivity::{Connected, Connections, Known, Pushed, check_connected};
 pub use error::Error;
 pub use filter::{KindFilter, ObjectFilter, Places};
 pub use negotiate::{Common, Negotiation};

@@ -10,7 +10,7 @@
 //! | `filter` | a filter specification into [`Filter`] |
 //! | `fetch_request` | a fetch of any version into one [`FetchRequest`] |
 //! | `upload_archive` | the arguments of `git archive --remote` into one [`ArchiveRequest`] |
-//! | `push_request` | commands of a push into [`PushRequest`] |
+//! | `push_request`, `push_cert` | commands of a push, signed or not, into [`PushRequest`] |
 //! | `report_status` | what became of them into the report |
 //! | `side_band` | bytes into bands |
 
@@ -22,6 +22,7 @@ mod fetch_request;
 mod filter;
 mod ls_refs;
 mod pkt;
+mod push_cert;
 mod push_request;
 mod report_status;
 mod side_band;
@@ -37,7 +38,8 @@ pub use fetch_request::{
 pub use filter::Filter;
 pub use ls_refs::{LsRefs, LsRefsLine, add_ls_refs_text, read_ls_refs};
 pub use pkt::{Pkt, PktReader, write_data, write_delim, write_error, write_flush, write_text};
-pub use push_request::{PushCommand, PushRequest, read_push_request};
+pub use push_cert::{PushCertificate, SignatureFormat};
+pub use push_request::{PushCommand, PushFeatures, PushRequest, read_push_request};
 pub use report_status::{RefStatus, StatusOptions, write_report};
 pub use side_band::{Band, SideBand};
 pub use upload_archive::{ARCHIVE_FORMATS, ArchiveFormat, ArchiveOrder, ArchiveRequest, read_archive_request};

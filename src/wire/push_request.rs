@@ -1,11 +1,12 @@
 //! The commands of a push into one immutable [`PushRequest`].
 //!
-//! Source: gitprotocol-pack, "Reference Update Request". Certificates are not advertised, so a client that sends
-//! one breaks the protocol. A ref's name is taken as bytes up to the capabilities; whether it may be a name is for
-//! the store to say.
+//! Source: gitprotocol-pack, "Reference Update Request" and "Push Certificate". Commands stand in the open or in a
+//! certificate, never in both. A ref's name is taken as bytes up to the capabilities; whether it may be a name is for
+//! the store to say. Where push options or certificates were not advertised, choosing the former has no effect, as in
+//! git; sending the latter is refused.
 
 use super::fetch_request::split_id;
-use super::{Capabilities, Error, Pkt, PktReader};
+use super::{Capabilities, Error, Pkt, PktReader, PushCertificate};
 use crate::base::limits::{OPTION_BYTES_MAX, PUSH_COMMAND_BYTES_MAX, PUSH_COMMANDS_MAX, REF_NAME_BYTES_MAX};
 use bstr::{BString, ByteSlice};
 use gix_hash::ObjectId;
@@ -33,6 +34,19 @@ pub struct PushRequest {
     pub shallow: Vec<ObjectId>,
     /// Push options, in order.
     pub push_options: Vec<BString>,
+    /// They were advertised, and the client chose to send some, or none.
+    pub has_options: bool,
+    /// What the client signed: its commands are these.
+    pub certificate: Option<PushCertificate>,
+}
+
+/// What was advertised, of that which changes how a request is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PushFeatures {
+    /// `push-options`.
+    pub push_options: bool,
+    /// `push-cert`.
+    pub certificate: bool,
 }
 
 impl PushRequest {
@@ -42,15 +56,35 @@ impl PushRequest {
     }
 }
 
-/// Read the commands up to their flush, and push options when `with_options` and the client chose them.
+/// Counts what a client sends before its pack.
+#[derive(Default)]
+struct Budget {
+    lines: usize,
+    bytes: usize,
+}
+
+impl Budget {
+    fn spend(&mut self, line: &[u8]) -> Result<(), Error> {
+        self.lines += 1;
+        self.bytes += line.len();
+        if self.lines > PUSH_COMMANDS_MAX {
+            return Err(Error::Limit { what: "commands in one push", limit: PUSH_COMMANDS_MAX });
+        } else if self.bytes > PUSH_COMMAND_BYTES_MAX {
+            return Err(Error::Limit { what: "bytes of commands in one push", limit: PUSH_COMMAND_BYTES_MAX });
+        }
+        Ok(())
+    }
+}
+
+/// Read the commands up to their flush, and push options where they were advertised and the client chose them.
 /// `Ok(None)`: the client changes nothing.
 pub fn read_push_request<R: Read>(
     reader: &mut PktReader<R>,
     hash: gix_hash::Kind,
-    with_options: bool,
+    features: PushFeatures,
 ) -> Result<Option<PushRequest>, Error> {
-    let mut request = PushRequest::default();
-    let (mut lines, mut bytes) = (0, 0);
+    let (mut request, mut budget) = (PushRequest::default(), Budget::default());
+    let mut is_first = true;
     loop {
         let pkt = reader.expect()?;
         let line = match pkt {
@@ -58,28 +92,53 @@ pub fn read_push_request<R: Read>(
             Pkt::Data(data) => data,
             Pkt::Delim | Pkt::ResponseEnd => return Err(Error::protocol("expected commands, got a special packet")),
         };
-        lines += 1;
-        bytes += line.len();
-        if lines > PUSH_COMMANDS_MAX {
-            return Err(Error::Limit { what: "commands in one push", limit: PUSH_COMMANDS_MAX });
-        } else if bytes > PUSH_COMMAND_BYTES_MAX {
-            return Err(Error::Limit { what: "bytes of commands in one push", limit: PUSH_COMMAND_BYTES_MAX });
-        }
+        budget.spend(line)?;
         if let Some(id) = line.strip_prefix(b"shallow ") {
             request.shallow.push(split_id(id.trim_end(), hash)?.0);
             continue;
         }
         let (command, words) = line.split_once_str("\0").unwrap_or((line, b""));
-        if request.commands.is_empty() {
+        let command = command.strip_suffix(b"\n").unwrap_or(command);
+        if std::mem::take(&mut is_first) {
             request.capabilities = Capabilities::parse(words.strip_suffix(b"\n").unwrap_or(words));
             check_object_format(&request.capabilities, hash)?;
         }
-        request.commands.push(parse_command(command.strip_suffix(b"\n").unwrap_or(command), hash)?);
+        if command == b"push-cert" {
+            if !features.certificate {
+                return Err(Error::protocol("this server does not take signed pushes; push without --signed"));
+            } else if request.certificate.is_some() {
+                return Err(Error::protocol("got two push certificates"));
+            }
+            request.certificate = Some(read_certificate(reader, &mut budget)?);
+        } else {
+            request.commands.push(parse_command(command, hash)?);
+        }
     }
-    if with_options && request.capabilities.has("push-options") {
-        request.push_options = read_options(reader)?;
+    if let Some(certificate) = &request.certificate {
+        if !request.commands.is_empty() {
+            return Err(Error::protocol("got both push certificate and unsigned commands"));
+        }
+        request.commands = certificate.command_lines().map(|line| parse_command(line, hash)).collect::<Result<_, _>>()?;
+    }
+    if features.push_options && request.capabilities.has("push-options") {
+        (request.push_options, request.has_options) = (read_options(reader)?, true);
     }
     Ok((!request.commands.is_empty()).then_some(request))
+}
+
+/// Lines as they are, up to `push-cert-end`.
+fn read_certificate<R: Read>(reader: &mut PktReader<R>, budget: &mut Budget) -> Result<PushCertificate, Error> {
+    let mut text = BString::default();
+    loop {
+        match reader.expect()? {
+            Pkt::Data(b"push-cert-end\n" | b"push-cert-end") => return PushCertificate::parse(text),
+            Pkt::Data(line) => {
+                budget.spend(line)?;
+                text.extend_from_slice(line);
+            }
+            _ => return Err(Error::protocol("expected push-cert-end, got a special packet")),
+        }
+    }
 }
 
 fn check_object_format(chosen: &Capabilities, hash: gix_hash::Kind) -> Result<(), Error> {
@@ -93,9 +152,6 @@ fn check_object_format(chosen: &Capabilities, hash: gix_hash::Kind) -> Result<()
 }
 
 fn parse_command(line: &[u8], hash: gix_hash::Kind) -> Result<PushCommand, Error> {
-    if line.starts_with(b"push-cert") {
-        return Err(Error::protocol("this server does not take signed pushes; push without --signed"));
-    }
     let (old, rest) = split_id(line, hash)?;
     let (new, name) = split_id(rest, hash)?;
     if name.is_empty() || name.len() > REF_NAME_BYTES_MAX {
@@ -137,11 +193,18 @@ mod tests {
         bytes
     }
 
+    fn read(bytes: &[u8], hash: gix_hash::Kind, features: PushFeatures) -> Result<Option<PushRequest>, Error> {
+        read_push_request(&mut PktReader::new(bytes), hash, features)
+    }
+
+    const PLAIN: PushFeatures = PushFeatures { push_options: false, certificate: false };
+    const ALL: PushFeatures = PushFeatures { push_options: true, certificate: true };
+
     #[test]
     fn commands_are_read_with_the_first_lines_capabilities() {
         let bytes =
             packets(&[format!("{Z} {A} refs/heads/main\0 report-status atomic agent=git/2"), format!("{A} {Z} refs/heads/old name")]);
-        let request = read_push_request(&mut PktReader::new(&bytes[..]), Sha1, false).expect("legal").expect("commands");
+        let request = read(&bytes, Sha1, PLAIN).expect("legal").expect("commands");
         assert!(request.capabilities.has("atomic") && request.has_pack());
         assert_eq!(request.commands[1].name, "refs/heads/old name");
         assert!(request.commands[0].old.is_null() && request.commands[1].new.is_null());
@@ -149,15 +212,59 @@ mod tests {
 
     #[test]
     fn nothing_to_do_is_no_error_and_nonsense_is() {
-        assert_eq!(read_push_request(&mut PktReader::new(&b"0000"[..]), Sha1, false).expect("legal"), None);
-        let gone = read_push_request(&mut PktReader::new(&b""[..]), Sha1, false);
+        assert_eq!(read(b"0000", Sha1, PLAIN).expect("legal"), None);
+        let gone = read(b"", Sha1, PLAIN);
         assert!(matches!(gone, Err(Error::HungUp)), "one that only goes away is not: {gone:?}");
         for line in [format!("{A} {A}"), format!("{A} refs/heads/x"), "push-cert\0x".to_owned(), format!("{Z} {A} x\0object-format=sha256")]
         {
-            let bytes = packets(&[line]);
-            assert!(read_push_request(&mut PktReader::new(&bytes[..]), Sha1, false).is_err());
+            assert!(read(&packets(&[line]), Sha1, PLAIN).is_err());
         }
-        let bytes = packets(&[format!("{Z} {A} refs/heads/main\0object-format=sha1")]);
-        assert!(read_push_request(&mut PktReader::new(&bytes[..]), Sha256, false).is_err());
+        assert!(read(&packets(&[format!("{Z} {A} refs/heads/main\0object-format=sha1")]), Sha256, PLAIN).is_err());
+    }
+
+    #[test]
+    fn options_follow_the_commands_where_both_sides_want_them() {
+        let command = format!("{Z} {A} refs/heads/main\0push-options");
+        let bytes = [packets(&[command]), packets(&["a=b\n".to_owned(), "c d".to_owned()])].concat();
+        let options = |features| read(&bytes, Sha1, features).expect("legal").expect("commands").push_options;
+        assert_eq!(options(ALL), ["a=b", "c d"]);
+        assert!(options(PLAIN).is_empty(), "what was not advertised is not looked for");
+    }
+
+    fn signed(command: &str) -> Vec<String> {
+        [
+            "push-cert\0report-status\n",
+            "certificate version 0.1\n",
+            "pusher x\n",
+            "nonce 1-2\n",
+            "\n",
+            command,
+            "-----BEGIN SSH SIGNATURE-----\n",
+            "x\n",
+            "push-cert-end\n",
+        ]
+        .map(str::to_owned)
+        .into()
+    }
+
+    #[test]
+    fn the_commands_of_a_certificate_count_and_no_others() {
+        let command = format!("{Z} {A} refs/heads/main\n");
+        let lines = signed(&command);
+        let request = read(&packets(&lines), Sha1, ALL).expect("legal").expect("commands");
+        assert_eq!(
+            request.commands,
+            [PushCommand {
+                old: gix_hash::Kind::Sha1.null(),
+                new: ObjectId::from_hex(A.as_bytes()).expect("hex"),
+                name: "refs/heads/main".into()
+            }]
+        );
+        assert_eq!(request.certificate.expect("signed").nonce().expect("a nonce"), "1-2");
+        let both = [lines.clone(), vec![command.clone()]].concat();
+        let twice = [lines.clone(), lines.clone()].concat();
+        for (lines, features) in [(both, ALL), (twice, ALL), (lines[..8].to_vec(), ALL), (signed("nonsense\n"), ALL), (lines, PLAIN)] {
+            assert!(matches!(read(&packets(&lines), Sha1, features), Err(Error::Protocol(_))), "{lines:?}");
+        }
     }
 }

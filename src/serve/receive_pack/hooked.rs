@@ -8,6 +8,7 @@
 //! As in git but for this: `update` and `reference-transaction` run while the new objects are still in quarantine, so that
 //! what they refuse leaves nothing; and all refs of a push change in one transaction, so the latter is asked once.
 
+use super::certificate::SignedPush;
 use super::judge::Command;
 use super::{Conversation, Error};
 use crate::serve::hooks::proc_receive::{self, Chosen, Given};
@@ -70,7 +71,7 @@ impl Conversation<'_> {
         if asked.is_empty() || !hooks.has(UPDATE, &mut self.bands)? {
             return Ok(());
         }
-        if !self.is_atomic() {
+        if !self.is_atomic {
             asked.sort_by_key(|at| !commands[*at].new.is_null());
         }
         for at in asked {
@@ -83,7 +84,7 @@ impl Conversation<'_> {
             let text = format!("error: hook declined to update {}\n", command.name);
             self.bands.say(Band::Progress, text.as_bytes())?;
             command.refuse("hook declined");
-            if self.is_atomic() {
+            if self.is_atomic {
                 self.settle_atomic(commands);
                 break;
             }
@@ -121,7 +122,7 @@ impl Conversation<'_> {
                 command.refuse("fail to run proc-receive hook");
             }
         }
-        if !is_good && self.is_atomic() {
+        if !is_good && self.is_atomic {
             let untouched = commands.iter_mut().filter(|command| command.result.is_ok() && !command.is_given);
             untouched.for_each(|command| command.refuse("fail to run proc-receive hook"));
         }
@@ -139,8 +140,8 @@ impl Conversation<'_> {
         let given: Vec<_> = commands.iter().map(give).collect();
         let given: Vec<_> =
             given.iter().map(|(name, old, new, is_its)| Given { name: name.as_bstr(), old: *old, new: *new, is_its: *is_its }).collect();
-        let push_options = self.request.capabilities.has("push-options").then_some(self.request.push_options.as_slice());
-        let chosen = Chosen { is_atomic: self.is_atomic(), push_options };
+        let push_options = self.request.has_options.then_some(self.request.push_options.as_slice());
+        let chosen = Chosen { is_atomic: self.is_atomic, push_options };
         let call = Call { name: PROC_RECEIVE, when: When::Within, args: vec![], env: &[] };
         let (agreed, said) = hooks.talk(&call, &mut self.bands, |out, input| proc_receive::converse(&given, chosen, out, input))?;
         let report = said.unwrap_or_default();
@@ -171,6 +172,7 @@ impl Conversation<'_> {
         let mut env: Vec<_> =
             options.iter().enumerate().map(|(at, option)| (format!("GIT_PUSH_OPTION_{at}").into(), word(option))).collect();
         env.push(("GIT_PUSH_OPTION_COUNT".into(), options.len().to_string().into()));
+        env.extend(self.signed.iter().flat_map(SignedPush::environment));
         env
     }
 }

@@ -1,25 +1,24 @@
 //! The commands of a push, and everything that may speak against each.
 //!
 //! In order: the name, the object, what it does to the value that the client named as old, the repository's own
-//! settings (git's `receive-pack.c`: `update`), the links of what was pushed, the gate. Nothing is locked here: the
+//! settings (git's `receive-pack.c`: `update`), the links of what was pushed (`links`), the gate. Nothing is locked here: the
 //! transaction later requires exactly the old values that were judged.
 
 use super::{Conversation, Error};
-use crate::base::{FastMap, FastSet, Progress, span};
-use crate::pack::{Decoder, Kind, Location};
-use crate::serve::attend::attend;
+use crate::base::FastMap;
+use crate::pack::{Decoder, Kind};
 use crate::serve::hooks::proc_receive::is_given;
 use crate::serve::visible::is_hidden;
 use crate::serve::{EditKind, Proposal, ProposedEdit, Verdict};
 use crate::store::{DenyCurrent, Head, Push, RefEdit, RefRefusal, Snapshot, Target};
-use crate::walk::{check_connected, is_ancestor};
+use crate::walk::is_ancestor;
 use crate::wire::{RefStatus, StatusOptions};
 use crate::{base, pack, walk};
 use bstr::{BStr, BString, ByteSlice};
 use gix_hash::ObjectId;
 
 /// git's words for a new value that reaches what is neither here nor in the pack.
-const MISSING: &str = "missing necessary objects";
+pub(super) const MISSING: &str = "missing necessary objects";
 
 /// One command and what is known of it.
 pub(super) struct Command {
@@ -42,6 +41,8 @@ pub(super) struct Command {
     pub is_shown: bool,
     /// It is for the hook `proc-receive` to do.
     pub is_given: bool,
+    /// It reaches a commit whose parents the client lacks, and which is not such a one here yet.
+    pub is_cut: bool,
     /// What speaks against it once that hook leaves it to us.
     deferred: Option<String>,
     /// What that hook did instead.
@@ -105,10 +106,11 @@ impl Command {
 pub(super) fn judge(conversation: &mut Conversation<'_>, push: &Push) -> Result<Vec<Command>, Error> {
     let view = push.view();
     let mut commands: Vec<Command> = conversation.request.commands.iter().map(|command| resolve(view, command)).collect();
+    if conversation.has_other_options() {
+        commands.iter_mut().for_each(|command| command.refuse("inconsistent push options"));
+    }
     refuse_doubles(&mut commands);
     let mut decoder = Decoder::new(&**view.objects(), 4 << 20);
-    let base_packs = push.base_packs();
-    let is_new = |location: &Location| matches!(location, Location::Packed { pack, .. } if *pack >= base_packs);
     for command in commands.iter_mut().filter(|command| command.result.is_ok()) {
         check_name(view, command);
         command.well_named = command.result.is_ok();
@@ -119,7 +121,7 @@ pub(super) fn judge(conversation: &mut Conversation<'_>, push: &Push) -> Result<
             command.defer();
         }
     }
-    check_links(conversation, view, &mut commands, &is_new)?;
+    conversation.check_links(push, &mut commands)?;
     ask_gate(conversation, view, &mut commands);
     Ok(commands)
 }
@@ -149,6 +151,7 @@ fn resolve(view: &Snapshot, command: &crate::wire::PushCommand) -> Command {
         well_named: false,
         is_shown: false,
         is_given: false,
+        is_cut: false,
         deferred: None,
         reports: vec![],
     }
@@ -260,52 +263,6 @@ fn check_settings(view: &Snapshot, command: &mut Command) {
     if settings.deny_non_fast_forwards && command.kind == EditKind::Rewind && name_within(view, command).starts_with(b"refs/heads/") {
         command.refuse("non-fast-forward");
     }
-}
-
-/// Everything that new values reach must be there: asked for all commands at once, and one by one only when that fails.
-fn check_links(
-    conversation: &mut Conversation<'_>,
-    view: &Snapshot,
-    commands: &mut [Command],
-    is_new: &(dyn Fn(&Location) -> bool + Sync),
-) -> Result<(), Error> {
-    let _span = tracing::debug_span!(span::CONNECTIVITY).entered();
-    let tips: Vec<ObjectId> = commands.iter().filter(|c| c.result.is_ok() && !c.is_deletion()).map(|c| c.new).collect();
-    if tips.is_empty() {
-        return Ok(());
-    }
-    let (progress, cancel) = (Progress::new(), conversation.cancel);
-    let quiet = conversation.request.capabilities.has("quiet");
-    let keepalive_ms = conversation.options.keepalive_ms;
-    let known: FastSet<ObjectId> = view.refs().iter().filter_map(|entry| entry.id).collect();
-    let connected = |tips: &[ObjectId]| {
-        let phase = progress.begin("Checking connectivity", 0);
-        let outcome = check_connected(&**view.objects(), view.shallow(), tips, &known, is_new, &phase, cancel);
-        phase.finish();
-        outcome
-    };
-    let fatal =
-        |err: &walk::Error| matches!(err, walk::Error::Cancelled(_) | walk::Error::Pack(pack::Error::Cancelled(_) | pack::Error::Io(_)));
-    // All at once, and one by one only to tell the good from the bad. git is silent about this step.
-    let verdicts = attend(&mut conversation.bands, &Progress::new(), quiet, keepalive_ms, cancel, || match connected(&tips) {
-        Ok(()) => Ok(vec![true; tips.len()]),
-        Err(err) if fatal(&err) => Err(err),
-        Err(err) => {
-            tracing::warn!(%err, "a push is not connected");
-            let one = |tip: &ObjectId| match connected(std::slice::from_ref(tip)) {
-                Err(err) if fatal(&err) => Err(err),
-                outcome => Ok(outcome.is_ok()),
-            };
-            tips.iter().map(one).collect()
-        }
-    })?;
-    let open = commands.iter_mut().filter(|command| command.result.is_ok() && !command.is_deletion());
-    for (command, whole) in open.zip(verdicts) {
-        if !whole {
-            command.refuse(MISSING);
-        }
-    }
-    Ok(())
 }
 
 fn ask_gate(conversation: &Conversation<'_>, view: &Snapshot, commands: &mut [Command]) {

@@ -5,15 +5,21 @@
 //! disk. Hooks that come after are told of it behind the report.
 
 mod advertise;
+mod capabilities;
+mod certificate;
 mod hooked;
 mod judge;
+mod links;
+mod signers;
 mod unpack;
 
+use self::capabilities::Offer;
+use self::certificate::{Nonce, SignedPush};
 use self::hooked::Watcher;
 use self::judge::{Command, judge};
 use super::hooks::Hooks;
 use super::visible::visible_refs;
-use super::{Error, Gate, Options, Protocol};
+use super::{Error, Gate, Options};
 use crate::base::{Cancel, span};
 use crate::pack;
 use crate::store::{CommitMode, Committed, Push, RefEdit, Repository};
@@ -72,24 +78,38 @@ fn serve<'a>(
     out: &'a mut (dyn Write + 'a),
     cancel: &'a Cancel,
 ) -> Result<PushStatistics, Error> {
+    let nonce = Nonce::now(repository, options);
+    let nonce_text = nonce.as_ref().and_then(Nonce::text);
+    let offer = Offer { settings: repository.settings(), hash: repository.hash_kind(), options, nonce: nonce_text.as_deref() };
     if options.advertise_only || !options.stateless {
         let snapshot = repository.snapshot()?;
         let refs = visible_refs(&snapshot, gate, &snapshot.settings().receive_hide_refs);
-        let version_1 = options.protocol == Protocol::V1;
-        advertise::advertise(&snapshot, &refs, options, version_1, &mut *out)?;
+        advertise::advertise(&offer, &snapshot, &refs, gate, &mut *out)?;
     }
     if options.advertise_only {
         return Ok(PushStatistics::default());
     }
-    let Some(request) = read_push_request(&mut reader, repository.hash_kind(), false)? else {
+    let Some(request) = read_push_request(&mut reader, repository.hash_kind(), capabilities::features(&offer))? else {
         return Ok(PushStatistics::default());
     };
+    let is_atomic = capabilities::is_atomic(&offer, &request.capabilities)?;
     let bands = match request.capabilities.has("side-band-64k") {
         true => SideBand::large(out),
         false => SideBand::none(out),
     };
-    let mut conversation =
-        Conversation { repository, gate, options, request, bands, cancel, statistics: PushStatistics::default(), links_must_hold: false };
+    let mut conversation = Conversation {
+        repository,
+        gate,
+        options,
+        request,
+        is_atomic,
+        nonce,
+        signed: None,
+        bands,
+        cancel,
+        statistics: PushStatistics::default(),
+        links_must_hold: false,
+    };
     match conversation.push(reader.input()) {
         Ok(()) => Ok(conversation.statistics),
         Err(err) => conversation.fail(err),
@@ -102,6 +122,12 @@ struct Conversation<'a> {
     gate: &'a dyn Gate,
     options: &'a Options,
     request: PushRequest,
+    /// All commands stand or fall together.
+    is_atomic: bool,
+    /// What a certificate must hold.
+    nonce: Option<Nonce>,
+    /// What is known of the certificate.
+    signed: Option<SignedPush>,
     bands: SideBand<&'a mut dyn Write>,
     cancel: &'a Cancel,
     statistics: PushStatistics,
@@ -117,6 +143,7 @@ impl Conversation<'_> {
         {
             return self.refuse_all(err);
         }
+        self.take_certificate(&mut push)?;
         let mut commands = judge(self, &push)?;
         if self.links_must_hold && commands.iter().any(Command::is_unconnected) {
             // With checks as strict as git's this is the unpacker's to say (`builtin/index-pack.c`: `check_object`).
@@ -127,6 +154,7 @@ impl Conversation<'_> {
         }
         let hooks = Hooks::of(self.repository, self.options, self.cancel)?;
         self.ask_hooks(hooks.as_ref(), &mut push, &mut commands)?;
+        push.cut_history(self.cuts(&push, &commands)?);
         self.commit(push, &mut commands, hooks.as_ref())?;
         let statuses: Vec<_> = commands.iter().map(Command::status).collect();
         let reported = self.report(Ok(()), &statuses);
@@ -137,13 +165,13 @@ impl Conversation<'_> {
         self.end()
     }
 
-    fn is_atomic(&self) -> bool {
-        self.request.capabilities.has("atomic")
+    fn is_quiet(&self) -> bool {
+        self.options.quiet || self.request.capabilities.has("quiet")
     }
 
     /// One refusal refuses all, if all stand or fall together.
     fn settle_atomic(&self, commands: &mut [Command]) {
-        if self.is_atomic() && commands.iter().any(|command| command.result.is_err()) {
+        if self.is_atomic && commands.iter().any(|command| command.result.is_err()) {
             commands.iter_mut().for_each(|command| command.refuse("atomic push failure"));
         }
     }
@@ -154,7 +182,7 @@ impl Conversation<'_> {
         let edits: Vec<RefEdit> = chosen.iter().map(|at| commands[*at].edit()).collect();
         if !edits.is_empty() {
             let _span = tracing::debug_span!(span::REF_TRANSACTION, edits = edits.len()).entered();
-            let mode = if self.is_atomic() { CommitMode::Atomic } else { CommitMode::PerRef };
+            let mode = if self.is_atomic { CommitMode::Atomic } else { CommitMode::PerRef };
             let identity = &self.options.identity;
             let Committed { results, created } = match Watcher::new(hooks, &mut self.bands, &push)? {
                 None => push.commit(&edits, mode, identity)?,

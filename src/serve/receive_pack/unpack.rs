@@ -14,8 +14,11 @@ pub(super) fn unpack(conversation: &mut Conversation<'_>, push: &mut Push, input
     let _span = tracing::debug_span!(span::INGEST).entered();
     let limits = limits(conversation);
     let (progress, cancel) = (Progress::new(), conversation.cancel);
-    let quiet = conversation.request.capabilities.has("quiet");
+    let quiet = conversation.is_quiet();
     let keepalive_ms = conversation.options.keepalive_ms;
+    if conversation.options.reject_thin_pack {
+        push.reject_thin_packs();
+    }
     let (rules, notes) = conversation.repository.receive_rules(conversation.options.checks)?;
     conversation.links_must_hold = rules.as_ref().is_some_and(Rules::is_strict);
     let checks = rules.map_or_else(Checks::off, Checks::by);

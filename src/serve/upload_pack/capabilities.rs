@@ -6,7 +6,8 @@
 //! order; [`WORDS_V0`] names those of versions 0 and 1 in theirs.
 
 use super::{Conversation, bundle_uri, ls_refs, object_info, promisor, v2};
-use crate::serve::{Defaults, Error};
+use crate::serve::Error;
+use crate::serve::switch::Switch;
 use crate::store::{Settings, Unborn};
 use crate::walk::VisibleHead;
 use crate::wire::{CommandHead, FetchFeatures, agent};
@@ -27,23 +28,13 @@ pub(super) enum V2 {
     Of(&'static str),
 }
 
-/// git's key for a row, and what counts where it is not set.
-#[derive(Clone, Copy)]
-pub(super) struct Key {
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the README's table, which a test holds against this one"))]
-    name: &'static str,
-    set: fn(&Settings) -> Option<bool>,
-    drop_in: bool,
-    serve: bool,
-}
-
 /// One row.
 #[derive(Clone, Copy)]
 pub(super) struct Capability {
     name: &'static str,
     v2: V2,
     /// `None`: always on.
-    key: Option<Key>,
+    key: Option<Switch>,
     /// What else must hold, and what to say behind `=`; `None`: nothing can be offered.
     value: fn(&Conversation<'_>) -> Option<String>,
 }
@@ -58,15 +49,12 @@ impl Capability {
     }
 
     const fn key(self, name: &'static str, set: fn(&Settings) -> Option<bool>, drop_in: bool, serve: bool) -> Self {
-        Self { key: Some(Key { name, set, drop_in, serve }), ..self }
+        Self { key: Some(Switch::new(name, set, drop_in, serve)), ..self }
     }
 
     /// What to say behind `=`; `None`: it is off.
     fn offered(&self, conversation: &Conversation<'_>) -> Option<String> {
-        let on = self.key.is_none_or(|key| {
-            let default = if conversation.options.defaults == Defaults::Git { key.drop_in } else { key.serve };
-            (key.set)(conversation.snapshot.settings()).unwrap_or(default)
-        });
+        let on = self.key.is_none_or(|key| key.is_on(conversation.snapshot.settings(), conversation.options.defaults));
         if on { (self.value)(conversation) } else { None }
     }
 
@@ -220,9 +208,7 @@ mod tests {
                 .into_iter()
                 .filter(|part| !part.is_empty())
                 .collect();
-            let on = |on: bool| if on { "on" } else { "off" };
-            let (key, drop_in, serve) =
-                row.key.map_or(("".to_owned(), "on", "on"), |key| (format!("`{}`", key.name), on(key.drop_in), on(key.serve)));
+            let (key, drop_in, serve) = Switch::columns(row.key);
             let _ = writeln!(text, "| `{}` | {} | {key} | {drop_in} | {serve} |", row.name, versions.join(", "));
         }
         text

@@ -215,6 +215,7 @@ impl Conversation {
             shared: Some(self.shared.state.clone()),
             session_id: Some(format!("packmule-{}-{}", std::process::id(), self.request)),
             identity: identity(self.login.user.as_str()).into(),
+            place: command.path.name().map_or_else(|_| bstr::BString::default(), |name| name.as_str().into()),
             repository_name: command.path.name().ok().map(|name| name.as_str().to_owned()),
             ..Options::default()
         };

@@ -1,0 +1,86 @@
+//! What new values lead to: all of it is here, or ends where the client's own history ends.
+//!
+//! Source: `builtin/receive-pack.c` (`execute_commands`, `update_shallow_info`, `update_shallow_ref`); git-config,
+//! `receive.shallowUpdate`. A push whose history ends at a shallow commit of the client is refused, unless that setting allows it:
+//! then the commit becomes one of ours when a ref that needs it changes.
+
+use super::judge::{Command, MISSING};
+use super::{Conversation, Error};
+use crate::base::{Progress, span};
+use crate::pack::Location;
+use crate::serve::attend::attend;
+use crate::store::{Head, Push, Snapshot};
+use crate::walk::{Connections, Known, Pushed, check_connected};
+use bstr::ByteSlice;
+use gix_hash::ObjectId;
+
+impl Conversation<'_> {
+    /// Refuse what leads to something that is not here.
+    pub(super) fn check_links(&mut self, push: &Push, commands: &mut [Command]) -> Result<(), Error> {
+        let open: Vec<usize> = (0..commands.len()).filter(|at| commands[*at].result.is_ok() && !commands[*at].new.is_null()).collect();
+        let tips: Vec<ObjectId> = open.iter().map(|at| commands[*at].new).collect();
+        let may_cut = push.view().settings().push.shallow_update;
+        let connections = self.connections(push, commands, &tips)?;
+        for (at, connected) in open.into_iter().zip(connections.tips) {
+            if connected.is_cut && !may_cut {
+                commands[at].refuse("shallow update not allowed");
+            } else if connected.is_broken && !self.options.skip_connectivity_check {
+                commands[at].refuse(if connected.is_cut { "shallow error" } else { MISSING });
+            }
+            commands[at].is_cut = connected.is_cut;
+        }
+        Ok(())
+    }
+
+    /// The client's shallow commits that become ours with what is about to be done.
+    pub(super) fn cuts(&mut self, push: &Push, commands: &[Command]) -> Result<Vec<ObjectId>, Error> {
+        let done = commands.iter().filter(|command| command.is_cut && command.needs_edit());
+        let tips: Vec<ObjectId> = done.map(|command| command.new).collect();
+        Ok(self.connections(push, commands, &tips)?.cuts)
+    }
+
+    fn connections(&mut self, push: &Push, commands: &[Command], tips: &[ObjectId]) -> Result<Connections, Error> {
+        if tips.is_empty() || self.options.skip_connectivity_check && self.request.shallow.is_empty() {
+            return Ok(Connections { tips: vec![Default::default(); tips.len()], cuts: vec![] });
+        }
+        let _span = tracing::debug_span!(span::CONNECTIVITY).entered();
+        let view = push.view();
+        let base_packs = push.base_packs();
+        let is_new = |location: &Location| matches!(location, Location::Packed { pack, .. } if *pack >= base_packs);
+        let near = near_tips(view, commands);
+        let each = |hear: &mut dyn FnMut(ObjectId)| {
+            view.refs().iter().filter_map(|entry| entry.id).for_each(&mut *hear);
+            view.alternate_tips().into_iter().for_each(hear);
+        };
+        let pushed = Pushed {
+            objects: &**view.objects(),
+            shallow: view.shallow(),
+            offered: &self.request.shallow,
+            known: Known { near: &near, each: &each },
+            is_new: &is_new,
+        };
+        let (progress, cancel) = (Progress::new(), self.cancel);
+        let quiet = self.is_quiet();
+        let keepalive_ms = self.options.keepalive_ms;
+        // git is silent about this step.
+        let connections = attend(&mut self.bands, &Progress::new(), quiet, keepalive_ms, cancel, || {
+            let phase = progress.begin("Checking connectivity", 0);
+            let outcome = check_connected(&pushed, tips, &phase, cancel);
+            phase.finish();
+            outcome
+        })?;
+        view.refs().check()?;
+        Ok(connections)
+    }
+}
+
+/// What a push most likely builds on: HEAD, and what its own refs were.
+fn near_tips(view: &Snapshot, commands: &[Command]) -> Vec<ObjectId> {
+    let head = match view.head() {
+        Head::Symbolic(_, id) => *id,
+        Head::Detached(id) => Some(*id),
+        Head::Missing => None,
+    };
+    let before = commands.iter().filter_map(|command| view.refs().find(command.resolved.as_bstr())?.id);
+    head.into_iter().chain(before).collect()
+}
