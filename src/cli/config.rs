@@ -7,7 +7,7 @@ use crate::access::HashKind;
 use crate::base::limits::{SHARED_BYTES_MAX, TREE_FILTER_DEPTH_MAX};
 use crate::pack::check::CheckMode;
 use crate::pack::index::IngestLimits;
-use crate::serve::{HookFolder, HookOptions, plain_environment};
+use crate::serve::{Certificates, HookFolder, HookOptions, plain_environment};
 use crate::transport::SshLimits;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -164,6 +164,10 @@ pub struct PushConfig {
     pub inflated_bytes_max: u64,
     /// Threads that resolve deltas; 0: one per core.
     pub threads: usize,
+    /// What nonces of signed pushes are made of; empty: signed pushes are not taken.
+    pub cert_nonce_seed: String,
+    /// File of the SSH keys that may sign pushes; empty: none is known.
+    pub allowed_signers: PathBuf,
 }
 
 impl Default for PushConfig {
@@ -177,6 +181,22 @@ impl Default for PushConfig {
             held_object_bytes_max: 512 << 20,
             inflated_bytes_max: 0,
             threads: 0,
+            cert_nonce_seed: String::new(),
+            allowed_signers: PathBuf::new(),
+        }
+    }
+}
+
+impl PushConfig {
+    /// What signed pushes need.
+    pub(super) fn certificates(&self) -> Certificates {
+        let given = |bytes: &[u8]| if bytes.is_empty() { None } else { Some(bytes.into()) };
+        // Whoever reads it stands elsewhere.
+        let signers = std::path::absolute(&self.allowed_signers).unwrap_or_default();
+        Certificates {
+            nonce_seed: given(self.cert_nonce_seed.as_bytes()),
+            nonce_slop_s: 0,
+            allowed_signers: given(signers.as_os_str().as_encoded_bytes()),
         }
     }
 }
@@ -244,6 +264,7 @@ impl Config {
         from_here(&mut config.root);
         from_here(&mut config.ssh.host_key);
         from_here(&mut config.hooks.path);
+        from_here(&mut config.push.allowed_signers);
         config.ssh.admin_keys.iter_mut().for_each(from_here);
         Ok(config)
     }

@@ -90,6 +90,7 @@ async fn serve(
         .limits(config.ssh.limits.clone())
         .ingest((&config.push).into())
         .checks(config.push.check_objects.into())
+        .certificates(config.push.certificates())
         .tree_depth_max(config.fetch.tree_depth_max)
         .shared_bytes_max(config.shared.bytes_max);
     let builder = match config.hooks.options() {

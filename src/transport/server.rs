@@ -10,7 +10,7 @@ use crate::access::{CALLBACK_TIMEOUT_MS, Driver, ErasedDriver, erase};
 use crate::base::limits::{SHARED_BYTES_MAX, TREE_FILTER_DEPTH_MAX};
 use crate::pack::check::CheckMode;
 use crate::pack::index::IngestLimits;
-use crate::serve::{HookOptions, SharedState, SharedStatistics};
+use crate::serve::{Certificates, HookOptions, SharedState, SharedStatistics};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,6 +33,7 @@ pub struct Builder {
     ingest: IngestLimits,
     checks: CheckMode,
     hooks: Option<HookOptions>,
+    certificates: Certificates,
     tree_depth_max: u64,
     shared_bytes_max: usize,
 }
@@ -70,6 +71,12 @@ impl Builder {
     #[must_use]
     pub fn checks(mut self, checks: CheckMode) -> Self {
         self.checks = checks;
+        self
+    }
+
+    /// What signed pushes need, unless a repository's configuration says otherwise; without this they are not taken.
+    pub fn certificates(mut self, certificates: Certificates) -> Self {
+        self.certificates = certificates;
         self
     }
 
@@ -115,6 +122,7 @@ impl Builder {
             ingest: self.ingest,
             checks: self.checks,
             hooks: self.hooks,
+            certificates: self.certificates,
             tree_depth_max: self.tree_depth_max,
             state: Arc::new(SharedState::new(self.shared_bytes_max)),
             callback_timeout: Duration::from_millis(CALLBACK_TIMEOUT_MS),
@@ -165,6 +173,7 @@ impl Server {
             ingest: crate::serve::Options::default().ingest,
             checks: CheckMode::Usual,
             hooks: None,
+            certificates: Certificates::default(),
             tree_depth_max: TREE_FILTER_DEPTH_MAX,
             shared_bytes_max: SHARED_BYTES_MAX,
         }

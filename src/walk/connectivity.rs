@@ -18,12 +18,15 @@ use crate::base::{Cancel, FastMap, FastSet, Phase};
 use crate::pack::{Kind, Location, Objects};
 use gix_hash::ObjectId;
 
+/// Calls back for every object of some.
+pub type EachObject<'a> = dyn Fn(&mut dyn FnMut(ObjectId)) + Sync + 'a;
+
 /// What refs lead to, taken for whole.
 pub struct Known<'a> {
     /// What the push most likely builds on.
     pub near: &'a [ObjectId],
     /// Calls back for each and every one; asked only when the near ones do not do.
-    pub each: &'a (dyn Fn(&mut dyn FnMut(ObjectId)) + Sync),
+    pub each: &'a EachObject<'a>,
 }
 
 /// A push that is to be checked.

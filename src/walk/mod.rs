@@ -41,7 +41,7 @@ mod visible;
 mod want_have;
 mod whole_trees;
 
-pub use connectivity::{Connected, Connections, Known, Pushed, check_connected};
+pub use connectivity::{Connected, Connections, EachObject, Known, Pushed, check_connected};
 pub use error::Error;
 pub use filter::{KindFilter, ObjectFilter, Places};
 pub use negotiate::{Common, Negotiation};

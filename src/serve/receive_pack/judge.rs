@@ -33,6 +33,8 @@ pub(super) struct Command {
     pub result: Result<(), String>,
     /// The same edit as this other command, through another name.
     pub same_as: Option<usize>,
+    /// For the pusher: more about why not.
+    pub complaint: Option<String>,
     /// For the pusher, although it may happen.
     pub warning: Option<String>,
     /// It names a ref properly: the gate is asked.
@@ -147,6 +149,7 @@ fn resolve(view: &Snapshot, command: &crate::wire::PushCommand) -> Command {
         kind,
         result: Ok(()),
         same_as: None,
+        complaint: None,
         warning: None,
         well_named: false,
         is_shown: false,
@@ -172,6 +175,12 @@ fn refuse_doubles(commands: &mut [Command]) {
         } else if (commands[at].old, commands[at].new) == (commands[other].old, commands[other].new) {
             commands[at].same_as = Some(other);
         } else {
+            let of = |command: &Command| {
+                let short = |id: &ObjectId| id.to_hex_with_len(7).to_string();
+                format!("'{}' ({}..{})", command.name, short(&command.old), short(&command.new))
+            };
+            commands[at].complaint =
+                Some(format!("refusing inconsistent update between symref {} and {}", of(&commands[at]), of(&commands[other])));
             commands[at].refuse("inconsistent aliased update");
             commands[other].refuse("inconsistent aliased update");
         }
@@ -219,7 +228,9 @@ fn check_objects(view: &Snapshot, decoder: &mut Decoder<'_>, command: &mut Comma
         return Ok(());
     };
     if name_within(view, command).starts_with(b"refs/heads/") && new_kind != Kind::Commit {
-        command.refuse(format!("a branch must name a commit, not a {new_kind}"));
+        let (new, name) = (command.new, &command.resolved);
+        command.complaint = Some(format!("cannot update ref '{name}': trying to write non-commit object {new} to branch '{name}'"));
+        command.refuse("invalid new value provided");
         return Ok(());
     }
     if command.kind == EditKind::Rewind && new_kind == Kind::Commit && kind_of(decoder, &command.old)? == Some(Kind::Commit) {

@@ -149,8 +149,12 @@ impl Conversation<'_> {
             // With checks as strict as git's this is the unpacker's to say (`builtin/index-pack.c`: `check_object`).
             return self.refuse_all(Error::Refused("did not receive all objects that the pushed ones lead to".to_owned()));
         }
-        for warning in commands.iter().filter_map(|command| command.warning.as_deref()) {
-            self.bands.say(Band::Progress, format!("warning: {warning}\n").as_bytes())?;
+        for command in &commands {
+            for (what, text) in [("error", &command.complaint), ("warning", &command.warning)] {
+                if let Some(text) = text {
+                    self.bands.say(Band::Progress, format!("{what}: {text}\n").as_bytes())?;
+                }
+            }
         }
         let hooks = Hooks::of(self.repository, self.options, self.cancel)?;
         self.ask_hooks(hooks.as_ref(), &mut push, &mut commands)?;
@@ -200,7 +204,8 @@ impl Conversation<'_> {
             self.statistics.created = created;
         }
         if let (true, Some(name)) = (self.statistics.created, &self.options.repository_name) {
-            self.bands.say(Band::Progress, format!("created {name}\n").as_bytes())?;
+            // It has happened: hooks are told of it even when the pusher cannot be, which the report will find out.
+            let _ = self.bands.say(Band::Progress, format!("created {name}\n").as_bytes());
         }
         self.statistics.refused = commands.iter().filter(|command| command.result.is_err()).count() as u64;
         for at in 0..commands.len() {

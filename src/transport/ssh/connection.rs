@@ -10,7 +10,7 @@ use super::identification;
 use crate::access::{ErasedDriver, printable};
 use crate::pack::check::CheckMode;
 use crate::pack::index::IngestLimits;
-use crate::serve::{HookOptions, SharedState};
+use crate::serve::{Certificates, HookOptions, SharedState};
 use russh::Disconnect;
 use russh::server::{Handle, RunningSession};
 use std::net::SocketAddr;
@@ -39,6 +39,8 @@ pub(in crate::transport) struct Shared {
     pub(in crate::transport) checks: CheckMode,
     /// Whether hooks are run, and how.
     pub(in crate::transport) hooks: Option<HookOptions>,
+    /// What signed pushes need.
+    pub(in crate::transport) certificates: Certificates,
     pub(in crate::transport) tree_depth_max: u64,
     /// What fetches share.
     pub(in crate::transport) state: Arc<SharedState>,

@@ -212,6 +212,7 @@ impl Conversation {
             ingest: self.shared.ingest,
             checks: self.shared.checks,
             hooks: self.shared.hooks.clone(),
+            certificates: self.shared.certificates.clone(),
             shared: Some(self.shared.state.clone()),
             session_id: Some(format!("packmule-{}-{}", std::process::id(), self.request)),
             identity: identity(self.login.user.as_str()).into(),
