@@ -3,7 +3,7 @@
 use super::owner::Places;
 use super::quarantine::Quarantine;
 use super::ref_transaction::{Ground, NoObserver, RefTransaction, TransactionObserver};
-use super::{Error, Mapped, Repository, Snapshot, shallow_file};
+use super::{Error, Mapped, ObjectStore, Repository, Snapshot, shallow_file};
 use crate::base::{Cancel, Progress};
 use crate::pack::check::Checks;
 use crate::pack::index::{self, Incoming, IngestLimits, Ingested};
@@ -83,6 +83,7 @@ pub struct Push {
     // Dropped first: a staged repository vanishes, quarantine and all, with the last handle to it.
     quarantine: Quarantine,
     view: Snapshot,
+    base: Arc<ObjectStore>,
     base_packs: u32,
     packs: Vec<String>,
     shallow: Vec<ObjectId>,
@@ -96,7 +97,8 @@ impl Push {
         let quarantine = Quarantine::begin(Places::of(repository))?;
         let view = repository.snapshot()?;
         let base_packs = view.objects().packs().len() as u32;
-        Ok(Self { quarantine, view, base_packs, packs: vec![], shallow: vec![], rejects_thin: false, repository: repository.clone() })
+        let base = view.objects().clone();
+        Ok(Self { quarantine, view, base, base_packs, packs: vec![], shallow: vec![], rejects_thin: false, repository: repository.clone() })
     }
 
     /// Read one pack from `input` into the quarantine: hashed, indexed, thin ones completed, its objects shown to
@@ -149,6 +151,11 @@ impl Push {
     /// The repository as it was when the push began, the quarantine on top.
     pub fn view(&self) -> &Snapshot {
         &self.view
+    }
+
+    /// The objects as they were when the push began.
+    pub fn base(&self) -> &ObjectStore {
+        &self.base
     }
 
     /// How many packs of [`Push::view`] were there before: those with greater numbers are this push's.
