@@ -220,7 +220,7 @@ fn a_push_is_connected_only_when_nothing_new_is_missing() {
             let is_new = |location: &Location| trusting && places.contains(location);
             let objects = Without(objects, without);
             let known = Known { near, each: &each };
-            let pushed = Pushed { objects: &objects, shallow: &[], offered: &[], known, is_new: &is_new };
+            let pushed = Pushed { objects: &objects, shallow: &[], offered: &[], known, was_here: &|_| Ok(false), is_new: &is_new };
             let connections = check_connected(&pushed, &[tip], &phase, &cancel).expect("readable");
             !connections.tips[0].is_broken
         };

@@ -4,7 +4,7 @@ use super::journal::{self, Commit, Ticket};
 use super::owner::{Places, RepositoryLock};
 use super::quarantine::Quarantine;
 use super::ref_transaction::{Ground, NoObserver, RefTransaction, TransactionObserver};
-use super::{Error, Mapped, Repository, Snapshot, shallow_file};
+use super::{Error, Mapped, ObjectStore, Repository, Snapshot, shallow_file};
 use crate::base::{Cancel, Progress};
 use crate::pack::check::Checks;
 use crate::pack::index::{self, Incoming, IngestLimits, Ingested};
@@ -84,6 +84,7 @@ pub struct Push {
     // Dropped first: a staged repository vanishes, quarantine and all, with the last handle to it.
     quarantine: Quarantine,
     view: Snapshot,
+    base: Arc<ObjectStore>,
     base_packs: u32,
     packs: Vec<String>,
     shallow: Vec<ObjectId>,
@@ -98,7 +99,8 @@ impl Push {
         let quarantine = Quarantine::begin(Places::of(repository))?;
         let view = repository.snapshot()?;
         let base_packs = view.objects().packs().len() as u32;
-        Ok(Self { quarantine, view, base_packs, packs: vec![], shallow: vec![], rejects_thin: false, repository: repository.clone() })
+        let base = view.objects().clone();
+        Ok(Self { quarantine, view, base, base_packs, packs: vec![], shallow: vec![], rejects_thin: false, repository: repository.clone() })
     }
 
     /// Read one pack from `input` into the quarantine: hashed, indexed, thin ones completed, its objects shown to
@@ -151,6 +153,11 @@ impl Push {
     /// The repository as it was when the push began, the quarantine on top.
     pub fn view(&self) -> &Snapshot {
         &self.view
+    }
+
+    /// The objects as they were when the push began.
+    pub fn base(&self) -> &ObjectStore {
+        &self.base
     }
 
     /// How many packs of [`Push::view`] were there before: those with greater numbers are this push's.

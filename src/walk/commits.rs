@@ -366,7 +366,7 @@ impl<'a> Commits<'a> {
     pub fn split_new(
         &mut self,
         starts: &[Number],
-        is_new: &dyn Fn(&Location) -> bool,
+        is_new: &dyn Fn(&ObjectId, &Location) -> bool,
         cancel: &Cancel,
     ) -> Result<(Vec<Number>, Vec<Number>), Error> {
         let (mut new, mut old) = (vec![], vec![]);
@@ -379,7 +379,7 @@ impl<'a> Commits<'a> {
             if seen.len().is_multiple_of(1024) {
                 cancel.check()?;
             }
-            if self.find(number)?.is_some_and(|location| !is_new(&location)) {
+            if self.find(number)?.is_some_and(|location| !is_new(&self.id(number), &location)) {
                 old.push(number);
                 continue;
             }

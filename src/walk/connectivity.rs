@@ -15,7 +15,7 @@ use super::peel::peel;
 use super::want_have::cover_commits;
 use super::whole_trees::{WholeTrees, is_blameable};
 use crate::base::{Cancel, FastMap, FastSet, Phase};
-use crate::pack::{Kind, Location, Objects};
+use crate::pack::{self, Kind, Location, Objects};
 use gix_hash::ObjectId;
 
 /// Calls back for every object of some.
@@ -39,6 +39,8 @@ pub struct Pushed<'a> {
     pub offered: &'a [ObjectId],
     /// What is whole already.
     pub known: Known<'a>,
+    /// Whether it was here before the push; what was may have come again.
+    pub was_here: &'a (dyn Fn(&ObjectId) -> Result<bool, pack::Error> + Sync),
     /// Whether the push brought it.
     pub is_new: &'a (dyn Fn(&Location) -> bool + Sync),
 }
@@ -75,14 +77,16 @@ enum Start {
 /// # Errors
 /// Only such as are no fault of the push: cancellation, reading fails.
 pub fn check_connected(pushed: &Pushed<'_>, tips: &[ObjectId], phase: &Phase, cancel: &Cancel) -> Result<Connections, Error> {
-    let offered = pushed.cuts_that_are_here()?;
-    let mut cut = [pushed.shallow, &offered].concat();
+    let offered = pushed.cuts_that_are_here(cancel)?;
+    let ids: Vec<ObjectId> = offered.keys().copied().collect();
+    let mut cut = [pushed.shallow, &ids].concat();
     cut.sort_unstable();
     let mut walk = Walk { pushed, commits: Commits::new(pushed.objects, &cut).forgive(), met: FastMap::default(), phase, cancel };
     let starts = tips.iter().map(|tip| walk.start(*tip)).collect::<Result<Vec<_>, _>>()?;
     let commits: Vec<Number> =
         starts.iter().filter_map(|start| if let Start::Commit(number) = start { Some(*number) } else { None }).collect();
-    let (mut found, old) = walk.commits.split_new(&commits, pushed.is_new, cancel)?;
+    let (mut found, old) =
+        walk.commits.split_new(&commits, &|id, location| (pushed.is_new)(location) && offered.get(id) != Some(&true), cancel)?;
     found.extend(walk.find_unknown(&old)?);
     found.sort_by_key(|number| std::cmp::Reverse(walk.commits.date(*number)));
     let cuts = walk.find_cuts(&offered, &found)?;
@@ -116,16 +120,16 @@ pub fn check_connected(pushed: &Pushed<'_>, tips: &[ObjectId], phase: &Phase, ca
 }
 
 impl Pushed<'_> {
-    /// The client's shallow commits that are here and none of ours, sorted (`shallow.c`: `prepare_shallow_info`).
-    fn cuts_that_are_here(&self) -> Result<Vec<ObjectId>, Error> {
-        let mut here = vec![];
+    /// The client's shallow commits that are here and none of ours (`shallow.c`: `prepare_shallow_info`), and whether each was
+    /// before.
+    fn cuts_that_are_here(&self, cancel: &Cancel) -> Result<FastMap<ObjectId, bool>, Error> {
+        let mut here = FastMap::default();
         for id in self.offered.iter().filter(|id| self.shallow.binary_search(id).is_err()) {
+            cancel.check()?;
             if self.objects.locate(id)?.is_some() {
-                here.push(*id);
+                here.insert(*id, (self.was_here)(id)?);
             }
         }
-        here.sort_unstable();
-        here.dedup();
         Ok(here)
     }
 }
@@ -215,15 +219,10 @@ impl Walk<'_> {
     }
 
     /// Those of the client's shallow commits that are among what refs do not reach.
-    fn find_cuts(&mut self, offered: &[ObjectId], found: &[Number]) -> Result<FastSet<ObjectId>, Error> {
+    fn find_cuts(&mut self, offered: &FastMap<ObjectId, bool>, found: &[Number]) -> Result<FastSet<ObjectId>, Error> {
         let ids = found.iter().filter(|number| !self.commits.is_broken(**number)).map(|number| self.commits.id(*number));
-        let mut cuts: FastSet<ObjectId> = ids.filter(|id| offered.binary_search(id).is_ok()).collect();
-        let mut old = vec![];
-        for id in &cuts {
-            if self.pushed.objects.locate(id)?.is_some_and(|location| !(self.pushed.is_new)(&location)) {
-                old.push(*id);
-            }
-        }
+        let mut cuts: FastSet<ObjectId> = ids.filter(|id| offered.contains_key(id)).collect();
+        let old: Vec<ObjectId> = cuts.iter().copied().filter(|id| offered[id]).collect();
         if !old.is_empty() {
             // Here the client's word did not count for the history of refs: what they do reach stays as it is.
             let mut probe = Commits::new(self.pushed.objects, self.pushed.shallow).forgive();

@@ -154,12 +154,12 @@ impl Conversation<'_> {
         if done().next().is_none() {
             return Ok(());
         }
-        if hooks.has(POST_RECEIVE, &mut self.bands)? {
+        if hooks.has(POST_RECEIVE, &mut self.bands).unwrap_or(false) {
             let env = self.push_environment();
             let call = Call { name: POST_RECEIVE, when: When::After, args: vec![], env: &env };
             hooks.run(&call, Some(&mut done().flat_map(lines_of)), &mut self.bands)?;
         }
-        if hooks.has(POST_UPDATE, &mut self.bands)? {
+        if hooks.has(POST_UPDATE, &mut self.bands).unwrap_or(false) {
             let call = Call { name: POST_UPDATE, when: When::After, args: done().map(|command| word(&command.name)).collect(), env: &[] };
             hooks.run(&call, None, &mut self.bands)?;
         }

@@ -7,7 +7,7 @@
 use super::judge::{Command, MISSING};
 use super::{Conversation, Error};
 use crate::base::{Progress, span};
-use crate::pack::Location;
+use crate::pack::{Location, Objects};
 use crate::serve::attend::attend;
 use crate::store::{Head, Push, Snapshot};
 use crate::walk::{Connections, Known, Pushed, check_connected};
@@ -57,6 +57,7 @@ impl Conversation<'_> {
             shallow: view.shallow(),
             offered: &self.request.shallow,
             known: Known { near: &near, each: &each },
+            was_here: &|id| Ok(push.base().locate(id)?.is_some()),
             is_new: &is_new,
         };
         let (progress, cancel) = (Progress::new(), self.cancel);

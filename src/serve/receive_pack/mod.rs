@@ -204,7 +204,8 @@ impl Conversation<'_> {
             self.statistics.created = created;
         }
         if let (true, Some(name)) = (self.statistics.created, &self.options.repository_name) {
-            self.bands.say(Band::Progress, format!("created {name}\n").as_bytes())?;
+            // It has happened: hooks are told of it even when the pusher cannot be, which the report will find out.
+            let _ = self.bands.say(Band::Progress, format!("created {name}\n").as_bytes());
         }
         self.statistics.refused = commands.iter().filter(|command| command.result.is_err()).count() as u64;
         for at in 0..commands.len() {
