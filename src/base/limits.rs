@@ -42,6 +42,8 @@ pub const ARCHIVE_STREAM_BYTES_MIN: u64 = 8 << 20;
 pub const ATTRIBUTES_BYTES_MAX: usize = 4 << 20;
 /// `server-option` and `push-option` lines, bytes in all.
 pub const OPTION_BYTES_MAX: usize = 1 << 20;
+/// Push options: each is a variable in the environment of hooks, which the system bounds.
+pub const PUSH_OPTIONS_MAX: usize = 1_000;
 /// Symbolic refs followed before a chain counts as a loop (`refs.h`: `SYMREF_MAXDEPTH`).
 pub const SYMREF_DEPTH_MAX: usize = 5;
 /// Quiet time after which a keep-alive packet or a progress line is sent, in milliseconds.

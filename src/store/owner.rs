@@ -353,9 +353,15 @@ pub(super) fn dead_locks(_: &RepositoryLock, places: &Places) -> io::Result<BTre
     Ok(locks)
 }
 
-/// After a power cut: take back packs that a dead push made visible and that no journal entry names, `named`. They were
-/// never synced, and nobody can have built on them: whoever saw them wrote into the journal behind their entry.
-pub(super) fn withdraw_unnamed(_: &RepositoryLock, places: &Places, named: &HashSet<&str>) -> io::Result<()> {
+/// After a power cut: take back torn packs that a dead push made visible and that no journal entry names, `named`. They were
+/// never synced, and nobody can have built on them: whoever saw them wrote into the journal behind their entry. One that
+/// `is_whole` stays: its entry may be gone because all of it was on the disk.
+pub(super) fn withdraw_unnamed(
+    _: &RepositoryLock,
+    places: &Places,
+    named: &HashSet<&str>,
+    is_whole: &dyn Fn(&Path) -> bool,
+) -> io::Result<()> {
     let visible = places.objects_dir.join("pack");
     for entry in fs::read_dir(&places.objects_dir)? {
         let entry = entry?;
@@ -365,10 +371,11 @@ pub(super) fn withdraw_unnamed(_: &RepositoryLock, places: &Places, named: &Hash
         }
         for index in fs::read_dir(&ours)?.flatten().map(|entry| entry.path()).filter(|path| path.extension() == Some(OsStr::new("idx"))) {
             let Some(name) = index.file_stem().and_then(OsStr::to_str).filter(|name| !named.contains(name)) else { continue };
-            for ending in PACK_ENDINGS.iter().rev() {
-                let file = format!("{name}.{ending}");
-                if remove_if_same(&ours.join(&file), &visible.join(&file))? {
-                    tracing::info!(file, "took back what a power cut left of a push that had not been committed");
+            let file = |ending: &str| visible.join(format!("{name}.{ending}"));
+            let stays = is_whole(&file("pack")) && is_whole(&file("idx"));
+            for ending in PACK_ENDINGS.iter().rev().filter(|ending| !stays || **ending == "rev" && !is_whole(&file(ending))) {
+                if remove_if_same(&ours.join(format!("{name}.{ending}")), &file(ending))? {
+                    tracing::info!(name, ending, "took back what a power cut left of a push");
                 }
             }
         }

@@ -243,8 +243,11 @@ impl Push {
     /// Make the packs visible, and all that the push changes durable. `None` where that has to wait for the whole
     /// repository, or nothing changes.
     fn make_durable(&self, places: &Places, edits: Vec<RefEdit>, identity: &BString) -> Result<Option<Ticket>, Error> {
-        if self.repository.is_staged() || edits.is_empty() {
+        if self.repository.is_staged() {
             self.quarantine.link_packs(&RepositoryLock::acquire(places)?, &self.packs)?;
+            return Ok(None);
+        } else if edits.is_empty() {
+            self.quarantine.publish(&self.packs)?;
             return Ok(None);
         }
         journal::make_room(places)?;

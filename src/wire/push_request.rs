@@ -7,7 +7,7 @@
 
 use super::fetch_request::split_id;
 use super::{Capabilities, Error, Pkt, PktReader, PushCertificate};
-use crate::base::limits::{OPTION_BYTES_MAX, PUSH_COMMAND_BYTES_MAX, PUSH_COMMANDS_MAX, REF_NAME_BYTES_MAX};
+use crate::base::limits::{OPTION_BYTES_MAX, PUSH_COMMAND_BYTES_MAX, PUSH_COMMANDS_MAX, PUSH_OPTIONS_MAX, REF_NAME_BYTES_MAX};
 use bstr::{BString, ByteSlice};
 use gix_hash::ObjectId;
 use std::io::Read;
@@ -171,6 +171,11 @@ fn read_options<R: Read>(reader: &mut PktReader<R>) -> Result<Vec<BString>, Erro
         if bytes > OPTION_BYTES_MAX {
             return Err(Error::Limit { what: "bytes of push options", limit: OPTION_BYTES_MAX });
         }
+        if line.contains(&0) {
+            return Err(Error::protocol("a push option holds a zero byte; leave it out"));
+        } else if options.len() >= PUSH_OPTIONS_MAX {
+            return Err(Error::Limit { what: "push options", limit: PUSH_OPTIONS_MAX });
+        }
         options.push(line.into());
     }
 }
@@ -229,6 +234,15 @@ mod tests {
         let options = |features| read(&bytes, Sha1, features).expect("legal").expect("commands").push_options;
         assert_eq!(options(ALL), ["a=b", "c d"]);
         assert!(options(PLAIN).is_empty(), "what was not advertised is not looked for");
+    }
+
+    #[test]
+    fn options_that_no_environment_could_hold_are_refused_before_anything_happens() {
+        let command = || packets(&[format!("{Z} {A} refs/heads/main\0push-options")]);
+        let taken = |options: &[String]| read(&[command(), packets(options)].concat(), Sha1, ALL).map(|_| ());
+        assert!(matches!(taken(&["a\0b".to_owned()]), Err(Error::Protocol(why)) if why.contains("zero byte")));
+        taken(&vec!["x".to_owned(); PUSH_OPTIONS_MAX]).expect("as many as are allowed");
+        assert!(matches!(taken(&vec!["x".to_owned(); PUSH_OPTIONS_MAX + 1]), Err(Error::Limit { .. })));
     }
 
     fn signed(command: &str) -> Vec<String> {

@@ -65,7 +65,7 @@ impl HookOptions {
 pub(super) enum When<'a> {
     /// Before the push is accepted: the new objects lie in this quarantine.
     Before(&'a Path),
-    /// While it is, with its objects in their place.
+    /// While it is, with its objects in their place; it changes refs itself, so the peer's going does not end it.
     Within,
     /// When it is done, whether the peer is still there or not.
     After,
@@ -156,7 +156,7 @@ impl<'a> Hooks<'a> {
         if let Some(complaint) = ended.complaint(&shown, self.options.timeout_ms) {
             tracing::warn!(%complaint, "a hook failed");
             let told = bands.say(Band::Progress, format!("error: {complaint}\n").as_bytes());
-            if !matches!(call.when, When::After) {
+            if matches!(call.when, When::Before(_)) {
                 told?;
             }
         }
@@ -170,7 +170,7 @@ impl<'a> Hooks<'a> {
     fn terms(&self, call: &Call<'_>) -> Terms<'a> {
         Terms {
             cancel: self.cancel,
-            outlives_peer: matches!(call.when, When::After),
+            outlives_peer: !matches!(call.when, When::Before(_)),
             timeout_ms: self.options.timeout_ms,
             keepalive_ms: self.keepalive_ms,
             own_stderr: self.options.own_stderr,

@@ -225,7 +225,8 @@ impl<W: Write> TransactionObserver for Watcher<'_, '_, W> {
             TransactionState::Aborted => lines = std::mem::take(&mut self.edits),
             _ => {}
         }
-        if lines.is_empty() || self.fault.is_some() {
+        // What the hook has reserved it must hear of, even when the client has gone meanwhile.
+        if lines.is_empty() || self.fault.is_some() && state != TransactionState::Aborted {
             return Ok(());
         }
         let call = Call { name: REFERENCE_TRANSACTION, when, args: vec![name.into()], env: &[] };

@@ -75,7 +75,7 @@ impl Signers<'_> {
         }
     }
 
-    /// `None`: the list cannot be read.
+    /// `None`: the list cannot be read, or a line of it: it might have been the one that counts.
     fn is_revoked(&self, signed_by: &KeyData) -> Option<bool> {
         let list = self.revoked.unwrap_or_default();
         if list.starts_with(KRL_MAGIC) {
@@ -85,7 +85,12 @@ impl Signers<'_> {
             Some(certificate) => (certificate.public_key(), Some(certificate.signature_key())),
             None => (signed_by, None),
         };
-        Some(list.lines().filter_map(read_key).any(|revoked| revoked == *key || authority.is_some_and(|authority| *authority == revoked)))
+        let mut is_revoked = false;
+        for line in list.lines().map(|line| line.trim_ascii()).filter(|line| !line.is_empty() && !line.starts_with(b"#")) {
+            let revoked = read_key(line)?;
+            is_revoked |= revoked == *key || authority == Some(&revoked);
+        }
+        Some(is_revoked)
     }
 }
 
@@ -105,8 +110,9 @@ fn is_good(signature: &SshSig, payload: &[u8]) -> bool {
 }
 
 fn read_key(line: &[u8]) -> Option<KeyData> {
-    let line = line.to_str().ok()?.trim();
-    if line.is_empty() || line.starts_with('#') { None } else { Some(PublicKey::from_openssh(line).ok()?.key_data().clone()) }
+    // Either may stand between the parts of a key; what reads it knows of spaces only.
+    let line = line.to_str().ok()?.trim().replace('\t', " ");
+    if line.is_empty() || line.starts_with('#') { None } else { Some(PublicKey::from_openssh(&line).ok()?.key_data().clone()) }
 }
 
 impl<'a> Line<'a> {

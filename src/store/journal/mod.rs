@@ -121,10 +121,15 @@ pub(super) fn append(lock: &RepositoryLock, places: &Places, commit: &Commit) ->
 }
 
 impl Ticket {
-    /// Take it back, under the lock that it was written under.
-    pub(super) fn retract(self, _: &RepositoryLock) {
-        if let Err(err) = self.journal.file.set_len(self.at) {
-            tracing::warn!(%err, "a commit that came to nothing stays in the journal; its owner's death will void it");
+    /// Take it back, under the lock that it was written under. It stays as one that will not happen: somebody may be syncing
+    /// up to its end, and must not vouch for another that stands there then.
+    pub(super) fn retract(self, lock: &RepositoryLock) {
+        let all: Vec<u32> = (0..self.edits as u32).collect();
+        if let Err(err) = mark_applied(lock, &self.journal, self.at, &all) {
+            tracing::warn!(%err, "a commit that came to nothing is cut off the journal");
+            if let Err(err) = self.journal.file.set_len(self.at) {
+                tracing::error!(%err, "and could not be: its owner's death will void it");
+            }
         }
     }
 

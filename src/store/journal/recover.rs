@@ -104,7 +104,8 @@ impl Recovery<'_> {
         }
         let todo: Vec<&Found> = tail.found.iter().collect();
         let named = todo.iter().flat_map(|found| &found.commit.packs).map(|pack| pack.name.as_str()).collect();
-        owner::withdraw_unnamed(self.lock, self.places, &named).map_err(Error::io("taking back packs of dead pushes"))?;
+        let is_whole = |path: &Path| is_whole(path, self.repository.hash_kind());
+        owner::withdraw_unnamed(self.lock, self.places, &named, &is_whole).map_err(Error::io("taking back packs of dead pushes"))?;
         let waiting = self.redo(&todo)?;
         if !todo.is_empty() {
             tracing::info!(repository = %self.places.common_dir.display(), pushes = todo.len(), "the machine was down: looked over what was pushed last");

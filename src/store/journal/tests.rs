@@ -161,3 +161,45 @@ fn a_ref_takes_the_last_value_that_a_commit_gave_it_unless_another_program_chang
     assert_eq!(packed[0], ("refs/heads/a".into(), object(3)), "packed, and changed since");
     assert_eq!(laid(&[("refs/heads/a", OwnedTarget::Broken)], &[], &commits)[0].1, object(3), "torn");
 }
+
+#[test]
+fn a_commit_that_was_taken_back_keeps_its_place_and_never_happens() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let places = places(dir.path());
+    let (one, other) = (commit("a", &[("refs/heads/a", 0, 1)]), commit("b", &[("refs/heads/b", 0, 1)]));
+    let lock = RepositoryLock::acquire(&places).expect("free");
+    let ticket = append(&lock, &places, &one).expect("written");
+    let end = ticket.end;
+    ticket.retract(&lock);
+    let next = append(&lock, &places, &other).expect("written");
+    assert!(next.at >= end, "who syncs up to the end of the first must not vouch for the second");
+    let found = tail(&places).found;
+    assert_eq!(found.iter().map(|found| found.applied.clone()).collect::<Vec<_>>(), [Some(vec![0]), None]);
+}
+
+#[test]
+fn a_power_cut_takes_torn_packs_of_dead_pushes_back_and_whole_ones_never() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let places = places(dir.path());
+    let (ours, visible) = (places.objects_dir.join("packmule-incoming-dead/pack"), places.objects_dir.join("pack"));
+    for folder in [&ours, &visible] {
+        std::fs::create_dir_all(folder).expect("made");
+    }
+    let torn = [("pack-whole", ""), ("pack-a", "pack"), ("pack-b", "idx"), ("pack-c", "rev"), ("pack-named", "pack")];
+    for (name, torn) in torn {
+        for ending in ["pack", "rev", "idx"] {
+            let file = format!("{name}.{ending}");
+            std::fs::write(ours.join(&file), if ending == torn { "torn" } else { "whole" }).expect("written");
+            std::fs::hard_link(ours.join(&file), visible.join(&file)).expect("linked");
+        }
+    }
+    let lock = RepositoryLock::acquire(&places).expect("free");
+    let is_whole = |path: &Path| std::fs::read(path).is_ok_and(|bytes| bytes == b"whole");
+    owner::withdraw_unnamed(&lock, &places, &["pack-named"].into(), &is_whole).expect("no fault");
+    let mut left: Vec<_> =
+        visible.read_dir().expect("reads").map(|entry| entry.expect("reads").file_name().into_string().expect("UTF-8")).collect();
+    left.sort();
+    let all = |name: &str| ["idx", "pack", "rev"].map(|ending| format!("{name}.{ending}"));
+    let want = [&["pack-c.idx".to_owned(), "pack-c.pack".to_owned()][..], &all("pack-named"), &all("pack-whole")].concat();
+    assert_eq!(left, want);
+}

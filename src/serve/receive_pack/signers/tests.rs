@@ -146,6 +146,11 @@ fn a_revoked_key_signs_no_more_and_a_list_that_cannot_be_read_says_so() {
     assert!(matches!(judged("one", public(dir, "two").as_bytes()), Verdict::Good { .. }));
     assert_eq!(judged("one", format!("# gone\n{}\n", public(dir, "one")).as_bytes()), Verdict::Bad);
     assert_eq!(judged("certified-cert.pub", public(dir, "ca").as_bytes()), Verdict::Bad);
+    assert_eq!(judged("one", public(dir, "one").replace(' ', "\t").as_bytes()), Verdict::Bad);
+    for unread in ["SHA256:AAAA\n".to_owned(), format!("{}\nssh-ed25519 AAAA\n", public(dir, "two"))] {
+        assert_eq!(judged("one", unread.as_bytes()), Verdict::Unchecked, "that line might have been its own");
+    }
+    assert_eq!(judged("one", public(dir, "certified-cert").as_bytes()), Verdict::Unchecked, "a list holds keys only");
     keygen(dir, &["-q", "-k", "-f", "krl", "two.pub"], b"").expect("a list");
     assert_eq!(judged("one", &std::fs::read(dir.join("krl")).expect("a list")), Verdict::Unchecked);
 }
