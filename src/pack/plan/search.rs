@@ -54,7 +54,7 @@ const OBJECT_BYTES_MIN: usize = 50;
 /// Where the client has an object at the same path, this share of the window is enough beside it.
 const WINDOW_SHARE: usize = 3;
 /// Where nothing but sizes says which objects are alike, hardly any are: to try ten in place of one took a clone of 42,000
-/// objects a quarter of its time and saved no byte.
+/// objects a third of its time and saved 0.2 % of its bytes.
 const WINDOW_NAMELESS: usize = 1;
 /// Bytes of objects and indexes in the window of one thread.
 const WINDOW_BYTES_MAX: usize = 8 << 20;
