@@ -9,7 +9,6 @@ use packmule::base::{Cancel, Progress};
 use packmule::pack::index::{IngestLimits, ingest};
 use packmule::pack::NoObjects;
 
-/// A repository without objects.
 fuzz_target!(|data: &[u8]| {
     let mut hasher = gix_hash::hasher(Hash::Sha1);
     hasher.update(data);

@@ -23,7 +23,7 @@ pub(super) fn be64(data: &[u8], at: usize) -> u64 {
 }
 
 /// Whether the last bytes of `data` are the hash of all that is before them.
-pub(super) fn checksum_holds(data: &[u8], hash: gix_hash::Kind) -> bool {
+pub(crate) fn checksum_holds(data: &[u8], hash: gix_hash::Kind) -> bool {
     let Some(end) = data.len().checked_sub(hash.len_in_bytes()) else { return false };
     let mut sum = Checksum::new(hash);
     sum.update(&data[..end]);

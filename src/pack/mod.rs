@@ -48,6 +48,7 @@ mod zlib;
 
 pub use bitmap::{BitmapOwner, BitmapReader, Bitmaps, Segment};
 pub use bits::Bits;
+pub(crate) use chunks::checksum_holds;
 pub use commit_graph::{CommitGraph, GraphCommit};
 pub use decode::{Decoded, Decoder, Object, inflate_entry};
 pub use delta::{BlockIndex, Delta, DeltaOp, apply_delta, delta_sizes};

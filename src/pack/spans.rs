@@ -140,7 +140,8 @@ mod tests {
     #[test]
     fn where_no_entry_begins_is_told() {
         let file = packed(&[(100, 0), (100, 0)]);
-        assert!(file.find_spans(vec![Span::beginning_at(12)]).is_ok());
+        let found = file.find_spans(vec![Span::beginning_at(12)]).expect("the first entry");
+        assert_eq!(found.iter().map(|span| span.offset).collect::<Vec<_>>(), [12]);
         assert!(file.find_spans(vec![Span::beginning_at(13)]).is_err());
         assert!(file.find_spans(vec![Span::beginning_at(u64::MAX)]).is_err());
     }

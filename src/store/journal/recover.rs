@@ -19,14 +19,13 @@ use super::mark_applied;
 use super::overlay::{Became, Overlay};
 use crate::base::{Cancel, Progress};
 use crate::pack::index::{self, IngestLimits};
-use crate::pack::{self, Kind, Location, Objects, PackFile};
+use crate::pack::{NoObjects, Objects as _, checksum_holds};
 use bstr::{BStr, BString, ByteSlice as _};
-use gix_hash::{ObjectId, oid};
+use gix_hash::ObjectId;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 /// A ref's file with an older value that is dated so many seconds behind the commit was written by another program.
@@ -268,6 +267,7 @@ impl Recovery<'_> {
         let visible = self.places.objects_dir.join("pack");
         self.in_folder(|folder| {
             let ours = folder.join("pack");
+            // A pack in the journal builds on nothing outside of it.
             let none = NoObjects(self.repository.hash_kind());
             let ingested = index::ingest(input, &ours, &none, &IngestLimits::default(), &Progress::new(), &Cancel::new())?;
             if ingested.name.as_deref() != Some(name) {
@@ -324,31 +324,5 @@ fn is_same_content(one: &Path, other: &Path) -> io::Result<bool> {
 
 /// Whether a file that ends in its own checksum has the right one.
 fn is_whole(path: &Path, hash: gix_hash::Kind) -> bool {
-    let Ok(bytes) = Mapped::open(path) else { return false };
-    let Some(end) = bytes.len().checked_sub(hash.len_in_bytes()) else { return false };
-    let (content, trailer) = bytes.split_at(end);
-    let mut hasher = gix_hash::hasher(hash);
-    hasher.update(content);
-    hasher.try_finalize().is_ok_and(|sum| sum.as_slice() == trailer)
-}
-
-/// No objects at all: a pack in the journal builds on nothing outside of it.
-struct NoObjects(gix_hash::Kind);
-
-impl Objects for NoObjects {
-    fn hash_kind(&self) -> gix_hash::Kind {
-        self.0
-    }
-
-    fn packs(&self) -> &[Arc<PackFile>] {
-        &[]
-    }
-
-    fn locate(&self, _: &oid) -> Result<Option<Location>, pack::Error> {
-        Ok(None)
-    }
-
-    fn read_loose(&self, _: &oid, _: &mut Vec<u8>) -> Result<Option<Kind>, pack::Error> {
-        Ok(None)
-    }
+    Mapped::open(path).is_ok_and(|bytes| checksum_holds(&bytes, hash))
 }
