@@ -4,7 +4,7 @@ mod common;
 
 use common::remote::Remote;
 use common::server::{Server, has_ssh};
-use common::{Case, PACKMULE, Sandbox, check, few_cases, run};
+use common::{Case, PACKMULE, Sandbox, check, few_cases, run, write_program};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -17,9 +17,7 @@ const READ: &str = "cat >>\"$log\"\n";
 
 fn write_hook(repository: &Path, name: &str, text: &str) -> PathBuf {
     let path = repository.join("hooks").join(name);
-    std::fs::create_dir_all(repository.join("hooks")).expect("a folder");
-    std::fs::write(&path, format!("#!/bin/sh\n{text}")).expect("written");
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("executable");
+    write_program(&path, &format!("#!/bin/sh\n{text}"));
     path
 }
 
@@ -310,8 +308,7 @@ fn hooks_are_looked_for_where_git_looks() {
         write_hook(&server.join("other"), "update", "exit 1\n");
         let update = server.join("other/hooks/update");
         std::fs::set_permissions(update, PermissionsExt::from_mode(0o644)).expect("not executable");
-        std::fs::write(server.join("other/hooks/post-receive"), "echo no interpreter; cat\n").expect("written");
-        std::fs::set_permissions(server.join("other/hooks/post-receive"), PermissionsExt::from_mode(0o755)).expect("executable");
+        write_program(&server.join("other/hooks/post-receive"), "echo no interpreter; cat\n");
         std::fs::write(server.join("config"), read(server.join("config")) + "[core]\nhooksPath = other/hooks\n").expect("written");
     };
     each_pair(prepare, |pair| {

@@ -4,7 +4,7 @@
 mod common;
 
 use common::pkt::Who;
-use common::{HASHES, PACKMULE, Sandbox, check, report, run, run_with_input};
+use common::{HASHES, PACKMULE, Sandbox, check, report, run, run_with_input, write_program};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -25,11 +25,7 @@ fn told(output: &Output) -> String {
 }
 
 fn hook(repository: &Path, name: &str, text: &str) {
-    use std::os::unix::fs::PermissionsExt;
-    let path = repository.join("hooks").join(name);
-    std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-    std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("written");
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("executable");
+    write_program(&repository.join("hooks").join(name), &format!("#!/bin/sh\n{text}\n"));
 }
 
 /// A work tree with three commits, and a bare repository that has two of them.

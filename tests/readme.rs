@@ -5,7 +5,7 @@
 mod common;
 
 use common::server::{Server, has_ssh, make_key, write_ssh_config};
-use common::{PACKMULE, Sandbox, run};
+use common::{PACKMULE, Sandbox, run, write_program};
 use std::path::Path;
 
 /// One command of a transcript and what it prints.
@@ -66,9 +66,7 @@ fn the_first_minutes_go_as_the_readme_says() {
     // `ssh` on the PATH knows the key and the port; git finds it there as well.
     let config = write_ssh_config(&sandbox, server.port, &key);
     let ssh = sandbox.home().join("bin/ssh");
-    std::fs::create_dir(sandbox.home().join("bin")).expect("a folder");
-    std::fs::write(&ssh, format!("#!/bin/sh\nPATH=${{PATH#*:}} exec ssh -F {} \"$@\"\n", config.display())).expect("a script");
-    std::fs::set_permissions(&ssh, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a script");
+    write_program(&ssh, &format!("#!/bin/sh\nPATH=${{PATH#*:}} exec ssh -F {} \"$@\"\n", config.display()));
     let work_tree = sandbox.work_tree("home/work", "sha1");
     let path = format!("{}:{}", sandbox.home().join("bin").display(), std::env::var("PATH").unwrap_or_default());
     for step in client_steps {

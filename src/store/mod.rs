@@ -25,6 +25,7 @@
 //! | `stamp`, `held` | how files look from outside into a snapshot that is kept from one request to the next |
 //! | `repositories` | names beneath a root into repositories |
 //! | `staging` | a repository that is only being made into one in its place, or into nothing |
+//! | `flock` | an open file into a lock that is let go for certain |
 //! | `turns` | threads that want one repository into a queue |
 //! | `owner` | locks and quarantines that a dead process left into nothing |
 //! | `journal` | a push into one durable, atomic step: the file `packmule-journal` |
@@ -43,6 +44,7 @@ mod config;
 mod discover;
 mod error;
 mod fetch_settings;
+mod flock;
 mod format;
 mod fsck_settings;
 mod held;

@@ -21,9 +21,9 @@
 //! `objects` must lie on the same file system as `refs`, through the same mount: locks are linked from one to the
 //! other. Where it does not, every push is refused with a sentence that says so; reading is not affected.
 
+use super::flock::Flock;
 use super::turns::{Turn, Turns};
 use super::{Error, Repository, journal, loose_ref};
-use rustix::fs::{FlockOperation, flock};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -49,7 +49,6 @@ const OWNER_FILE: &str = "owner";
 const REPOSITORY_LOCK_FILE: &str = "packmule.lock";
 /// Sweeping and publishing a pack take milliseconds; whoever holds the lock this long hangs.
 const REPOSITORY_LOCK_TIMEOUT_MS: u64 = 30_000;
-const RETRY_MS: u64 = 2;
 
 /// What to do when a link fails with `EXDEV`; without a path, for pushers see it.
 const ACROSS_FILE_SYSTEMS: &str = "the repository's 'objects' and 'refs' lie on different file systems or mounts; \
@@ -84,7 +83,7 @@ impl Places {
 /// The short lock of one repository; let go when dropped. Threads of this process get it in the order in which they ask.
 pub(super) struct RepositoryLock {
     // Let go before the next one's turn comes.
-    _file: File,
+    _file: Flock<File>,
     _turn: Turn,
 }
 
@@ -103,7 +102,8 @@ impl RepositoryLock {
             .write(true)
             .open(&path)
             .map_err(Error::io(format!("opening {}", path.display())))?;
-        if let (Some(turn), true) = (turn, flock_until(&file, deadline).map_err(Error::io(format!("locking {}", path.display())))?) {
+        let file = Flock::take_until(file, deadline).map_err(Error::io(format!("locking {}", path.display())))?;
+        if let (Some(turn), Some(file)) = (turn, file) {
             return Ok(Self { _file: file, _turn: turn });
         }
         tracing::error!(lock = %path.display(), timeout_ms, "somebody holds the repository's lock and does not let go");
@@ -111,39 +111,12 @@ impl RepositoryLock {
     }
 }
 
-/// Take the `flock` of `file`; `false` when somebody else still holds it at `deadline`.
-pub(super) fn flock_until(file: &File, deadline: Instant) -> io::Result<bool> {
-    while !try_flock(file)? {
-        if Instant::now() >= deadline {
-            return Ok(false);
-        }
-        std::thread::sleep(Duration::from_millis(RETRY_MS));
-    }
-    Ok(true)
-}
-
-/// Let it go before the file is closed.
-pub(super) fn unlock(file: &File) -> io::Result<()> {
-    Ok(flock(file, FlockOperation::Unlock)?)
-}
-
-fn try_flock(file: &File) -> io::Result<bool> {
-    loop {
-        match flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(true),
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(err) => return Err(err.into()),
-        }
-    }
-}
-
 /// A quarantine's folder and the proof that its owner lives.
 pub(super) struct Claim {
     /// The folder.
     pub dir: PathBuf,
-    /// The file under `flock`.
-    pub owner: File,
+    /// The file `owner`.
+    pub owner: Flock<File>,
 }
 
 /// Sweep, then make a quarantine that is owned from its first visible moment.
@@ -157,10 +130,7 @@ pub(super) fn claim(places: &Places) -> Result<Claim, Error> {
 pub(super) fn claim_under(_: &RepositoryLock, places: &Places) -> Result<Claim, Error> {
     let dir = make_folder(&places.objects_dir)?;
     let made = (|| {
-        let owner = File::create_new(dir.join(OWNER_FILE))?;
-        if !try_flock(&owner)? {
-            return Err(io::Error::from(ErrorKind::WouldBlock));
-        }
+        let owner = Flock::try_take(File::create_new(dir.join(OWNER_FILE))?)?.ok_or(ErrorKind::WouldBlock)?;
         fs::create_dir(dir.join("pack"))?;
         Ok(owner)
     })();
@@ -241,7 +211,7 @@ fn sweep_under(lock: &RepositoryLock, places: &Places) -> Result<usize, Error> {
 /// which the caller holds, and it is removed only after the locks.
 pub(super) fn is_dead(dir: &Path) -> io::Result<bool> {
     match File::options().write(true).open(dir.join(OWNER_FILE)) {
-        Ok(owner) => try_flock(&owner),
+        Ok(owner) => Ok(Flock::try_take(owner)?.is_some()),
         Err(err) if err.kind() == ErrorKind::NotFound => Ok(true),
         Err(err) => Err(err),
     }

@@ -4,8 +4,8 @@
 //! in `.packmule`, whose lock one process at a time holds.
 
 use super::discover::is_git_dir;
+use super::flock::Flock;
 use super::{ConfigScope, Error, Repository, staging};
-use rustix::fs::FlockOperation;
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ pub enum Found {
 pub struct Repositories {
     root: PathBuf,
     /// Held for as long as this value lives.
-    _lock: File,
+    _lock: Flock<File>,
 }
 
 impl Repositories {
@@ -94,18 +94,11 @@ impl Repositories {
             _ => {}
         }
         let path = state.join("lock");
-        let lock =
+        let file =
             File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::io(format!("open {}", path.display())))?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(Error::InTheWay(format!(
-                    "another packmule serves {} already; stop it or choose another folder",
-                    root.display()
-                )));
-            }
-            Err(err) => return Err(Error::io(format!("lock {}", path.display()))(err.into())),
-        }
+        let Some(lock) = Flock::try_take(file).map_err(Error::io(format!("lock {}", path.display())))? else {
+            return Err(Error::InTheWay(format!("another packmule serves {} already; stop it or choose another folder", root.display())));
+        };
         staging::sweep(&state)?;
         Ok(Self { root, _lock: lock })
     }

@@ -171,6 +171,15 @@ pub fn report(command: &Command, output: &Output) -> String {
     text
 }
 
+/// A program of this text at `path`, its folders included. Another process writes it: what a test beside this one starts
+/// would hold the file open for a moment, and a file that somebody may write is not run (execve(2), "ETXTBSY").
+pub fn write_program(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().expect("a folder above")).expect("a folder");
+    let mut write = Command::new("sh");
+    write.args(["-c", "printf %s \"$1\" >\"$2\" && chmod 755 \"$2\"", "sh", text]).arg(path);
+    assert!(write.status().expect("a shell").success(), "{}", path.display());
+}
+
 /// Say why a test does nothing; past the test harness, which would swallow it.
 pub fn skipped(why: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {why}");

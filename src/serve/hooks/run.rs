@@ -369,7 +369,6 @@ impl<E: AsFd + Write> Write for Patient<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
     use std::time::Instant;
 
@@ -379,9 +378,11 @@ mod tests {
     /// A folder with the program `it`.
     fn program(text: &str) -> (tempfile::TempDir, Program) {
         let dir = tempfile::tempdir().expect("a folder");
-        let path = dir.path().join("it");
-        std::fs::write(&path, text).expect("written");
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("executable");
+        // Written by another process: what a test beside this one starts would hold the file open, and a file that
+        // somebody may write is not run (execve(2), "ETXTBSY").
+        let write =
+            std::process::Command::new("sh").args(["-c", "printf %s \"$1\" >it && chmod +x it", "sh", text]).current_dir(&dir).status();
+        assert!(write.expect("a shell").success());
         let program = Program { path: "./it".into(), args: vec![], is_clean: false, env: vec![], dir: dir.path().to_owned() };
         (dir, program)
     }

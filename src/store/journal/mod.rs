@@ -67,6 +67,7 @@ pub(super) use recover::{owners_of_pending, recover};
 use self::file::{JournalFile, boot};
 use self::frame::HEADER_BYTES;
 use super::Error;
+use super::flock::Flock;
 use super::owner::{self, Places, RepositoryLock};
 use super::turns::Turns;
 use std::time::{Duration, Instant};
@@ -141,11 +142,9 @@ impl Ticket {
         let deadline = Instant::now() + Duration::from_millis(SHARE_TIMEOUT_MS);
         // Whoever waits here wakes up to a journal that somebody else has synced. Without a turn it goes on as well.
         let _turn = Turns::of(&self.places.common_dir.join(JOURNAL_FILE)).wait(deadline);
-        let shared = owner::flock_until(&self.journal.file, deadline).map_err(self.journal.failed("locking"))?;
+        let shared = Flock::take_until(&self.journal.file, deadline).map_err(self.journal.failed("locking"))?;
         let result = self.sync_in_turn();
-        if shared {
-            owner::unlock(&self.journal.file).map_err(self.journal.failed("unlocking"))?;
-        }
+        drop(shared);
         result
     }
 

@@ -1,6 +1,7 @@
 //! The journal by itself: what is shared, what is refused, what a reader makes of it at every moment.
 
 use super::super::RefEdit;
+use super::super::flock::Flock;
 use super::super::packed_refs::PackedRefs;
 use super::super::ref_files::OwnedTarget;
 use super::frame::Header;
@@ -87,7 +88,7 @@ fn a_checkpoint_leaves_nothing_but_commits_that_wait() {
     let ticket = written(&places, &commit("alive", &[("refs/heads/a", 0, 1)]));
     std::fs::create_dir(places.objects_dir.join("alive")).expect("made");
     let owner = std::fs::File::create(places.objects_dir.join("alive/owner")).expect("made");
-    assert!(owner::flock_until(&owner, Instant::now()).expect("locks"));
+    let owner = Flock::try_take(owner).expect("no fault").expect("free");
     ticket.sync().expect("synced");
     assert!(!checkpoint::checkpoint(&places).expect("no fault"), "its owner lives");
     drop(owner);
@@ -115,7 +116,7 @@ fn a_push_waits_for_those_under_way_when_the_journal_is_full() {
     let ticket = written(&places, &big);
     std::fs::create_dir(places.objects_dir.join("alive")).expect("made");
     let owner = std::fs::File::create(places.objects_dir.join("alive/owner")).expect("made");
-    assert!(owner::flock_until(&owner, Instant::now()).expect("locks"));
+    let _owner = Flock::try_take(owner).expect("no fault").expect("free");
     ticket.sync().expect("synced");
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| make_room(&places));
