@@ -82,16 +82,8 @@ impl Repository {
             Some(before) => (before.snapshot.objects.clone(), before.objects.clone()),
             None => self.open_objects(companions)?,
         };
-        let mut snapshot = Snapshot {
-            state: 0,
-            refs,
-            head,
-            objects,
-            settings: self.settings.clone(),
-            shallow: Arc::new(shallow),
-            hash: self.hash,
-            work_tree: self.has_work_tree(),
-        };
+        let mut snapshot =
+            Snapshot { state: 0, refs, head, objects, settings: self.settings.clone(), shallow: Arc::new(shallow), hash: self.hash };
         snapshot.state = match before.filter(|before| before.snapshot.is_same(&snapshot)) {
             Some(before) => before.snapshot.state,
             None => new_state(),
@@ -156,7 +148,7 @@ impl Snapshot {
             && self.head == other.head
             && self.shallow == other.shallow
             && self.settings == other.settings
-            && (self.hash, self.work_tree) == (other.hash, other.work_tree)
+            && self.hash == other.hash
     }
 }
 

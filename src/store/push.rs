@@ -64,7 +64,7 @@ pub enum RefRefusal {
     #[error("{0}")]
     Vetoed(String),
     /// Another edit of an atomic push was refused.
-    #[error("atomic push failure")]
+    #[error("atomic transaction failed")]
     Atomic,
     /// Writing failed; the log has more.
     #[error("failed to update ref: {0}")]

@@ -123,7 +123,6 @@ impl Repository {
             settings: self.settings.clone(),
             shallow: Arc::new(shallow),
             hash: self.hash,
-            work_tree: self.has_work_tree(),
         })
     }
 
@@ -137,9 +136,10 @@ impl Repository {
         }
     }
 
-    /// As git guesses where `core.bare` is not set: a folder called `.git` lies within a work tree.
-    pub(super) fn has_work_tree(&self) -> bool {
-        self.git_dir != self.common_dir || !self.settings.bare.unwrap_or_else(|| self.git_dir.file_name() != Some(".git".as_ref()))
+    /// Whether it has no work tree of its own. As `git init` guesses where `core.bare` is not set: a folder called `.git` lies
+    /// within one.
+    pub(super) fn is_bare(&self) -> bool {
+        self.settings.bare.unwrap_or_else(|| self.common_dir.file_name() != Some(".git".as_ref()))
     }
 
     /// What the file `shallow` says; a push that is under way may cut off more.
