@@ -7,7 +7,7 @@ mod power;
 mod rig;
 
 use common::fixture::Random;
-use common::{PACKMULE, Sandbox, check, run, run_with_input, skipped};
+use common::{Sandbox, check, run, run_with_input, skipped};
 use rig::{CALLS, Edit, Rig, SHAPES, Shape, has_strace, is_acknowledged};
 use std::path::Path;
 use std::process::Command;
@@ -123,12 +123,7 @@ fn stock_gc_between_a_kill_and_the_replay_keeps_a_ref_whole_whose_history_is_cut
         assert_eq!(rig.happened(&rig.shown(&server), edits), Some(2), "kill {at}");
         pruned += usize::from(stored == Some(0) && was_cut && !rig.is_cut(&server, 3));
         // Readers are told where history ends, whatever the file says.
-        let clone = rig.sandbox.path(format!("clone-{at}"));
-        let url = format!("file://{}", server.display());
-        rig.sandbox.git(
-            &rig.sandbox.path(""),
-            ["clone", "-q", "--bare", "-u", &format!("{PACKMULE} upload-pack"), &url, &clone.display().to_string()],
-        );
+        let clone = rig.clone(&server, &format!("clone-{at}"));
         assert!(rig.is_cut(&clone, 3), "kill {at}");
         check::sound(&rig.sandbox, &clone);
         rig.push(&server, &[("refs/heads/after", None, Some(0))]);
@@ -140,25 +135,108 @@ fn stock_gc_between_a_kill_and_the_replay_keeps_a_ref_whole_whose_history_is_cut
 }
 
 #[test]
-fn a_recovery_that_cannot_cut_history_off_changes_no_ref() {
+fn a_recovery_that_cannot_cut_history_off_holds_up_only_those_refs_that_need_it() {
     if !has_strace() {
         return;
     }
     let rig = Rig::new();
     let edits = SHAPES[4].edits;
-    let server = server_with_a_journal(&rig, "cut.git");
-    kill_before_the_cut(&rig, &server, edits);
-    let lock = server.join("shallow.lock");
-    std::fs::remove_file(&lock).expect("the dead push's own");
-    std::fs::write(&lock, "of somebody else").expect("written");
-    let refused = rig.receive(&server, &[], &rig.request_of(&[("refs/heads/other", None, Some(0))]));
-    assert!(String::from_utf8_lossy(&refused.stdout).contains("shallow.lock is held by another process"), "{refused:?}");
-    assert_eq!(rig.happened(&rig.stored(&server), edits), Some(0));
-    assert_eq!(rig.happened(&rig.shown(&server), edits), Some(2), "readers see it all the while");
-    assert_eq!(std::fs::read(&lock).expect("survives"), b"of somebody else");
-    std::fs::remove_file(&lock).expect("let go");
-    rig.retry(&server, edits, "the lock is gone");
-    assert!(rig.is_cut(&server, 3));
+    for power_cut in [false, true] {
+        let server = server_with_a_journal(&rig, "cut.git");
+        let before = rig.sandbox.copy(&server, &format!("before-{power_cut}.git"));
+        let mut later = vec![];
+        if power_cut {
+            // What is lost is looked over: what needs the line, what touches the same refs, and what has nothing to do with it.
+            rig.push(&server, &[("refs/heads/cut-too", None, Some(0)), ("refs/heads/beside", None, Some(0))]);
+            rig.push(&server, &[("refs/heads/cut", None, Some(3)), ("refs/heads/cut-too", Some(0), Some(3))]);
+            rig.push(&server, &[("refs/heads/built-on-it", None, Some(3))]);
+            rig.push(&server, &[("refs/heads/free", None, Some(1))]);
+            power::lose(&before, &server, None);
+            later.extend([("refs/heads/free", None, Some(1))]);
+        } else {
+            kill_before_the_cut(&rig, &server, edits);
+        }
+        let lock = server.join("shallow.lock");
+        let _ = std::fs::remove_file(&lock); // the dead push's own
+        std::fs::write(&lock, "of somebody else").expect("written");
+        rig.push(&server, &[("refs/heads/other", None, Some(0))]);
+        later.push(("refs/heads/other", None, Some(0)));
+        for _ in 0..2 {
+            let stored = rig.stored(&server);
+            assert_eq!((rig.happened(&stored, edits), rig.happened(&stored, &later)), (Some(0), Some(later.len())), "{stored:?}");
+            assert!(!stored.contains_key("refs/heads/built-on-it") && !stored.contains_key("refs/heads/beside"), "{stored:?}");
+            assert_eq!(rig.happened(&rig.shown(&server), edits), Some(2), "readers see it all the while");
+            let refused = rig.receive(&server, &[], &rig.request_of(&[("refs/heads/needs-it", None, Some(3))]));
+            assert!(String::from_utf8_lossy(&refused.stdout).contains("shallow.lock is held by another process"), "{refused:?}");
+        }
+        assert_eq!(std::fs::read(&lock).expect("survives"), b"of somebody else");
+        std::fs::remove_file(&lock).expect("let go");
+        rig.retry(&server, edits, "the lock is gone");
+        assert!(rig.is_cut(&server, 3));
+        let all = [("refs/heads/beside", None, Some(0)), ("refs/heads/built-on-it", None, Some(3))];
+        assert_eq!(rig.happened(&rig.stored(&server), &all), Some(if power_cut { 2 } else { 0 }), "{:?}", rig.stored(&server));
+    }
+}
+
+#[test]
+fn a_line_that_was_taken_out_when_all_history_had_come_does_not_come_again() {
+    if !has_strace() {
+        return;
+    }
+    let rig = Rig::new();
+    let edits = SHAPES[4].edits;
+    for (acknowledged, same_boot) in [(true, false), (false, false), (false, true)] {
+        let what = format!("acknowledged: {acknowledged}, same boot: {same_boot}");
+        let server = server_with_a_journal(&rig, "cut.git");
+        if acknowledged {
+            rig.push(&server, edits);
+        } else {
+            rig.receive(&server, &["-o", "/dev/null", "-e", "inject=linkat:signal=KILL:when=8"], &rig.request_of(edits));
+        }
+        assert!(rig.is_cut(&server, 3), "{what}");
+        let url = format!("file://{}", rig.sandbox.path("whole-3").display());
+        rig.sandbox.git(&server, ["fetch", "-q", "--unshallow", &url, "HEAD"]);
+        assert!(!server.join("shallow").exists(), "{what}");
+        if !same_boot {
+            power::forget_the_boot(&server);
+            let folder = rig.sandbox.path("read-only.git");
+            with_mounted(&["-o", "bind,ro"], &server, &folder, || {
+                assert_eq!(rig.happened(&rig.shown(&folder), edits), Some(2), "{what}");
+                let output = rig.clone(&folder, "clone-of-read-only.git");
+                assert!(!output.join("shallow").exists(), "{what}: readers are told of all history");
+            });
+        }
+        rig.push(&server, &[("refs/heads/after", None, Some(0))]);
+        assert_eq!(rig.happened(&rig.stored(&server), edits), Some(2), "{what}");
+        assert!(!server.join("shallow").exists(), "{what}");
+        rig.sandbox.git(&server, ["gc", "-q", "--prune=now"]);
+        assert_eq!(rig.sandbox.git(&server, ["rev-list", "--count", "refs/heads/cut"]), "3", "{what}: nothing was lost");
+        check::sound(&rig.sandbox, &server);
+    }
+}
+
+#[test]
+fn a_ref_that_comes_again_after_a_power_cut_brings_its_line_though_stock_git_wrote_the_file_since() {
+    let rig = Rig::new();
+    let server = rig.server("cut.git");
+    rig.push(&server, &[("refs/heads/was-cut", None, Some(4))]);
+    let before = rig.sandbox.copy(&server, "before.git");
+    let edits = [("refs/heads/loose", Some(0), Some(3))];
+    rig.push(&server, &edits);
+    // The ref's rename is lost, that of `shallow` is not; then git drops the line that no ref needs.
+    let (was, is) = (before.join("refs/heads/loose"), server.join("refs/heads/loose"));
+    std::fs::copy(&was, &is).expect("copied");
+    let set_time =
+        |path: &Path, time| std::fs::File::options().write(true).open(path).and_then(|file| file.set_modified(time)).expect("set");
+    set_time(&is, std::fs::metadata(&was).and_then(|meta| meta.modified()).expect("has one"));
+    rig.sandbox.git(&server, ["prune"]);
+    assert!(!rig.is_cut(&server, 3) && rig.is_cut(&server, 4));
+    set_time(&server.join("shallow"), std::time::SystemTime::now() + std::time::Duration::from_secs(600));
+    power::forget_the_boot(&server);
+    rig.push(&server, &[("refs/heads/after", None, Some(0))]);
+    assert_eq!(rig.happened(&rig.stored(&server), &edits), Some(1));
+    assert!(rig.is_cut(&server, 3) && rig.is_cut(&server, 4));
+    check::sound(&rig.sandbox, &server);
 }
 
 /// Kill a push between two refs: readers of ours see it, its files have one half.

@@ -63,7 +63,7 @@ impl Repository {
         // Loose refs before packed ones, and all refs before objects: what is packed or comes meanwhile is seen.
         let read = || Ok((self.loose_again(before)?, self.packed_again(before)?, self.stored_shallow()?));
         let (((loose, loose_stamps), (packed, packed_stamps), mut shallow), overlay) = journal::read_refs(self, read)?;
-        overlay.cut(&mut shallow);
+        overlay.cut(self, &mut shallow);
         let refs = match (loose, before) {
             (None, Some(before)) if Arc::ptr_eq(before.snapshot.refs.packed(), &packed) => before.snapshot.refs.clone(),
             (None, _) => return self.snapshot_again(None), // loose refs are kept within the view only

@@ -4,7 +4,7 @@ use super::journal::{self, Commit, Ticket};
 use super::owner::{Places, RepositoryLock};
 use super::quarantine::Quarantine;
 use super::ref_transaction::{Ground, NoObserver, RefTransaction, TransactionObserver};
-use super::shallow_file::ShallowEdit;
+use super::shallow_file::{SHALLOW_LOCK_TIMEOUT, ShallowEdit};
 use super::{Error, Mapped, ObjectStore, Repository, Snapshot};
 use crate::base::{Cancel, Progress};
 use crate::pack::check::Checks;
@@ -88,7 +88,7 @@ pub struct Push {
     base: Arc<ObjectStore>,
     base_packs: u32,
     packs: Vec<String>,
-    /// Commits that will have no parents.
+    /// Commits that will have no parents, since this push cuts them off.
     cuts: Vec<ObjectId>,
     rejects_thin: bool,
     repository: Repository,
@@ -102,10 +102,7 @@ impl Push {
         let view = repository.snapshot()?;
         let base_packs = view.objects().packs().len() as u32;
         let base = view.objects().clone();
-        // What another push under way cuts off counts for this one too, and its refs may stand in their files first.
-        let stored = if view.shallow().is_empty() { vec![] } else { repository.stored_shallow()? };
-        let cuts = view.shallow().iter().filter(|id| stored.binary_search(id).is_err()).copied().collect();
-        Ok(Self { quarantine, view, base, base_packs, packs: vec![], cuts, rejects_thin: false, repository: repository.clone() })
+        Ok(Self { quarantine, view, base, base_packs, packs: vec![], cuts: vec![], rejects_thin: false, repository: repository.clone() })
     }
 
     /// Read one pack from `input` into the quarantine: hashed, indexed, thin ones completed, its objects shown to
@@ -219,8 +216,11 @@ impl Push {
             return Ok(Committed { results: transaction.give_up(), created: false });
         }
         let (changes, numbers) = transaction.changes();
-        let shallow = if changes.is_empty() { None } else { ShallowEdit::stage(&places, self.quarantine.dir(), &self.cuts)? };
-        let ticket = self.make_durable(&places, changes, identity)?;
+        if !self.repository.is_staged() && !changes.is_empty() {
+            journal::make_room(&places)?; // before anything is held that others wait for
+        }
+        let (shallow, cuts) = self.lock_shallow(&places, &changes)?;
+        let ticket = self.make_durable(&places, changes, cuts, identity)?;
         if let Some(Err(err)) = shallow.map(ShallowEdit::commit) {
             // As for refs that cannot be written: it stands in the journal, and must not come again.
             if let Some(Err(err)) = ticket.map(|ticket| ticket.applied(&(0..numbers.len() as u32).collect::<Vec<_>>())) {
@@ -250,9 +250,43 @@ impl Push {
 }
 
 impl Push {
+    /// Lock and stage the file `shallow` where this push needs lines in it; with those.
+    ///
+    /// What another push cuts off that is on disk and not yet applied counts for this one too, whose refs may stand in
+    /// their files first. Which these are is told under the lock: nobody is then about to replace the file.
+    fn lock_shallow(&self, places: &Places, edits: &[RefEdit]) -> Result<(Option<ShallowEdit>, Vec<ObjectId>), Error> {
+        let of_others = || match self.view.shallow() {
+            [] => Ok(vec![]),
+            shallow => journal::pending_cuts(&self.repository, shallow),
+        };
+        let others = of_others()?;
+        if edits.is_empty() || self.cuts.is_empty() && others.is_empty() {
+            return Ok((None, vec![]));
+        }
+        let lock = |timeout| ShallowEdit::lock(places, self.quarantine.dir(), timeout);
+        let mut edit = None;
+        if self.cuts.is_empty() {
+            edit = lock(SHALLOW_LOCK_TIMEOUT / 10)?;
+            let tips = edits.iter().map(|edit| edit.new).filter(|id| !id.is_null()).collect();
+            // Whatever keeps the lock from that other push is to hold up those only that build on it.
+            if edit.is_none() && journal::that_reach(self.view.objects(), &others, &[tips]) == [false] {
+                return Ok((None, vec![]));
+            }
+        }
+        let Some(edit) = edit.map_or_else(|| lock(SHALLOW_LOCK_TIMEOUT), |edit| Ok(Some(edit)))? else {
+            return Err(Error::InTheWay("shallow.lock is held by another process; try again".to_owned()));
+        };
+        let cuts = [of_others()?, self.cuts.clone()].concat();
+        if cuts.is_empty() {
+            return Ok((None, cuts));
+        }
+        edit.stage(&cuts)?;
+        Ok((Some(edit), cuts))
+    }
+
     /// Make the packs visible, and all that the push changes durable. `None` where that has to wait for the whole
     /// repository, or nothing changes.
-    fn make_durable(&self, places: &Places, edits: Vec<RefEdit>, identity: &BString) -> Result<Option<Ticket>, Error> {
+    fn make_durable(&self, places: &Places, edits: Vec<RefEdit>, cuts: Vec<ObjectId>, identity: &BString) -> Result<Option<Ticket>, Error> {
         if self.repository.is_staged() {
             self.quarantine.link_packs(&RepositoryLock::acquire(places)?, &self.packs)?;
             return Ok(None);
@@ -260,17 +294,9 @@ impl Push {
             self.quarantine.publish(&self.packs)?;
             return Ok(None);
         }
-        journal::make_room(places)?;
         let packs = self.quarantine.name_packs(&self.packs)?;
         let is_big = packs.iter().any(|pack| pack.bytes.is_none());
-        let commit = Commit {
-            owner: self.quarantine.name(),
-            time_s: journal::now_s(),
-            identity: identity.clone(),
-            edits,
-            packs,
-            cuts: self.cuts.clone(),
-        };
+        let commit = Commit { owner: self.quarantine.name(), time_s: journal::now_s(), identity: identity.clone(), edits, packs, cuts };
         let lock = RepositoryLock::acquire(places)?;
         let ticket = journal::append(&lock, places, &commit)?;
         let is_new = match self.quarantine.link_packs(&lock, &self.packs) {

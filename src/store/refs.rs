@@ -132,7 +132,7 @@ impl Refs {
             let loose = ref_files::read_all_loose(git_dir, common_dir, hash, &mut Stamps::off())?;
             Ok((loose, PackedRefs::map(common_dir, hash)?, repository.stored_shallow()?))
         })?;
-        overlay.cut(&mut shallow);
+        overlay.cut(repository, &mut shallow);
         overlay.lay(&mut loose, &packed)?;
         Ok((Self::new(loose, Arc::new(packed), hash), shallow))
     }

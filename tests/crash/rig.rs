@@ -153,6 +153,16 @@ impl Rig {
         edits.iter().for_each(|(name, ..)| assert!(said.contains(&format!("ok {name}\n")), "{said}"));
     }
 
+    /// A clone that stock git makes of what packmule serves, by its new name.
+    #[track_caller]
+    pub fn clone(&self, server: &Path, name: &str) -> PathBuf {
+        let clone = self.sandbox.path(name);
+        let _ = std::fs::remove_dir_all(&clone);
+        let (server, to) = (format!("file://{}", server.display()), clone.display().to_string());
+        self.sandbox.git(&self.sandbox.path(""), ["clone", "-q", "--bare", "-u", &format!("{PACKMULE} upload-pack"), &server, &to]);
+        clone
+    }
+
     /// The refs that packmule offers.
     #[track_caller]
     pub fn shown(&self, server: &Path) -> BTreeMap<String, String> {

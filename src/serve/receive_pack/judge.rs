@@ -121,7 +121,7 @@ pub(super) fn judge(conversation: &mut Conversation<'_>, push: &Push) -> Result<
         commands.iter_mut().for_each(|command| command.refuse("inconsistent push options"));
     }
     refuse_doubles(&mut commands);
-    let work_trees = conversation.repository.work_trees(view.refs())?;
+    let work_trees = conversation.repository.work_trees(view.refs());
     let mut decoder = Decoder::new(&**view.objects(), 4 << 20);
     for command in commands.iter_mut().filter(|command| command.result.is_ok()) {
         check_name(view, command);

@@ -5,7 +5,7 @@
 
 use super::super::Error;
 use super::super::owner::{self, Places, RepositoryLock};
-use super::frame::{self, Commit, Frame, HEADER_BYTES, Header};
+use super::frame::{self, Commit, Frame, HEADER_BYTES, Header, VERSION};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt as _;
@@ -45,6 +45,11 @@ impl Found {
     /// It counts, and its refs may still have their old values.
     pub fn is_pending(&self) -> bool {
         self.durable && self.applied.is_none()
+    }
+
+    /// Its edits that will never be.
+    pub fn but(&self) -> &[u32] {
+        self.applied.as_deref().unwrap_or_default()
     }
 }
 
@@ -140,6 +145,13 @@ impl JournalFile {
             }));
         }
         Ok(header)
+    }
+
+    /// Whether the header is one of an earlier version that is still read.
+    pub fn is_of_an_earlier_version(&self) -> Result<bool, Error> {
+        let mut bytes = [0; HEADER_BYTES];
+        self.file.read_exact_at(&mut bytes, 0).map_err(self.failed("reading"))?;
+        Ok(Header::version(&bytes).is_some_and(|version| version < VERSION))
     }
 
     /// What stands behind the byte `from`, and behind the header; `None`: there is no header yet.

@@ -21,7 +21,7 @@ use gix_hash::ObjectId;
 pub(super) const HEADER_BYTES: usize = 64;
 /// How it begins, but for the digit of its version.
 const MAGIC: &[u8; 7] = b"pmjourn";
-const VERSION: u8 = b'2';
+pub(super) const VERSION: u8 = b'2';
 const VERSION_BEFORE: u8 = b'1';
 /// Length, checksum, kind.
 const FRAME_HEAD_BYTES: usize = 9;
@@ -106,6 +106,12 @@ impl Commit {
     /// What counts of its cuts where these of its edits will never be: they are there for any other one.
     pub fn cuts_but(&self, but: &[u32]) -> &[ObjectId] {
         if but.len() < self.edits.len() { &self.cuts } else { &[] }
+    }
+
+    /// The same without these of its edits.
+    pub fn without(&self, but: &[u32]) -> Self {
+        let edits = self.edits.iter().zip(0u32..).filter(|(_, at)| !but.contains(at)).map(|(edit, _)| edit.clone()).collect();
+        Self { edits, cuts: self.cuts_but(but).to_vec(), ..self.clone() }
     }
 }
 

@@ -29,8 +29,9 @@
 //! [`recover`]: a process that died leaves commits without marks. One that is not marked durable was not acknowledged and
 //! never will be; one that is and is not marked applied is applied now, under the dead process's own locks. Where the
 //! machine was down (another boot id), nothing that was not synced is relied on: packs are written anew from the
-//! journal, refs get the values that it names. Before any ref, `shallow` gets back the lines that are missing: stock git's gc
-//! may have dropped them, since no ref reached them. In both cases a ref is changed only where it still has a value that the journal
+//! journal, refs get the values that it names. Before any ref, `shallow` gets back the lines that are missing where history
+//! still ends there ([`cuts`]); where somebody else holds its lock, the commits wait that need them, and those that touch the
+//! same refs or build on them. In both cases a ref is changed only where it still has a value that the journal
 //! knows, or its file is torn; otherwise another program has changed it since, and it keeps what it has, with a
 //! line in the log.
 //!
@@ -54,6 +55,7 @@
 //! - While a commit is under way it is held in memory by whoever reads the journal: about 150 bytes for each of its refs.
 
 mod checkpoint;
+mod cuts;
 mod file;
 mod frame;
 mod overlay;
@@ -64,6 +66,7 @@ mod tests;
 pub use checkpoint::checkpoint_idle;
 
 pub(super) use checkpoint::{checkpoint_if_due, make_room};
+pub(super) use cuts::{pending_cuts, that_reach};
 pub(super) use file::JOURNAL_FILE;
 pub(super) use frame::{Commit, NamedPack};
 pub(super) use overlay::read_refs;
@@ -117,6 +120,9 @@ pub(super) fn append(lock: &RepositoryLock, places: &Places, commit: &Commit) ->
     }
     if tail.end == HEADER_BYTES as u64 {
         journal.begin_to_age(lock, &tail.header)?;
+    } else if journal.is_of_an_earlier_version()? {
+        // Before the frame, and synced with it: a program of that version is to find no frame that it takes for a torn one.
+        journal.set_header(lock, &tail.header)?;
     }
     let mut bytes = vec![];
     frame::encode_commit(tail.header.generation, commit, &mut bytes);

@@ -7,11 +7,12 @@
 //! commits later than that has touched no ref that was read. A ref whose file has a value that no commit knows
 //! was changed by another program since, and keeps it. Where these commits cut history off is added to what the file
 //! `shallow` says, which changes before any ref does: read between the same two looks, it shows a push with its refs or
-//! not at all.
+//! not at all. Objects are looked at after that: where all of a commit's history has come, it is no longer cut off.
 
 use super::super::packed_refs::PackedRefs;
 use super::super::ref_files::OwnedTarget;
 use super::super::{Error, Repository};
+use super::cuts::needed;
 use super::file::{JournalFile, Tail, boot};
 use super::frame::{Commit, HEADER_BYTES, Header};
 use super::recover;
@@ -53,12 +54,12 @@ impl Overlay {
         self.cuts.extend(commit.cuts_but(but));
     }
 
-    /// Add where history is cut off to `shallow`, which is sorted and stays so.
-    pub(in super::super) fn cut(&self, shallow: &mut Vec<ObjectId>) {
-        if !self.cuts.is_empty() {
-            shallow.extend(&self.cuts);
+    /// Add where history is cut off, as far as it still is, to `shallow`, which is sorted and stays so.
+    pub(in super::super) fn cut(&self, repository: &Repository, shallow: &mut Vec<ObjectId>) {
+        let cuts = needed(repository, shallow, self.cuts.iter().copied());
+        if !cuts.is_empty() {
+            shallow.extend(cuts);
             shallow.sort_unstable();
-            shallow.dedup();
         }
     }
 
@@ -144,7 +145,7 @@ impl Before {
         }
         let mut overlay = Overlay::default();
         for (number, found) in journal.whole()?.iter().flat_map(|tail| tail.found.iter().enumerate()) {
-            overlay.add(number, &found.commit, found.applied.as_deref().unwrap_or_default());
+            overlay.add(number, &found.commit, found.but());
         }
         Ok(Some(overlay))
     }
@@ -166,7 +167,7 @@ impl Before {
         }
         let mut overlay = Overlay::default();
         for (number, found) in tail.found.iter().enumerate().filter(|(_, found)| found.durable && !applied.contains(&found.at)) {
-            overlay.add(number, &found.commit, found.applied.as_deref().unwrap_or_default());
+            overlay.add(number, &found.commit, found.but());
         }
         Ok(Some(overlay))
     }

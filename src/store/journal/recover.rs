@@ -3,7 +3,8 @@
 //! See [the journal](super), "After a crash". All of it happens under the repository's lock. Refs are edited by an ordinary
 //! transaction, which here may take over the locks of the dead: so nobody comes between, and all refs of one push go
 //! together. A lock that is nobody's of ours stays, and the commit waits until it is gone; until then readers have the
-//! overlay, and a push to that ref is told of the lock.
+//! overlay, and a push to that ref is told of the lock. Nobody waits here for the lock of `shallow`: whoever has it may wait
+//! for the repository's.
 //!
 //! When files are dated later than a commit, another program may have changed them since: see [`LATER_S`], [`SETTLED_S`].
 
@@ -14,6 +15,7 @@ use super::super::ref_transaction::{Ground, NoObserver, Redo, RefTransaction};
 use super::super::shallow_file::ShallowEdit;
 use super::super::{CommitMode, Error, Mapped, RefEdit, RefRefusal, Repository};
 use super::checkpoint::{finish, owner_is_dead};
+use super::cuts::{needed, that_reach};
 use super::file::{Found, JournalFile, Tail, boot};
 use super::frame::{Commit, NamedPack};
 use super::mark_applied;
@@ -23,11 +25,11 @@ use crate::pack::index::{self, IngestLimits};
 use crate::pack::{NoObjects, Objects as _, checksum_holds};
 use bstr::{BStr, BString, ByteSlice as _};
 use gix_hash::ObjectId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// A ref's file with an older value that is dated so many seconds behind the commit was written by another program.
 const LATER_S: u64 = 2;
@@ -112,30 +114,30 @@ impl Recovery<'_> {
             owner::sync_file_system(&self.places.common_dir).map_err(journal.failed("syncing what is named in"))?;
         }
         let mut kept: Vec<Found> = vec![];
-        for number in waiting {
-            let Found { at, end, ref commit, .. } = *todo[number];
-            kept.push(Found { at, end, commit: commit.clone(), durable: true, applied: None });
+        for found in waiting.into_iter().map(|number| todo[number]) {
+            kept.push(Found { commit: found.commit.without(found.but()), durable: true, applied: None, ..*found });
         }
         finish(self.lock, journal, &tail.header, &kept.iter().collect::<Vec<_>>())
     }
 
     /// Put packs and refs in their places; the numbers of those that a foreign lock keeps waiting.
-    fn redo(&self, todo: &[&Found]) -> Result<Vec<usize>, Error> {
-        let (mut overlay, mut cuts) = (Overlay::default(), vec![]);
+    fn redo(&self, todo: &[&Found]) -> Result<BTreeSet<usize>, Error> {
+        let mut happen = BTreeMap::new();
         for (number, found) in todo.iter().enumerate() {
             found.commit.packs.iter().try_for_each(|pack| self.restore_pack(pack))?;
             if self.after_power_cut && found.applied.is_none() && !self.has_tips(&found.commit)? {
                 tracing::error!(owner = %found.commit.owner, "a push that nobody was told of lacks its objects and will not happen");
                 continue;
             }
-            overlay.add(number, &found.commit, found.applied.as_deref().unwrap_or_default());
-            cuts.extend(self.cuts_missing(found)?);
+            happen.insert(number, *found);
         }
         let dead_locks = owner::dead_locks(self.lock, self.places).map_err(Error::io("reading the records of dead pushes"))?;
-        self.cut_history(cuts, &dead_locks)?;
-        let mut waiting = vec![];
+        let mut waiting = self.cut_history(&happen, &dead_locks)?;
+        happen.retain(|number, _| !waiting.contains(number));
+        let mut overlay = Overlay::default();
+        happen.iter().for_each(|(number, found)| overlay.add(*number, &found.commit, found.but()));
         // All edits of a push in one transaction; what a later push has changed again is the later one's.
-        for (number, found) in todo.iter().enumerate() {
+        for (number, found) in happen {
             let edits = self.edits_left(&overlay, number, &found.commit, &dead_locks)?;
             let results = self.edit(&found.commit, &edits, &dead_locks)?;
             for (edit, result) in edits.iter().zip(results) {
@@ -146,42 +148,61 @@ impl Recovery<'_> {
                     }
                     Err(why) => {
                         tracing::warn!(name = %edit.name, %why, "a ref that was pushed to waits for its new value");
-                        waiting.push(number);
+                        waiting.insert(number);
                     }
                 }
             }
         }
-        waiting.dedup();
         Ok(waiting)
     }
 
-    /// Where a commit cuts history off, as far as the file `shallow` does not say so.
-    fn cuts_missing(&self, found: &Found) -> Result<Vec<ObjectId>, Error> {
-        let cuts = found.commit.cuts_but(found.applied.as_deref().unwrap_or_default());
-        if cuts.is_empty() {
-            return Ok(vec![]);
-        }
-        let path = self.places.common_dir.join("shallow");
-        // What stood there once is gone by another program's doing, or did not reach the disk.
-        let later_s = found.commit.time_s + LATER_S;
-        if found.applied.is_some() && is_later(&path, later_s).map_err(Error::io(format!("reading {}", path.display())))? {
-            return Ok(vec![]);
-        }
-        let stored = self.repository.stored_shallow()?;
-        Ok(cuts.iter().filter(|id| stored.binary_search(id).is_err()).copied().collect())
-    }
-
-    /// Add lines to the file `shallow`. Where somebody else holds its lock no ref may change, for stock git would find
-    /// history broken.
-    fn cut_history(&self, cuts: Vec<ObjectId>, dead_locks: &BTreeMap<PathBuf, PathBuf>) -> Result<(), Error> {
-        if cuts.is_empty() {
-            return Ok(());
+    /// Add the lines to the file `shallow` that these commits need. Where somebody else holds its lock: the numbers of those
+    /// that have to wait, for stock git would find history broken.
+    fn cut_history(&self, happen: &BTreeMap<usize, &Found>, dead_locks: &BTreeMap<PathBuf, PathBuf>) -> Result<BTreeSet<usize>, Error> {
+        let needed = || -> Result<Vec<ObjectId>, Error> {
+            let stored = self.repository.stored_shallow()?;
+            Ok(needed(self.repository, &stored, happen.values().flat_map(|found| found.commit.cuts_but(found.but())).copied()))
+        };
+        let missing = needed()?;
+        if missing.is_empty() {
+            return Ok(BTreeSet::new());
         }
         let path = self.places.common_dir.join("shallow.lock");
         if let Some(staged) = dead_locks.get(&path) {
             owner::remove_if_same(staged, &path).map_err(Error::io(format!("removing {}", path.display())))?;
         }
-        self.in_folder(|folder| ShallowEdit::stage(self.places, folder, &cuts)?.map_or(Ok(()), ShallowEdit::commit))
+        let is_cut = self.in_folder(|folder| {
+            let Some(edit) = ShallowEdit::lock(self.places, folder, Duration::ZERO)? else { return Ok(false) };
+            edit.stage(&needed()?)?; // somebody may have had the lock since
+            edit.commit().map(|()| true)
+        })?;
+        if is_cut {
+            return Ok(BTreeSet::new());
+        }
+        tracing::warn!(lock = %path.display(), "pushes wait that cut history off, for somebody holds this lock");
+        self.that_wait(happen, &missing)
+    }
+
+    /// The commits that need one of these cuts, which are sorted, and those that touch the same refs.
+    fn that_wait(&self, happen: &BTreeMap<usize, &Found>, missing: &[ObjectId]) -> Result<BTreeSet<usize>, Error> {
+        let objects = self.repository.object_store(self.repository.companions(&[]))?;
+        let tips = |found: &&Found| found.commit.edits.iter().map(|edit| edit.new).filter(|id| !id.is_null()).collect();
+        let lists: Vec<Vec<ObjectId>> = happen.values().map(tips).collect();
+        let is_cut = |found: &Found| found.commit.cuts_but(found.but()).iter().any(|id| missing.binary_search(id).is_ok());
+        let reach = happen.iter().zip(that_reach(&objects, missing, &lists));
+        let mut waiting: BTreeSet<usize> =
+            reach.filter(|((_, found), reaches)| *reaches || is_cut(found)).map(|((at, _), _)| *at).collect();
+        let mut names: BTreeSet<&BString> = BTreeSet::new();
+        loop {
+            names.extend(waiting.iter().flat_map(|at| &happen[at].commit.edits).map(|edit| &edit.name));
+            let before = waiting.len();
+            waiting.extend(
+                happen.iter().filter(|(_, found)| found.commit.edits.iter().any(|edit| names.contains(&edit.name))).map(|(at, _)| *at),
+            );
+            if waiting.len() == before {
+                return Ok(waiting);
+            }
+        }
     }
 
     /// The edits that are this commit's to make, with the values that refs have now as old ones.

@@ -1,5 +1,6 @@
 //! Whole pushes, from the bytes of a pack to refs that stock git reads.
 
+use super::super::flock::Flock;
 use super::super::{ConfigScope, Found, Repositories, RepositoryName};
 use super::*;
 use std::fs;
@@ -307,4 +308,72 @@ fn objects_on_another_file_system_refuse_a_push_with_the_next_step() {
     let why = committed.results[0].as_ref().expect_err("locks cannot be linked").to_string();
     assert!(why.contains("different file systems") && why.contains("move") && !why.contains(" /"), "{why}");
     assert_eq!(files(other.path()), ["pack"], "nothing of the push stays");
+}
+
+/// Where a push ends up that builds on what another one cuts off, which is on disk when it begins and becomes what `meanwhile` makes
+/// of it.
+fn beside_a_cut(meanwhile: impl FnOnce(&Pair, Ticket)) -> (Pair, Vec<ObjectId>) {
+    let pair = Pair::new(gix_hash::Kind::Sha1);
+    let (cut, dir) = (pair.commits[2], pair.server.path());
+    // Its objects and nothing else, as where the file is about to change.
+    git(dir, &["fetch", "--quiet", "--depth=1", &format!("file://{}", pair.client.path().display()), "main"], b"");
+    fs::remove_file(dir.join("shallow")).expect("removed");
+    let places = Places::of(&pair.repository);
+    fs::create_dir(places.objects_dir.join("alive")).expect("made");
+    let owner = fs::File::create(places.objects_dir.join("alive/owner")).expect("made");
+    let _owner = Flock::try_take(owner).expect("no fault").expect("free");
+    let other = Commit {
+        owner: "alive".into(),
+        time_s: journal::now_s(),
+        identity: "A <a@x>".into(),
+        edits: vec![pair.edit("refs/heads/theirs", None, Some(2))],
+        packs: vec![],
+        cuts: vec![cut],
+    };
+    let ticket = journal::append(&RepositoryLock::acquire(&places).expect("free"), &places, &other).expect("written");
+    ticket.sync().expect("synced");
+    let push = Push::begin(&pair.repository).expect("begins");
+    assert_eq!(push.view().shallow(), [cut]);
+    meanwhile(&pair, ticket);
+    let edits = [pair.edit("refs/heads/ours", None, Some(2))];
+    let committed = push.commit(&edits, CommitMode::Atomic, &"A <a@x>".into()).expect("no fault");
+    assert_eq!(committed.results, [Ok(())]);
+    let stored = pair.repository.stored_shallow().expect("reads");
+    (pair, stored)
+}
+
+fn fetch_all_history(pair: &Pair) {
+    git(pair.server.path(), &["fetch", "--quiet", &format!("file://{}", pair.client.path().display()), "main"], b"");
+}
+
+#[test]
+fn what_another_push_under_way_cuts_off_counts_for_this_one_until_all_history_has_come() {
+    let (pair, stored) = beside_a_cut(|_, _| {});
+    assert_eq!(stored, [pair.commits[2]], "its refs may stand in their files first");
+    git(pair.server.path(), &["fsck", "--strict"], b"");
+    // The line was written, and then taken out by another program, which has fetched the rest.
+    for is_applied in [false, true] {
+        let (pair, stored) = beside_a_cut(|pair, ticket| {
+            fetch_all_history(pair);
+            if is_applied {
+                ticket.applied(&[]).expect("marked");
+            }
+        });
+        assert!(stored.is_empty(), "applied: {is_applied}");
+        assert_eq!(text(pair.server.path(), &["rev-list", "--count", "refs/heads/ours"]), "3");
+    }
+}
+
+#[test]
+fn a_foreign_lock_of_the_file_shallow_holds_up_those_pushes_only_that_need_a_line_in_it() {
+    let pair = Pair::new(gix_hash::Kind::Sha1);
+    let lock = pair.server.path().join("shallow.lock");
+    fs::write(&lock, "of somebody else").expect("written");
+    let mut push = pair.begin(&pair.pack(None, 0));
+    push.commit(&[pair.edit("refs/heads/a", None, Some(0))], CommitMode::Atomic, &"A <a@x>".into()).expect("needs no line");
+    push = pair.begin(&pair.pack(Some(0), 1));
+    push.cut_history(vec![pair.commits[1]]);
+    let refused = push.commit(&[pair.edit("refs/heads/b", None, Some(1))], CommitMode::Atomic, &"A <a@x>".into());
+    assert!(matches!(refused, Err(Error::InTheWay(why)) if why.contains("shallow.lock")));
+    assert_eq!(fs::read(&lock).expect("survives"), b"of somebody else");
 }
