@@ -34,6 +34,8 @@ pub struct FetchSides<'a> {
     pub tags: &'a [(ObjectId, ObjectId)],
     /// What the client does without, if anything.
     pub filter: Option<&'a ObjectFilter>,
+    /// Trees and blobs that are not here are passed over: the client has them from a promisor.
+    pub promised: bool,
 }
 
 /// How the trees of new commits are gone through. The set is the same.
@@ -88,6 +90,9 @@ pub fn find_objects_by(
 ) -> Result<Found, Error> {
     let mut commits = Commits::new(objects, sides.shallow);
     let mut cover = Cover::new(objects, sides.filter, phase, cancel);
+    cover.passes_missing = sides.promised;
+    // A scan looks for all that its trees lead to.
+    let how = if sides.promised { Enumeration::TreeDifferences } else { how };
     if !sides.haves.is_empty() {
         cover.hints = Some(DeltaHints::default());
     }
