@@ -136,12 +136,7 @@ pub fn find_objects_by(
         Some(filter) if !is_plain => cover_filtered(filter, &mut commits, &mut cover, &wanted, &new)?,
         _ => {
             cover_new(how, &mut commits, &mut cover, &new, phase, cancel)?;
-            for (id, kind) in &wanted.others {
-                match kind {
-                    Kind::Tree => cover.add_tree(*id, None)?,
-                    _ => drop(cover.add(&objects.locate(id)?.ok_or_else(|| Error::missing(*id))?)),
-                }
-            }
+            cover_others(&mut cover, &wanted.others)?;
         }
     }
     if !cover.kinds.commits {
@@ -151,6 +146,17 @@ pub fn find_objects_by(
     }
     include_tags(objects, &mut commits, &mut cover, sides.tags, cancel)?;
     Ok(cover.into_found())
+}
+
+/// Put trees and blobs that are wanted themselves into what goes out.
+fn cover_others(cover: &mut Cover<'_>, others: &[(ObjectId, Kind)]) -> Result<(), Error> {
+    for (id, kind) in others {
+        match kind {
+            Kind::Tree => cover.add_tree(*id, None)?,
+            _ => drop(cover.add(&cover.objects.locate(id)?.ok_or_else(|| Error::missing(*id))?)),
+        }
+    }
+    Ok(())
 }
 
 /// Whether what goes out under `filter` is all that the wants reach, less whole kinds of it. It is not where the client
