@@ -155,7 +155,8 @@ impl Conversation<'_> {
             return self.refuse_all(Error::Refused("did not receive all objects that the pushed ones lead to".to_owned()));
         }
         self.tell_about(&mut commands)?;
-        let hooks = Hooks::of(self.repository, self.options, self.cancel)?;
+        let mut hooks = Hooks::of(self.repository, self.options, self.cancel)?;
+        self.ready_hooks(hooks.as_mut(), &mut push)?;
         self.ask_hooks(hooks.as_ref(), &mut push, &mut commands)?;
         // A hook may have left to us what is refused, or let happen with a warning.
         self.tell_about(&mut commands)?;
