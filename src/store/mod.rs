@@ -91,7 +91,7 @@ pub use held::HeldSnapshot;
 pub use hook_settings::HookSettings;
 pub use journal::checkpoint_idle;
 pub use map::Mapped;
-pub use objects::ObjectStore;
+pub use objects::{MaySee, ObjectStore};
 pub use owner::sweep;
 pub use push::{CommitMode, Committed, Push, RefEdit, RefRefusal};
 pub use push_settings::PushSettings;

@@ -5,7 +5,7 @@ use super::owner::{Places, RepositoryLock};
 use super::quarantine::Quarantine;
 use super::ref_transaction::{Ground, NoObserver, RefTransaction, TransactionObserver};
 use super::shallow_file::ShallowEdit;
-use super::{Error, Mapped, ObjectStore, Repository, Snapshot};
+use super::{Error, Mapped, MaySee, ObjectStore, Repository, Snapshot};
 use crate::base::{Cancel, Progress};
 use crate::pack::check::Checks;
 use crate::pack::index::{self, Incoming, IngestLimits, Ingested};
@@ -133,12 +133,18 @@ impl Push {
             let view = &**self.view.objects();
             let pack = view.packs().len() as u32 - 1;
             let is_promised_some = || before.is_promised_some();
-            let incoming = Incoming { before: &*before, view, pack, ingested: &ingested, is_promised_some: &is_promised_some };
+            let incoming = Incoming { before: &*self.base, view, pack, ingested: &ingested, is_promised_some: &is_promised_some };
             index::settle(&incoming, checks, limits, cancel)?;
             self.view.state = super::held::new_state();
             self.packs.push(name.clone());
         }
         Ok(ingested)
+    }
+
+    /// From now on only objects at places that `may_see` knows are there for this push, and its own: for a pusher who may not see
+    /// all refs, and must not learn or take over what only the others reach.
+    pub fn see_only(&mut self, may_see: Arc<MaySee>) {
+        self.view.objects = Arc::new(self.view.objects.seen_through(may_see));
     }
 
     /// From now on deltas of a pack that is ingested must find their bases in it.
