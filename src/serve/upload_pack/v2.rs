@@ -7,7 +7,7 @@ use super::may_filter::check_filter;
 use super::may_want::check_wants;
 use super::send::{Agreed, send_pack};
 use super::shallow::OwnBoundary;
-use super::{Conversation, Error, Voice, capabilities, shallow, want_ref};
+use super::{Conversation, Error, Voice, capabilities, promisor, shallow, want_ref};
 use crate::walk::Negotiation;
 use crate::wire::{CommandHead, FetchRequest, read_command, read_fetch_v2, write_flush, write_text};
 use bstr::ByteSlice;
@@ -23,6 +23,10 @@ pub(super) fn serve(conversation: &mut Conversation<'_>) -> Result<(), Error> {
     while let Some(head) = read_command(&mut conversation.reader)? {
         conversation.cancel.check()?;
         let serve = find_command(conversation, &head)?;
+        if let Some(Some(names)) = head.value("promisor-remote") {
+            // Said once, it counts for what follows.
+            conversation.accepts_promised |= promisor::accepts(conversation, names);
+        }
         serve(conversation, &head)?;
         conversation.out.flush()?;
         (conversation.voice, conversation.all_in_bands) = (Voice::Line, false);
@@ -80,6 +84,7 @@ pub(super) fn fetch(conversation: &mut Conversation<'_>, head: &CommandHead) -> 
         true => read_fetch_v2(&mut conversation.reader, hash, features)?,
         false => FetchRequest::default(),
     };
+    request.accepts_promised = conversation.accepts_promised;
     if request.sideband_all {
         (conversation.voice, conversation.all_in_bands) = (Voice::Bands, true);
     }
