@@ -6,16 +6,24 @@
 //!
 //! On standard input and output CPU is what bash's `time` says of a server and its children, over several pushes each. Over SSH recorded
 //! pushes are replayed by one client in this process (`measure/replay.rs`), CPU is what `/proc` says of the daemon and all that it starts.
-//! What connectivity costs is the difference between a push and the same with `--skip-connectivity-check`, which both programs know.
+//! What connectivity costs is what the thread that checks spends, in this process; for git what `git rev-list` costs as its receive-pack
+//! starts it.
 //! git makes each push durable as far as it can (`core.fsync=all`) over SSH, and runs with its defaults on standard input and output;
 //! packmule is as durable as ever in both. Limits: the folder must not lie in memory, else syncs cost nothing; it is named with its file system.
 
 mod measure;
 
+use gix_hash::ObjectId;
 use measure::daemons::{self, Daemon};
 use measure::pushes::{self, Source, compare, copy};
 use measure::replay::{Client, Work};
 use measure::{Request, behind, git, lines, measure, median, packmule};
+use packmule::base::{Cancel, Progress};
+use packmule::pack::check::Checks;
+use packmule::pack::index::IngestLimits;
+use packmule::pack::{Location, Objects};
+use packmule::store::{Discover, discover_any_owner};
+use packmule::walk::{Known, Pushed, check_connected};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -103,7 +111,7 @@ fn one_commit(options: &Options) {
         let (full, target) = (folder.path().join("full.git"), folder.path().join("target.git"));
         let _ = fs::remove_dir_all(&full);
         source.target(&full, refs);
-        let pair = compare(options.rounds, &[], || {
+        let pair = compare(options.rounds, || {
             copy(&full, &target);
             requests[..repeats].iter().map(|request| (target.clone(), request.clone())).collect()
         });
@@ -121,17 +129,51 @@ fn links(repository: &Path, options: &Options) {
     git(folder.path(), &["init", "-q", "--bare", "-b", "main", "full.git"]);
     pushes::take_commit(repository, &line[at], &full);
     let request = folder.path().join("push");
-    fs::write(&request, pushes::push_of(repository, &line[at], &[&line[at]], &line[0], "refs/heads/main")).expect("room");
-    let prepare = |n: usize| {
-        let path = folder.path().join(format!("target-{n}.git"));
-        copy(&full, &path);
-        (path, request.clone())
+    let push = pushes::push_of(repository, &line[at], &[&line[at]], &line[0], "refs/heads/main");
+    fs::write(&request, &push).expect("room");
+    let prepare = || {
+        let one = |n: usize| {
+            let path = folder.path().join(format!("target-{n}.git"));
+            copy(&full, &path);
+            (path, request.clone())
+        };
+        (0..REPEATS).map(one).collect::<Vec<_>>()
     };
-    let of = |words: &[&str]| compare(options.rounds, words, || (0..REPEATS).map(prepare).collect());
-    let (all, bare) = (of(&[]), of(&["--skip-connectivity-check"]));
+    let all = compare(options.rounds, prepare);
+    let ours = median((0..options.rounds * REPEATS).map(|_| cpu_of_our_links(&full, &push, &line[at], &line[0])));
+    let theirs = median((0..options.rounds).map(|_| pushes::cpu_of_gits_links(&full, &push, &line[0], REPEATS)));
     let name = repository.file_stem().unwrap_or_default().to_string_lossy();
     row(&format!("{name}: the last 1,000 commits"), all, "s");
-    row("of which connectivity", (all.0 - bare.0, all.1 - bare.1), "s");
+    row("of which connectivity", (ours, theirs), "s");
+}
+
+/// Seconds that one thread spends on connectivity after a push of `new` on top of `old` has been received into `full`; it is not committed.
+fn cpu_of_our_links(full: &Path, request: &[u8], old: &str, new: &str) -> f64 {
+    let [old, new] = [old, new].map(|id| ObjectId::from_hex(id.as_bytes()).expect("an id"));
+    let start = request.windows(4).position(|window| window == b"PACK").expect("a push with a pack");
+    let (progress, cancel) = (Progress::new(), Cancel::new());
+    let repository = discover_any_owner(full, Discover::Strict).expect("a repository");
+    let mut push = repository.push().expect("a quarantine");
+    push.ingest(&mut &request[start..], &IngestLimits::default(), &Checks::off(), &progress, &cancel).expect("a good pack");
+    let (view, base_packs) = (push.view(), push.base_packs());
+    let pushed = Pushed {
+        objects: &**view.objects(),
+        shallow: view.shallow(),
+        offered: &[],
+        known: Known { near: &[old], each: &|hear| view.refs().iter().filter_map(|entry| entry.id).for_each(hear) },
+        was_here: &|id| Ok(push.base().locate(id)?.is_some()),
+        is_new: &|location| matches!(location, Location::Packed { pack, .. } if *pack >= base_packs),
+    };
+    let phase = progress.begin("Checking connectivity", 0);
+    let spent = || {
+        let text = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+        text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).expect("nanoseconds")
+    };
+    let begun = spent();
+    let found = check_connected(&pushed, &[new], &phase, &cancel).expect("no fault");
+    let took = spent() - begun;
+    assert!(!found.tips[0].is_broken, "all is there");
+    took / 1e9
 }
 
 /// A thin pack of deltas on one base, and of half as many.
@@ -146,7 +188,7 @@ fn thin(options: &Options) {
     for count in [options.deltas / 2, options.deltas] {
         let request = folder.path().join("push");
         fs::write(&request, pushes::push_of_deltas(&base, text.as_bytes(), count)).expect("room");
-        let pair = compare(options.rounds, &[], || {
+        let pair = compare(options.rounds, || {
             copy(&full, &target);
             vec![(target.clone(), request.clone())]
         });

@@ -102,6 +102,34 @@ pub fn take_commit(from: &Path, commit: &str, to: &Path) {
     git(to, &["update-ref", "refs/heads/main", commit]);
 }
 
+/// What git's connectivity check costs after a push of `new` has been received into `full`, as its receive-pack starts it
+/// (`connected.c`): the pack is there, the refs are not.
+pub fn cpu_of_gits_links(full: &Path, push: &[u8], new: &str, rounds: usize) -> f64 {
+    let input = full.with_extension("tips");
+    fs::write(&input, format!("{new}\n")).expect("room");
+    let pack = push.windows(4).position(|window| window == b"PACK").expect("a push with a pack");
+    let mut command = Command::new("git");
+    command.args(["index-pack", "--stdin", "--fix-thin"]).current_dir(full).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut child = quiet(&mut command).spawn().expect("git starts");
+    child.stdin.take().expect("piped").write_all(&push[pack..]).expect("git reads");
+    assert!(child.wait().expect("a child of ours").success(), "git index-pack takes a push");
+    let program = [
+        "git",
+        "-C",
+        "{}",
+        "rev-list",
+        "--objects",
+        "--stdin",
+        "--not",
+        "--exclude-hidden=receive",
+        "--all",
+        "--quiet",
+        "--alternate-refs",
+    ];
+    let runs = vec![(full.to_owned(), input); rounds];
+    cpu_of_runs(&program, &runs).0
+}
+
 /// The pack of a revision list.
 fn pack_of(repository: &Path, revisions: &str, options: &[&str]) -> Vec<u8> {
     let mut command = Command::new("git");
@@ -151,17 +179,17 @@ pub fn push_of_deltas(base: &str, text: &[u8], count: u32) -> Vec<u8> {
     [(pkt(&command) + "0000").into_bytes(), pack].concat()
 }
 
-/// Runs the words behind `$1` (so many) over each pair of a repository and a request that follows; user and system seconds into `$0`.
+/// Runs the words behind `$1` (so many) over each pair of a repository, `{}` among the words, and an input; user and system seconds into `$0`.
 const TIMED: &str = r#"words=("${@:2:$1}"); shift $(($1 + 1)); TIMEFORMAT="%3U %3S"
-{ time while (($#)); do "${words[@]}" "$1" <"$2" 2>/dev/null || exit; shift 2; done; } 2>"$0""#;
+{ time while (($#)); do "${words[@]/\{\}/"$1"}" <"$2" 2>/dev/null || exit; shift 2; done; } 2>"$0""#;
 
-/// Seconds of CPU that a server spends on one of these pushes, each a repository and a request; all must succeed.
-pub fn cpu_of_pushes(server: &[&str], pushes: &[(PathBuf, PathBuf)]) -> f64 {
+/// Seconds of CPU that a program spends on one of these runs, each a repository and an input, and how many pushes it took.
+pub fn cpu_of_runs(program: &[&str], runs: &[(PathBuf, PathBuf)]) -> (f64, usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let times = folder.path().join("times");
     let mut command = Command::new("bash");
-    command.args(["-c", TIMED]).arg(&times).arg(server.len().to_string()).args(server);
-    command.args(pushes.iter().flat_map(|(repository, request)| [repository, request]));
+    command.args(["-c", TIMED]).arg(&times).arg(program.len().to_string()).args(program);
+    command.args(runs.iter().flat_map(|(repository, input)| [repository, input]));
     quiet(&mut command).env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("bash starts");
     let mut out = child.stdout.take().expect("piped");
@@ -177,17 +205,24 @@ pub fn cpu_of_pushes(server: &[&str], pushes: &[(PathBuf, PathBuf)]) -> f64 {
         kept = end.min(mark.len() - 1);
         buffer.copy_within(end - kept..end, 0);
     }
-    assert!(child.wait().expect("a child of ours").success() && taken == pushes.len(), "{server:?} took {taken} of {}", pushes.len());
+    assert!(child.wait().expect("a child of ours").success(), "{program:?} fails");
     let text = fs::read_to_string(&times).expect("bash writes the times");
-    text.split_whitespace().map(|word| word.parse::<f64>().expect("a number")).sum::<f64>() / pushes.len() as f64
+    (text.split_whitespace().map(|word| word.parse::<f64>().expect("a number")).sum::<f64>() / runs.len() as f64, taken)
+}
+
+/// Seconds of CPU that a server spends on one of these pushes; all must succeed.
+pub fn cpu_of_pushes(server: &str, words: &[&str], pushes: &[(PathBuf, PathBuf)]) -> f64 {
+    let (cpu, taken) = cpu_of_runs(&[&[server, "receive-pack"], words, &["{}"]].concat(), pushes);
+    assert_eq!(taken, pushes.len(), "{server} takes every push");
+    cpu
 }
 
 /// What both sides spend, in turn, over repositories that `prepare` makes anew for each: medians, packmule's first.
-pub fn compare(rounds: usize, words: &[&str], mut prepare: impl FnMut() -> Vec<(PathBuf, PathBuf)>) -> (f64, f64) {
+pub fn compare(rounds: usize, mut prepare: impl FnMut() -> Vec<(PathBuf, PathBuf)>) -> (f64, f64) {
     let (mut ours, mut theirs) = (vec![], vec![]);
     for _ in 0..rounds {
-        theirs.push(cpu_of_pushes(&[&["git", "receive-pack"], words].concat(), &prepare()));
-        ours.push(cpu_of_pushes(&[&[super::packmule().as_str(), "receive-pack"], words].concat(), &prepare()));
+        theirs.push(cpu_of_pushes("git", &[], &prepare()));
+        ours.push(cpu_of_pushes(&super::packmule(), &[], &prepare()));
     }
     (median(ours), median(theirs))
 }
