@@ -7,7 +7,7 @@ mod power;
 mod rig;
 
 use common::fixture::Random;
-use common::{Sandbox, check, run, run_with_input, skipped};
+use common::{PACKMULE, Sandbox, check, run, run_with_input, skipped};
 use rig::{CALLS, Edit, Rig, SHAPES, Shape, has_strace, is_acknowledged};
 use std::path::Path;
 use std::process::Command;
@@ -66,9 +66,14 @@ fn after_a_kill_at_some_system_calls_a_push_has_happened_or_not_and_succeeds_whe
             survives_a_kill(&rig, all_in_one, call, *at, at % 2 == 1);
         }
     }
-    for shape in &SHAPES[..3] {
+    for shape in SHAPES[..3].iter().chain(&SHAPES[4..]) {
         survives_a_kill(&rig, shape, "pwrite64", 3, false);
         survives_a_kill(&rig, shape, "pwrite64", 4, true);
+    }
+    for (call, ats) in [("linkat", &[3, 4, 8, 9][..]), ("unlink", &[1, 3]), ("fdatasync", &[1, 2])] {
+        for at in ats {
+            survives_a_kill(&rig, &SHAPES[4], call, *at, at % 2 == 0);
+        }
     }
 }
 
@@ -79,12 +84,81 @@ fn after_a_kill_at_any_system_call_a_push_has_happened_or_not_and_succeeds_when_
         return;
     }
     let rig = Rig::new();
-    for (shape, git_between) in SHAPES.iter().zip([false, true, false, true]) {
+    for (shape, git_between) in SHAPES.iter().zip([false, true, false, true, true]) {
         for call in CALLS {
             let kills = (1..).take_while(|at| !survives_a_kill(&rig, shape, call, *at, git_between)).count();
             eprintln!("{}: {kills} kills at {call}", shape.what);
         }
     }
+}
+
+/// Kill this push when it is about to replace the file `shallow`.
+fn kill_before_the_cut(rig: &Rig, server: &Path, edits: &[Edit]) {
+    let path = server.join("shallow.lock").display().to_string();
+    let output = rig.receive(server, &["-o", "/dev/null", "-P", &path, "-e", "inject=rename:signal=KILL:when=1"], &rig.request_of(edits));
+    assert!(!is_acknowledged(&output, edits[0].0), "{output:?}");
+}
+
+#[test]
+fn stock_gc_between_a_kill_and_the_replay_keeps_a_ref_whole_whose_history_is_cut_off() {
+    if !has_strace() {
+        return;
+    }
+    let rig = Rig::new();
+    let edits = SHAPES[4].edits;
+    let mut pruned = 0;
+    // Before the file changes, before each ref's does.
+    for at in 0..3usize {
+        let server = server_with_a_journal(&rig, "cut.git");
+        if at == 0 {
+            kill_before_the_cut(&rig, &server, edits);
+        } else {
+            let inject = format!("inject=linkat:signal=KILL:when={}", at + 7);
+            rig.receive(&server, &["-o", "/dev/null", "-e", &inject], &rig.request_of(edits));
+        }
+        let (stored, was_cut) = (rig.happened(&rig.stored(&server), edits), rig.is_cut(&server, 3));
+        assert_eq!((stored, was_cut), (Some(at.saturating_sub(1)), at > 0), "kill {at}");
+        assert_eq!(rig.happened(&rig.shown(&server), edits), Some(2), "kill {at}");
+        rig.use_git(&server);
+        assert_eq!(rig.happened(&rig.shown(&server), edits), Some(2), "kill {at}");
+        pruned += usize::from(stored == Some(0) && was_cut && !rig.is_cut(&server, 3));
+        // Readers are told where history ends, whatever the file says.
+        let clone = rig.sandbox.path(format!("clone-{at}"));
+        let url = format!("file://{}", server.display());
+        rig.sandbox.git(
+            &rig.sandbox.path(""),
+            ["clone", "-q", "--bare", "-u", &format!("{PACKMULE} upload-pack"), &url, &clone.display().to_string()],
+        );
+        assert!(rig.is_cut(&clone, 3), "kill {at}");
+        check::sound(&rig.sandbox, &clone);
+        rig.push(&server, &[("refs/heads/after", None, Some(0))]);
+        assert_eq!(rig.happened(&rig.stored(&server), edits), Some(2), "kill {at}");
+        assert!(rig.is_cut(&server, 3), "kill {at}");
+        check::sound(&rig.sandbox, &server);
+    }
+    assert!(pruned > 0, "git drops what no ref reaches");
+}
+
+#[test]
+fn a_recovery_that_cannot_cut_history_off_changes_no_ref() {
+    if !has_strace() {
+        return;
+    }
+    let rig = Rig::new();
+    let edits = SHAPES[4].edits;
+    let server = server_with_a_journal(&rig, "cut.git");
+    kill_before_the_cut(&rig, &server, edits);
+    let lock = server.join("shallow.lock");
+    std::fs::remove_file(&lock).expect("the dead push's own");
+    std::fs::write(&lock, "of somebody else").expect("written");
+    let refused = rig.receive(&server, &[], &rig.request_of(&[("refs/heads/other", None, Some(0))]));
+    assert!(String::from_utf8_lossy(&refused.stdout).contains("shallow.lock is held by another process"), "{refused:?}");
+    assert_eq!(rig.happened(&rig.stored(&server), edits), Some(0));
+    assert_eq!(rig.happened(&rig.shown(&server), edits), Some(2), "readers see it all the while");
+    assert_eq!(std::fs::read(&lock).expect("survives"), b"of somebody else");
+    std::fs::remove_file(&lock).expect("let go");
+    rig.retry(&server, edits, "the lock is gone");
+    assert!(rig.is_cut(&server, 3));
 }
 
 /// Kill a push between two refs: readers of ours see it, its files have one half.
@@ -184,6 +258,8 @@ fn acknowledged(rig: &Rig, server: &Path) -> Vec<Edit> {
     rig.push(server, &[("refs/heads/first", Some(0), Some(1)), ("refs/heads/second", None, Some(2))]);
     let mut edits = SHAPES[3].edits.to_vec();
     edits.extend([("refs/heads/first", Some(0), Some(1)), ("refs/heads/second", None, Some(2))]);
+    rig.push(server, SHAPES[4].edits);
+    edits.extend(SHAPES[4].edits);
     edits
 }
 
@@ -191,8 +267,10 @@ fn acknowledged(rig: &Rig, server: &Path) -> Vec<Edit> {
 fn after_a_power_cut_every_acknowledged_push_is_there() {
     let rig = Rig::new();
     let before = rig.server("before.git");
+    let was_cut = [("refs/heads/was-cut", None, Some(4))];
+    rig.push(&before, &was_cut);
     let after = rig.sandbox.copy(&before, "after.git");
-    let edits = acknowledged(&rig, &after);
+    let edits = [&was_cut[..], &acknowledged(&rig, &after)].concat();
     for seed in 0..24u64 {
         let _ = std::fs::remove_dir_all(rig.sandbox.path("cut.git"));
         let cut = rig.sandbox.copy(&after, "cut.git");
@@ -208,6 +286,7 @@ fn after_a_power_cut_every_acknowledged_push_is_there() {
         let shown = rig.shown(&cut);
         assert_eq!(rig.happened(&shown, &edits), Some(edits.len()), "seed {seed}: {shown:?}");
         assert_eq!(rig.happened(&rig.stored(&cut), &edits), Some(edits.len()), "seed {seed}: in files");
+        assert!(rig.is_cut(&cut, 3) && rig.is_cut(&cut, 4), "seed {seed}");
         check::sound(&rig.sandbox, &cut);
         rig.push(&cut, &[("refs/heads/fourth", None, Some(1))]);
     }
@@ -238,9 +317,10 @@ fn a_power_cut_in_the_midst_of_a_push_leaves_all_of_it_or_nothing() {
         return;
     }
     let rig = Rig::new();
-    let edits = SHAPES[3].edits;
     let mut seed = 0;
-    for (call, ats) in [("linkat", &[3, 8][..]), ("fdatasync", &[1]), ("pwrite64", &[1, 2, 4]), ("rename", &[4, 5]), ("unlink", &[1, 3])] {
+    let shallow = [("fdatasync", &[1, 2][..]), ("pwrite64", &[1, 2, 4]), ("linkat", &[8, 9])].map(|kill| (SHAPES[4].edits, kill));
+    let others = [("linkat", &[3, 8][..]), ("fdatasync", &[1]), ("pwrite64", &[1, 2, 4]), ("rename", &[4, 5]), ("unlink", &[1, 3])];
+    for (edits, (call, ats)) in others.map(|kill| (SHAPES[3].edits, kill)).into_iter().chain(shallow) {
         for at in ats {
             let before = server_with_a_journal(&rig, "before.git");
             let _ = std::fs::remove_dir_all(rig.sandbox.path("killed.git"));
@@ -308,6 +388,24 @@ fn what_is_reported_was_synced_before_with_one_sync_for_a_small_push() {
     let theirs = syncs_of_git(&rig, &request);
     eprintln!("syncs of one small push: ours 1, git's with core.fsync=all {theirs}");
     assert!(theirs > 1);
+}
+
+#[test]
+fn a_push_that_cuts_history_off_syncs_the_lines_of_others_once_more_and_nothing_else() {
+    if !has_strace() {
+        return;
+    }
+    let rig = Rig::new();
+    let server = server_with_a_journal(&rig, "traced.git");
+    let trace = recorded(&rig, &server, &rig.request_of(SHAPES[4].edits));
+    let staged = position(&trace, "sync of the lines", |line| line.contains("fdatasync(") && line.contains("lock-shallow"));
+    let commit = position(&trace, "commit", |line| line.contains("pwrite64(") && line.contains("refs/heads/cut-too"));
+    let sync = position(&trace, "sync", |line| line.contains("fdatasync(") && line.contains("packmule-journal"));
+    let cut = position(&trace, "cut", |line| line.contains("rename(") && line.contains("shallow.lock"));
+    let renamed = position(&trace, "rename", |line| line.contains("rename(") && line.contains("refs/heads/cut"));
+    let report = position(&trace, "report", |line| line.contains("unpack ok"));
+    assert!([staged, commit, sync, cut, renamed, report].is_sorted(), "{trace:#?}");
+    assert_eq!(count(&trace, &SYNCS), 2, "{trace:#?}");
 }
 
 /// How often stock git syncs for this push when it is told to be as careful as it can.

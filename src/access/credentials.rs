@@ -49,6 +49,12 @@ impl PartialEq for PublicKey {
 
 impl Eq for PublicKey {}
 
+impl std::hash::Hash for PublicKey {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.key_data().hash(state);
+    }
+}
+
 /// Something that a client has proved. Nothing is in here before its proof was checked.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

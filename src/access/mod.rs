@@ -11,7 +11,8 @@
 //!
 //! The [`Grant`] then judges refs: it becomes the [`Gate`](crate::serve::Gate) through which alone the engine
 //! sees them. Every callback has a deadline; one that fails, panics or is late denies. [`Keys`] is the driver
-//! that needs no configuration: some keys may do everything beneath one root, nobody else anything.
+//! that needs no configuration: some keys may do everything beneath one root, nobody else anything. [`rules::Rules`]
+//! follows people, groups and rules as `config.toml` has them.
 
 mod credentials;
 mod driver;
@@ -22,6 +23,7 @@ mod grant;
 mod keys;
 mod location;
 mod path;
+pub mod rules;
 mod text;
 
 pub use credentials::{Authentication, Credentials, KeyCredentials, PublicKey, PublicKeyError, UserId};

@@ -20,6 +20,10 @@ pub(super) struct Args {
 pub(super) enum Command {
     /// Serve the repositories in a folder over SSH; a push makes the ones that are not there yet.
     Serve(ServeArgs),
+    /// Is a configuration right? Tells everything that is wrong with it.
+    Check(CheckArgs),
+    /// May somebody do something, and which rule says so?
+    Why(WhyArgs),
     /// Serve one fetch on standard input and output, in place of git-upload-pack.
     UploadPack(UploadPackArgs),
     /// Take one push on standard input and output, in place of git-receive-pack.
@@ -44,6 +48,28 @@ pub(super) struct ServeArgs {
     /// What is logged: error, warn, info, debug, trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub(super) log: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CheckArgs {
+    /// The file
+    #[arg(long, value_name = "FILE", default_value = "config.toml")]
+    pub(super) config: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct WhyArgs {
+    /// The file with the rules
+    #[arg(long, value_name = "FILE", default_value = "config.toml")]
+    pub(super) config: PathBuf,
+    /// Who
+    pub(super) user: String,
+    /// In which repository
+    pub(super) repository: String,
+    /// To which ref, if to a certain one (main is refs/heads/main), and then the verb: read, create, update, rewind, delete,
+    /// create-repository
+    #[arg(value_name = "[REF] VERB", num_args = 1..=2, required = true)]
+    pub(super) words: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -4,6 +4,7 @@
 
 use super::failure::Failure;
 use crate::access::HashKind;
+use crate::access::rules::{Written, WrittenGroups, WrittenRule, WrittenUsers};
 use crate::base::limits::{SHARED_BYTES_MAX, TREE_FILTER_DEPTH_MAX};
 use crate::pack::check::CheckMode;
 use crate::pack::index::IngestLimits;
@@ -11,6 +12,7 @@ use crate::serve::{Certificates, HookFolder, HookOptions, plain_environment};
 use crate::transport::SshLimits;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use toml::Spanned;
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,17 @@ pub struct Config {
     pub push: PushConfig,
     /// Programs that are run around a push.
     pub hooks: HooksConfig,
+    /// Folder whose files `NAME.pub` hold keys of the user `NAME`; empty: none.
+    pub key_folder: PathBuf,
+    /// People by name.
+    #[serde(skip_serializing_if = "WrittenUsers::is_empty")]
+    pub users: WrittenUsers,
+    /// Groups of them.
+    #[serde(skip_serializing_if = "WrittenGroups::is_empty")]
+    pub groups: WrittenGroups,
+    /// Who may do what: the first rule that matches decides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rule: Vec<Spanned<WrittenRule>>,
 }
 
 impl Default for Config {
@@ -45,6 +58,10 @@ impl Default for Config {
             shared: SharedConfig::default(),
             push: PushConfig::default(),
             hooks: HooksConfig::default(),
+            key_folder: PathBuf::new(),
+            users: WrittenUsers::new(),
+            groups: WrittenGroups::new(),
+            rule: vec![],
         }
     }
 }
@@ -253,6 +270,11 @@ impl From<&PushConfig> for IngestLimits {
 impl Config {
     /// Read a file. Relative paths in it count from the folder in which it lies.
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+        Self::read_with_text(path).map(|(config, _)| config)
+    }
+
+    /// The same, and the text to show places of.
+    pub(super) fn read_with_text(path: &Path) -> Result<(Self, String), Failure> {
         let text = std::fs::read_to_string(path).map_err(|error| Failure::configuration(format!("{}: {error}", path.display())))?;
         let mut config = parse(&text).map_err(|mistake| Failure::configuration(mistake.draw(&path.display().to_string(), &text)))?;
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -265,16 +287,28 @@ impl Config {
         from_here(&mut config.ssh.host_key);
         from_here(&mut config.hooks.path);
         from_here(&mut config.push.allowed_signers);
+        from_here(&mut config.key_folder);
         config.ssh.admin_keys.iter_mut().for_each(from_here);
-        Ok(config)
+        config.users.values_mut().flat_map(|user| &mut user.key_files).for_each(|file| from_here(file.get_mut()));
+        Ok((config, text))
+    }
+
+    /// Whether it says who somebody is or what somebody may do. Otherwise every key that is let in may do everything.
+    pub(super) fn has_rules(&self) -> bool {
+        !self.users.is_empty() || !self.groups.is_empty() || !self.rule.is_empty() || !self.key_folder.as_os_str().is_empty()
+    }
+
+    /// That, as it is written.
+    pub(super) fn written(&self) -> Written<'_> {
+        Written { key_folder: &self.key_folder, users: &self.users, groups: &self.groups, rules: &self.rule }
     }
 }
 
 /// A mistake and where it stands.
 #[derive(Debug)]
-struct Mistake {
-    message: String,
-    span: Option<std::ops::Range<usize>>,
+pub(super) struct Mistake {
+    pub(super) message: String,
+    pub(super) span: Option<std::ops::Range<usize>>,
 }
 
 fn parse(text: &str) -> Result<Config, Mistake> {
@@ -283,7 +317,7 @@ fn parse(text: &str) -> Result<Config, Mistake> {
 
 impl Mistake {
     /// `message`, then ` --> file:line:column`, the line itself and a caret beneath.
-    fn draw(&self, file: &str, text: &str) -> String {
+    pub(super) fn draw(&self, file: &str, text: &str) -> String {
         let Some(span) = &self.span else { return format!("{}\n --> {file}", self.message) };
         let start = span.start.min(text.len());
         let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);

@@ -6,6 +6,7 @@
 //! | `config` | `config.toml` into values, mistakes drawn with a caret |
 //! | `failure` | errors into message, hints and exit code |
 //! | `admin_keys` | files with public keys into people who may do everything |
+//! | `rules` | users, groups and rules of `config.toml` into a book of them; `check`, `why` |
 //! | `serve` | `packmule serve` into a running server |
 //! | `drop_in` | `packmule upload-pack`, `receive-pack` and `upload-archive` into git's programs |
 //! | `stdio` | standard input and output into a peer that can hang up |
@@ -15,6 +16,7 @@ mod args;
 mod config;
 mod drop_in;
 mod failure;
+mod rules;
 mod serve;
 mod stdio;
 
@@ -23,12 +25,14 @@ pub use config::{Config, Hash, PushConfig, SshConfig};
 use args::{Args, Command};
 use clap::Parser;
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
 /// How git's programs end on bad usage (`usage.c`).
 const GIT_USAGE: u8 = 129;
 const USAGE: u8 = 2;
+const REFUSED: u8 = 1;
 
 /// Run one command line; `args` begin with the program's name.
 ///
@@ -57,9 +61,23 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Ok(code) => code,
             Err(failure) => failure.tell(),
         },
+        Command::Check(args) => told(rules::check(&args.config).map(|text| (text, true))),
+        Command::Why(args) => told(rules::why(&args)),
         Command::UploadPack(args) => drop_in::upload_pack(&args),
         Command::ReceivePack(args) => drop_in::receive_pack(&args),
         Command::UploadArchive(args) => drop_in::upload_archive(&args),
+    }
+}
+
+/// Print the answer; one that is a no ends like a refusal.
+fn told(answer: Result<(String, bool), failure::Failure>) -> ExitCode {
+    match answer {
+        Ok((text, is_yes)) => {
+            // A closed standard output changes no answer.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            if is_yes { ExitCode::SUCCESS } else { REFUSED.into() }
+        }
+        Err(failure) => failure.tell(),
     }
 }
 

@@ -4,7 +4,9 @@ use super::admin_keys::{self, AdminKey};
 use super::args::ServeArgs;
 use super::config::Config;
 use super::failure::Failure;
+use super::rules::Source;
 use crate::access::Keys;
+use crate::access::rules::{RuleBook, Rules};
 use crate::store::{self, Found, Repositories, RepositoryName};
 use crate::transport::{HostKey, Server, Stop};
 use std::fmt::Write as _;
@@ -14,6 +16,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::error::TrySendError;
 
 /// Exit code after a second signal: ended at once, as a shell reports an interrupted program.
 const INTERRUPTED: u8 = 130;
@@ -32,12 +35,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     start_log(&config.log)?;
     let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     let person = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok();
-    let own = home.as_deref().filter(|_| config.ssh.own_keys);
-    let keys = admin_keys::collect(own, person.as_deref(), &config.ssh.admin_keys)?;
-    if keys.is_empty() {
-        return Err(Failure::configuration("no public key found, so nobody could log in")
-            .hint("ssh-keygen -t ed25519 makes a key in ~/.ssh; or name one: packmule serve --admin-key FILE.pub"));
-    }
+    let (access, keys) = admit(args, &config, home, person)?;
     let repositories = Arc::new(Repositories::open(&config.root).map_err(|error| Failure::root(&config.root, &error))?);
     let key_file =
         if config.ssh.host_key.as_os_str().is_empty() { repositories.state_dir().join("host_key") } else { config.ssh.host_key.clone() };
@@ -54,14 +52,39 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         repositories: names.len(),
         first: names.first().map(|name| name.as_str().to_owned()),
         keys: &keys,
+        rules: access.as_ref().map(|(book, source)| (book.counts(), source.file.display().to_string())),
         host_key: host_key.fingerprint(),
         host_key_file: std::path::absolute(&key_file).unwrap_or(key_file),
         host_key_new: new,
     };
-    let interrupted = runtime.block_on(serve(&config, &repositories, &keys, host_key, told))?;
+    let interrupted = runtime.block_on(serve(&config, &repositories, access, host_key, told))?;
     runtime.shutdown_timeout(Duration::from_millis(LAST_MS));
     store::checkpoint_idle(Duration::ZERO);
     Ok(if interrupted { INTERRUPTED.into() } else { ExitCode::SUCCESS })
+}
+
+/// Rules, and where they come from, to be read again.
+type InForce = (RuleBook, Source);
+
+/// The rules, if there are some; the keys that may do everything.
+fn admit(
+    args: &ServeArgs,
+    config: &Config,
+    home: Option<PathBuf>,
+    person: Option<String>,
+) -> Result<(Option<InForce>, Vec<AdminKey>), Failure> {
+    if let Some(file) = args.config.as_ref().filter(|_| config.has_rules()) {
+        let source = Source { file: file.clone(), home, person, admin_keys: args.admin_key.clone() };
+        let (_, book, keys) = source.read()?;
+        return Ok((Some((book, source)), keys));
+    }
+    let own = home.as_deref().filter(|_| config.ssh.own_keys);
+    let keys = admin_keys::collect(own, person.as_deref(), &config.ssh.admin_keys)?;
+    if keys.is_empty() {
+        return Err(Failure::configuration("no public key found, so nobody could log in")
+            .hint("ssh-keygen -t ed25519 makes a key in ~/.ssh; or name one: packmule serve --admin-key FILE.pub"));
+    }
+    Ok((None, keys))
 }
 
 /// Bring to its end what a crash left in the repositories, and later what pushes leave in their journals, without letting
@@ -89,14 +112,23 @@ fn tidy_aside(repositories: Arc<Repositories>, names: Vec<RepositoryName>) -> Re
 async fn serve(
     config: &Config,
     repositories: &Arc<Repositories>,
-    keys: &[AdminKey],
+    access: Option<InForce>,
     host_key: HostKey,
     told: Told<'_>,
 ) -> Result<bool, Failure> {
-    let driver = Keys::new(repositories.clone()).hash_new_with(config.hash.into());
-    let driver = keys.iter().fold(driver, |driver, key| driver.allow(key.key.clone(), key.user.clone()));
-    let builder = Server::builder()
-        .driver(driver)
+    let (reload, asked) = tokio::sync::mpsc::channel(1);
+    let builder = match access {
+        Some((book, source)) => {
+            let rules = Rules::new(book, repositories.clone(), config.hash.into());
+            tokio::spawn(source.follow(rules.clone(), asked));
+            Server::builder().driver(rules)
+        }
+        None => {
+            let driver = Keys::new(repositories.clone()).hash_new_with(config.hash.into());
+            Server::builder().driver(told.keys.iter().fold(driver, |driver, key| driver.allow(key.key.clone(), key.user.clone())))
+        }
+    };
+    let builder = builder
         .host_key(host_key)
         .limits(config.ssh.limits.clone())
         .ingest((&config.push).into())
@@ -109,7 +141,7 @@ async fn serve(
         None => builder,
     };
     let server = builder.bind(&config.ssh.listen).await.map_err(|error| Failure::server(&error, &config.root))?;
-    let ending = end_on_signals(server.stop())?;
+    let ending = end_on_signals(server.stop(), reload)?;
     let text = told.text(server.local_addr());
     // Nobody has to read it: a closed standard output is no reason not to serve.
     let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
@@ -120,8 +152,9 @@ async fn serve(
     Ok(interrupted)
 }
 
-/// The first SIGINT or SIGTERM stops gracefully, the second at once; SIGHUP changes nothing. The task ends with the second.
-fn end_on_signals(stop: Stop) -> Result<tokio::task::JoinHandle<()>, Failure> {
+/// The first SIGINT or SIGTERM stops gracefully, the second at once; SIGHUP lets the rules be read again. The task ends with
+/// the second.
+fn end_on_signals(stop: Stop, reload: tokio::sync::mpsc::Sender<()>) -> Result<tokio::task::JoinHandle<()>, Failure> {
     let listen = |kind| signal(kind).map_err(|error| Failure::io(format!("cannot listen for signals: {error}")));
     let (mut interrupt, mut terminate, mut hangup) =
         (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
@@ -132,7 +165,10 @@ fn end_on_signals(stop: Stop) -> Result<tokio::task::JoinHandle<()>, Failure> {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
                 _ = hangup.recv() => {
-                    tracing::info!("hang-up signal ignored");
+                    // One that waits already will see everything.
+                    if let Err(TrySendError::Closed(())) = reload.try_send(()) {
+                        tracing::info!("hang-up signal: there are no rules to be read again");
+                    }
                     continue;
                 }
             }
@@ -180,6 +216,8 @@ struct Told<'a> {
     repositories: usize,
     first: Option<String>,
     keys: &'a [AdminKey],
+    /// How many keys, users and rules there are in which file.
+    rules: Option<((usize, usize, usize), String)>,
     host_key: String,
     host_key_file: PathBuf,
     host_key_new: bool,
@@ -196,7 +234,15 @@ impl Told<'_> {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "packmule {} serving {root} ({count})", env!("CARGO_PKG_VERSION"));
         let url = format!("ssh://{address}/");
+        if let Some(((_, users, rules), file)) = &self.rules {
+            let _ = writeln!(text, "  ssh   {url}     {users} users, {rules} rules in {file}");
+        }
         match self.keys {
+            [] => {}
+            keys if self.rules.is_some() => {
+                let names: Vec<_> = keys.iter().map(|key| format!("{} ({})", key.user, key.file)).collect();
+                let _ = writeln!(text, "        may do everything: {}", names.join(", "));
+            }
             [key] => {
                 let whose = if key.own { "your key" } else { "key" };
                 let _ =
@@ -243,6 +289,7 @@ mod tests {
             repositories: 3,
             first: Some("website".to_owned()),
             keys,
+            rules: None,
             host_key: "SHA256:host".to_owned(),
             host_key_file: "/home/ann/repos/.packmule/host_key".into(),
             host_key_new: true,

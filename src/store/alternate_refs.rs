@@ -32,7 +32,7 @@ impl Snapshot {
 fn open_refs(git_dir: &Path, hash: gix_hash::Kind) -> Option<Refs> {
     let open = || {
         let repository = Repository::open(git_dir, ConfigScope::RepositoryOnly)?;
-        Refs::open(&repository)
+        Refs::open(&repository).map(|(refs, _)| refs)
     };
     match open() {
         Ok(refs) if refs.hash() == hash => Some(refs),

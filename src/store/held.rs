@@ -1,7 +1,7 @@
 //! A snapshot kept from one request to the next: looked over before it is used again, and read anew only where something has changed.
 //!
-//! What is looked at, in the order in which it is read: the journal, every folder and file beneath `refs`, `packed-refs`, `HEAD`,
-//! `shallow`, the settings, and of each object directory the folder of packs, the alternates and what lies in `info`.
+//! What is looked at, in the order in which it is read: the journal, every folder and file beneath `refs`, `packed-refs`, `shallow`, `HEAD`,
+//! the settings, and of each object directory the folder of packs, the alternates and what lies in `info`.
 //! A push of ours and whatever stock git does beside show alike, at once; see [`super::stamp`].
 
 use super::companions::Companions;
@@ -61,8 +61,9 @@ impl Repository {
     /// changed. Where nothing has, [`Snapshot::state`] is the same.
     pub fn snapshot_again(&self, before: Option<&HeldSnapshot>) -> Result<HeldSnapshot, Error> {
         // Loose refs before packed ones, and all refs before objects: what is packed or comes meanwhile is seen.
-        let read = || Ok((self.loose_again(before)?, self.packed_again(before)?));
-        let (((loose, loose_stamps), (packed, packed_stamps)), overlay) = journal::read_refs(self, read)?;
+        let read = || Ok((self.loose_again(before)?, self.packed_again(before)?, self.stored_shallow()?));
+        let (((loose, loose_stamps), (packed, packed_stamps), mut shallow), overlay) = journal::read_refs(self, read)?;
+        overlay.cut(&mut shallow);
         let refs = match (loose, before) {
             (None, Some(before)) if Arc::ptr_eq(before.snapshot.refs.packed(), &packed) => before.snapshot.refs.clone(),
             (None, _) => return self.snapshot_again(None), // loose refs are kept within the view only
@@ -75,23 +76,14 @@ impl Repository {
             }
         };
         let head = ref_files::read_head(&self.git_dir, &refs, self.hash)?;
-        let shallow = self.shallow()?;
         let companions = self.companions(&shallow);
         let same = |before: &&HeldSnapshot| before.snapshot.objects.companions() == companions && before.objects.hold();
         let (objects, objects_stamps) = match before.filter(same) {
             Some(before) => (before.snapshot.objects.clone(), before.objects.clone()),
             None => self.open_objects(companions)?,
         };
-        let mut snapshot = Snapshot {
-            state: 0,
-            refs,
-            head,
-            objects,
-            settings: self.settings.clone(),
-            shallow: Arc::new(shallow),
-            hash: self.hash,
-            work_tree: self.has_work_tree(),
-        };
+        let mut snapshot =
+            Snapshot { state: 0, refs, head, objects, settings: self.settings.clone(), shallow: Arc::new(shallow), hash: self.hash };
         snapshot.state = match before.filter(|before| before.snapshot.is_same(&snapshot)) {
             Some(before) => before.snapshot.state,
             None => new_state(),
@@ -156,7 +148,7 @@ impl Snapshot {
             && self.head == other.head
             && self.shallow == other.shallow
             && self.settings == other.settings
-            && (self.hash, self.work_tree) == (other.hash, other.work_tree)
+            && self.hash == other.hash
     }
 }
 

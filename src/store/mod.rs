@@ -34,6 +34,7 @@
 //! | `ref_lock` | a staged file into a lock that the owner's record can prove |
 //! | `reflog` | changes of refs into lines beneath `logs` |
 //! | `ref_transaction` | edits of refs into files, old values compared under lock |
+//! | `work_trees` | folders of work trees into the branches that are checked out there |
 //! | `shallow_file` | commits whose parents stay away into the file `shallow` |
 //! | `push` | the last four into [`Push`] |
 
@@ -78,6 +79,7 @@ mod stamp;
 #[cfg(test)]
 mod testing;
 mod turns;
+mod work_trees;
 
 pub use discover::{Discover, discover, discover_any_owner};
 pub use error::Error;
@@ -98,3 +100,4 @@ pub use repository::{ConfigScope, Repository};
 pub use scan_refs::{ListedRef, RefText};
 pub use settings::{DenyCurrent, LogRefs, Settings, Unborn};
 pub use snapshot::Snapshot;
+pub use work_trees::WorkTrees;

@@ -235,7 +235,6 @@ pub(super) fn remove_folder(dir: &Path) -> io::Result<()> {
 }
 
 fn release_recorded_locks(dir: &Path, common_dir: &Path) -> io::Result<()> {
-    remove_if_same(&dir.join(SHALLOW_LOCK_FILE), &common_dir.join("shallow.lock"))?;
     for (staged, path) in recorded_locks(dir, common_dir)? {
         remove_if_same(&staged, &path)?;
     }
@@ -244,6 +243,12 @@ fn release_recorded_locks(dir: &Path, common_dir: &Path) -> io::Result<()> {
 
 /// The locks that the owner of the quarantine `dir` may hold: what each was linked from, and where.
 pub(super) fn recorded_locks(dir: &Path, common_dir: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
+    let mut locks = recorded_ref_locks(dir, common_dir)?;
+    locks.push((dir.join(SHALLOW_LOCK_FILE), common_dir.join("shallow.lock")));
+    Ok(locks)
+}
+
+fn recorded_ref_locks(dir: &Path, common_dir: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
     let record = match fs::read(dir.join(OWNER_FILE)) {
         Ok(record) => record,
         Err(err) if err.kind() == ErrorKind::NotFound => vec![],

@@ -4,7 +4,8 @@ use super::journal::{self, Commit, Ticket};
 use super::owner::{Places, RepositoryLock};
 use super::quarantine::Quarantine;
 use super::ref_transaction::{Ground, NoObserver, RefTransaction, TransactionObserver};
-use super::{Error, Mapped, ObjectStore, Repository, Snapshot, shallow_file};
+use super::shallow_file::ShallowEdit;
+use super::{Error, Mapped, ObjectStore, Repository, Snapshot};
 use crate::base::{Cancel, Progress};
 use crate::pack::check::Checks;
 use crate::pack::index::{self, Incoming, IngestLimits, Ingested};
@@ -63,7 +64,7 @@ pub enum RefRefusal {
     #[error("{0}")]
     Vetoed(String),
     /// Another edit of an atomic push was refused.
-    #[error("atomic push failure")]
+    #[error("atomic transaction failed")]
     Atomic,
     /// Writing failed; the log has more.
     #[error("failed to update ref: {0}")]
@@ -87,7 +88,8 @@ pub struct Push {
     base: Arc<ObjectStore>,
     base_packs: u32,
     packs: Vec<String>,
-    shallow: Vec<ObjectId>,
+    /// Commits that will have no parents.
+    cuts: Vec<ObjectId>,
     rejects_thin: bool,
     repository: Repository,
 }
@@ -100,7 +102,10 @@ impl Push {
         let view = repository.snapshot()?;
         let base_packs = view.objects().packs().len() as u32;
         let base = view.objects().clone();
-        Ok(Self { quarantine, view, base, base_packs, packs: vec![], shallow: vec![], rejects_thin: false, repository: repository.clone() })
+        // What another push under way cuts off counts for this one too, and its refs may stand in their files first.
+        let stored = if view.shallow().is_empty() { vec![] } else { repository.stored_shallow()? };
+        let cuts = view.shallow().iter().filter(|id| stored.binary_search(id).is_err()).copied().collect();
+        Ok(Self { quarantine, view, base, base_packs, packs: vec![], cuts, rejects_thin: false, repository: repository.clone() })
     }
 
     /// Read one pack from `input` into the quarantine: hashed, indexed, thin ones completed, its objects shown to
@@ -147,7 +152,7 @@ impl Push {
 
     /// Commits that will have no parents here once the push commits: they go into the file `shallow` before any ref changes.
     pub fn cut_history(&mut self, commits: Vec<ObjectId>) {
-        self.shallow = commits;
+        self.cuts.extend(commits);
     }
 
     /// The repository as it was when the push began, the quarantine on top.
@@ -213,11 +218,16 @@ impl Push {
         if !transaction.has_work() {
             return Ok(Committed { results: transaction.give_up(), created: false });
         }
-        if !self.shallow.is_empty() {
-            shallow_file::add(&places, self.quarantine.dir(), &self.shallow)?;
-        }
         let (changes, numbers) = transaction.changes();
+        let shallow = if changes.is_empty() { None } else { ShallowEdit::stage(&places, self.quarantine.dir(), &self.cuts)? };
         let ticket = self.make_durable(&places, changes, identity)?;
+        if let Some(Err(err)) = shallow.map(ShallowEdit::commit) {
+            // As for refs that cannot be written: it stands in the journal, and must not come again.
+            if let Some(Err(err)) = ticket.map(|ticket| ticket.applied(&(0..numbers.len() as u32).collect::<Vec<_>>())) {
+                tracing::error!(%err, "a push was refused, and the journal could not be told so");
+            }
+            return Err(err);
+        }
         let results = transaction.commit(identity.as_bstr(), |results| {
             let Some(ticket) = ticket else { return };
             let failed = numbers.iter().zip(0u32..).filter(|(number, _)| results[**number].is_err());
@@ -253,7 +263,14 @@ impl Push {
         journal::make_room(places)?;
         let packs = self.quarantine.name_packs(&self.packs)?;
         let is_big = packs.iter().any(|pack| pack.bytes.is_none());
-        let commit = Commit { owner: self.quarantine.name(), time_s: journal::now_s(), identity: identity.clone(), edits, packs };
+        let commit = Commit {
+            owner: self.quarantine.name(),
+            time_s: journal::now_s(),
+            identity: identity.clone(),
+            edits,
+            packs,
+            cuts: self.cuts.clone(),
+        };
         let lock = RepositoryLock::acquire(places)?;
         let ticket = journal::append(&lock, places, &commit)?;
         let is_new = match self.quarantine.link_packs(&lock, &self.packs) {

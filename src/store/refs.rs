@@ -124,15 +124,17 @@ impl Loose {
 }
 
 impl Refs {
-    /// For one request and a short life: `packed-refs` is mapped, and read as far as it is asked for.
-    pub(super) fn open(repository: &Repository) -> Result<Self, Error> {
+    /// For one request and a short life: `packed-refs` is mapped, and read as far as it is asked for. With the refs comes
+    /// where history was cut off at the same moment.
+    pub(super) fn open(repository: &Repository) -> Result<(Self, Vec<ObjectId>), Error> {
         let (git_dir, common_dir, hash) = (&repository.git_dir, &repository.common_dir, repository.hash);
-        let ((mut loose, packed), overlay) = journal::read_refs(repository, || {
+        let ((mut loose, packed, mut shallow), overlay) = journal::read_refs(repository, || {
             let loose = ref_files::read_all_loose(git_dir, common_dir, hash, &mut Stamps::off())?;
-            Ok((loose, PackedRefs::map(common_dir, hash)?))
+            Ok((loose, PackedRefs::map(common_dir, hash)?, repository.stored_shallow()?))
         })?;
+        overlay.cut(&mut shallow);
         overlay.lay(&mut loose, &packed)?;
-        Ok(Self::new(loose, Arc::new(packed), hash))
+        Ok((Self::new(loose, Arc::new(packed), hash), shallow))
     }
 
     /// Loose refs and packed ones, which were read after them.
@@ -486,7 +488,7 @@ mod tests {
         let [commit, ..] = sample(path, &["--bare"]);
         let text = format!("# pack-refs with: peeled fully-peeled sorted \n{commit} refs/heads/a\nwhat?\n{commit} refs/heads/z\n");
         std::fs::write(path.join("packed-refs"), text).unwrap();
-        let refs = Refs::open(&Repository::open(path, ConfigScope::RepositoryOnly).unwrap()).unwrap();
+        let (refs, _) = Refs::open(&Repository::open(path, ConfigScope::RepositoryOnly).unwrap()).unwrap();
         assert_eq!(refs.iter().count(), 1);
         assert!(matches!(refs.check(), Err(Error::Corrupt(_))));
         assert!(Repository::open(path, ConfigScope::RepositoryOnly).unwrap().snapshot().is_err(), "a server reads them whole");

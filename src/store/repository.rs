@@ -111,10 +111,9 @@ impl Repository {
         if self.scope == ConfigScope::RepositoryOnly {
             return Ok(self.snapshot_again(None)?.into_snapshot());
         }
-        let refs = Refs::open(self)?;
+        let (refs, shallow) = Refs::open(self)?;
         let head = ref_files::read_head(&self.git_dir, &refs, self.hash)?;
         refs.check()?;
-        let shallow = self.shallow()?;
         let objects = self.object_store(self.companions(&shallow))?;
         Ok(Snapshot {
             state: new_state(),
@@ -124,7 +123,6 @@ impl Repository {
             settings: self.settings.clone(),
             shallow: Arc::new(shallow),
             hash: self.hash,
-            work_tree: self.has_work_tree(),
         })
     }
 
@@ -138,12 +136,14 @@ impl Repository {
         }
     }
 
-    /// As git guesses where `core.bare` is not set: a folder called `.git` lies within a work tree.
-    pub(super) fn has_work_tree(&self) -> bool {
-        self.git_dir != self.common_dir || !self.settings.bare.unwrap_or_else(|| self.git_dir.file_name() != Some(".git".as_ref()))
+    /// Whether it has no work tree of its own. As `git init` guesses where `core.bare` is not set: a folder called `.git` lies
+    /// within one.
+    pub(super) fn is_bare(&self) -> bool {
+        self.settings.bare.unwrap_or_else(|| self.common_dir.file_name() != Some(".git".as_ref()))
     }
 
-    pub(super) fn shallow(&self) -> Result<Vec<ObjectId>, Error> {
+    /// What the file `shallow` says; a push that is under way may cut off more.
+    pub(super) fn stored_shallow(&self) -> Result<Vec<ObjectId>, Error> {
         let path = self.common_dir.join("shallow");
         let text = match std::fs::read(&path) {
             Ok(text) => text,

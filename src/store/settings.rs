@@ -44,6 +44,8 @@ pub enum DenyCurrent {
     Warn,
     /// Refuse it.
     Refuse,
+    /// Nothing is set: refuse it, and tell the pusher what could be.
+    Unset,
     /// `updateInstead`: needs a work tree, so it is refused with a sentence of its own.
     UpdateInstead,
 }
@@ -127,8 +129,8 @@ impl Default for Settings {
             use_bitmaps: true,
             deny_deletes: false,
             deny_non_fast_forwards: false,
-            deny_current_branch: DenyCurrent::Refuse,
-            deny_delete_current: DenyCurrent::Refuse,
+            deny_current_branch: DenyCurrent::Unset,
+            deny_delete_current: DenyCurrent::Unset,
             max_input_size_bytes: 0,
             upload_hide_refs: vec![],
             receive_hide_refs: vec![],

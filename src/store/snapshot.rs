@@ -16,7 +16,6 @@ pub struct Snapshot {
     pub(super) settings: Arc<Settings>,
     pub(super) shallow: Arc<Vec<ObjectId>>,
     pub(super) hash: gix_hash::Kind,
-    pub(super) work_tree: bool,
 }
 
 impl Snapshot {
@@ -49,11 +48,6 @@ impl Snapshot {
     /// Commits whose parents are not here although they name some (file `shallow`), sorted.
     pub fn shallow(&self) -> &[ObjectId] {
         &self.shallow
-    }
-
-    /// Whether files are checked out beside the repository.
-    pub fn has_work_tree(&self) -> bool {
-        self.work_tree
     }
 
     /// SHA-1 or SHA-256.

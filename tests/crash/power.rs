@@ -35,24 +35,26 @@ pub fn was_synced(before: &Path, server: &Path) -> bool {
     false
 }
 
-/// Whether the file is on disk by itself, as the recorded system calls of another test show: the journal, `packed-refs`, and
-/// packs that are too long for the journal.
+/// Whether what is in the file is on disk by itself, as the recorded system calls of another test show: the journal,
+/// `packed-refs`, `shallow`, and packs that are too long for the journal.
 fn is_synced(server: &Path, name: &str) -> bool {
     let is_long = || name.ends_with(".pack") && fs::metadata(server.join(name)).is_ok_and(|meta| meta.len() > 512 << 10);
-    name == JOURNAL || name == "packed-refs" || is_long()
+    [JOURNAL, "packed-refs", "shallow"].contains(&name) || is_long()
 }
 
 /// Folders are as they became, but of what was written since `before` some is not on disk.
 pub fn tear(before: &Path, server: &Path, random: &mut Random) {
+    let inode = |path: &Path| fs::metadata(path).expect("is there").ino();
+    // Hard links are one file.
+    let synced: Vec<u64> = files(server).iter().filter(|name| is_synced(server, name)).map(|name| inode(&server.join(name))).collect();
     let mut fates = BTreeMap::new();
     for name in files(server) {
         let path = server.join(&name);
         let content = fs::read(&path).expect("reads");
-        if is_synced(server, &name) || fs::read(before.join(&name)).is_ok_and(|old| old == content) {
+        if synced.contains(&inode(&path)) || fs::read(before.join(&name)).is_ok_and(|old| old == content) {
             continue;
         }
-        // Hard links are one file.
-        let fate = *fates.entry(fs::metadata(&path).expect("is there").ino()).or_insert_with(|| random.below(4));
+        let fate = *fates.entry(inode(&path)).or_insert_with(|| random.below(4));
         let torn = torn(&content, fate);
         let mut permissions = fs::metadata(&path).expect("is there").permissions();
         if permissions.readonly() {
@@ -79,10 +81,13 @@ pub fn lose(before: &Path, server: &Path, mut random: Option<&mut Random>) {
     let (old, now) = (files(before), files(server));
     for name in old.iter().chain(now.iter().filter(|name| !old.contains(name))) {
         let (was, is) = (before.join(name), server.join(name));
-        if is_synced(server, name) {
+        let mut fate = random.as_mut().map_or(4, |random| random.below(6));
+        // What is in it is on disk; that it has taken the place of the one before may not be.
+        if name == "shallow" {
+            fate = fate.max(3);
+        } else if is_synced(server, name) {
             continue;
         }
-        let fate = random.as_mut().map_or(4, |random| random.below(6));
         match (fs::read(&was), fs::read(&is)) {
             (Ok(was), Ok(is)) if was == is => {}
             (_, Ok(content)) if fate < 4 => {

@@ -15,7 +15,7 @@ pub struct Shape {
 }
 
 /// The kinds of pushes that are killed; all of them atomic, and with a thin pack where anything is sent.
-pub const SHAPES: [Shape; 4] = [
+pub const SHAPES: [Shape; 5] = [
     Shape { what: "create", edits: &[("refs/heads/new/folder/x", None, Some(2))] },
     Shape { what: "update", edits: &[("refs/heads/loose", Some(0), Some(2))] },
     Shape { what: "delete", edits: &[("refs/heads/gone", Some(0), None)] },
@@ -29,6 +29,7 @@ pub const SHAPES: [Shape; 4] = [
             ("refs/heads/new/folder/x", None, Some(2)),
         ],
     },
+    Shape { what: "shallow", edits: &[("refs/heads/cut", None, Some(3)), ("refs/heads/cut-too", None, Some(3))] },
 ];
 
 /// System calls that change something on disk, or that only look or lock.
@@ -41,7 +42,10 @@ pub struct Rig {
     client: PathBuf,
     /// To be copied.
     base: PathBuf,
+    /// The last two come from shallow clients, each with a history of its own.
     pub commits: Vec<String>,
+    /// Where the history of a commit ends.
+    pub cuts: BTreeMap<usize, String>,
     packs: BTreeMap<(bool, usize), Vec<u8>>,
 }
 
@@ -63,13 +67,14 @@ impl Rig {
             text.push_str(&format!("{at}: {}\n", "a line long enough to be worth a delta ".repeat(20)));
             sandbox.commit_file(&client, "file", &text)
         };
-        let commits: Vec<String> = (0..3).map(&mut commit).collect();
+        let mut commits: Vec<String> = (0..3).map(&mut commit).collect();
         let base = sandbox.bare("base.git", "sha1");
         for name in ["loose", "packed", "gone"] {
             sandbox.git(&client, ["push", "-q", "../base.git", &format!("{}:refs/heads/{name}", commits[0])]);
         }
         sandbox.git(&base, ["repack", "-adq"]);
         sandbox.git(&base, ["pack-refs", "--all"]);
+        sandbox.git(&base, ["config", "receive.shallowUpdate", "true"]);
         for name in ["loose", "gone"] {
             std::fs::write(base.join("refs/heads").join(name), format!("{}\n", commits[0])).expect("written");
         }
@@ -79,7 +84,24 @@ impl Rig {
             let mut command = sandbox.git_command(&client, ["pack-objects", "-q", "--stdout", "--revs", "--thin", "--delta-base-offset"]);
             packs.insert((old, new), run_with_input(&mut command, revs.as_bytes()).stdout);
         }
-        Self { sandbox, client, base, commits, packs }
+        let mut cuts = BTreeMap::new();
+        for at in [3, 4] {
+            let whole = sandbox.work_tree(&format!("whole-{at}"), "sha1");
+            (0..3).for_each(|line| drop(sandbox.commit_file(&whole, "file", format!("{at} {line}\n"))));
+            let url = format!("file://{}", whole.display());
+            sandbox.git(&sandbox.path(""), ["clone", "-q", "--depth=2", &url, &format!("cut-{at}")]);
+            let cut = sandbox.path(format!("cut-{at}"));
+            commits.push(sandbox.git(&cut, ["rev-parse", "HEAD"]));
+            cuts.insert(at, sandbox.git(&cut, ["rev-parse", "HEAD~1"]));
+            let mut command = sandbox.git_command(&cut, ["pack-objects", "-q", "--stdout", "--revs"]);
+            packs.insert((true, at), run_with_input(&mut command, commits[at].as_bytes()).stdout);
+        }
+        Self { sandbox, client, base, commits, cuts, packs }
+    }
+
+    /// Whether the file `shallow` names the commit where the history of this one ends.
+    pub fn is_cut(&self, server: &Path, at: usize) -> bool {
+        std::fs::read_to_string(server.join("shallow")).is_ok_and(|lines| lines.lines().any(|line| line == self.cuts[&at]))
     }
 
     /// A server of its own for one push.
@@ -96,13 +118,13 @@ impl Rig {
     pub fn request(&self, edits: &[(&str, Option<String>, Option<String>)]) -> Vec<u8> {
         let null = "0".repeat(40);
         let id = |id: &Option<String>| id.clone().unwrap_or_else(|| null.clone());
-        let mut bytes = vec![];
+        let newest = edits.iter().filter_map(|(_, _, new)| self.commits.iter().position(|commit| Some(commit) == new.as_ref())).max();
+        let mut bytes = newest.and_then(|new| self.cuts.get(&new)).map_or(vec![], |id| pkt::data(format!("shallow {id}")));
         for (at, (name, old, new)) in edits.iter().enumerate() {
             let capabilities = if at == 0 { "\0 report-status atomic delete-refs ofs-delta" } else { "" };
             bytes.extend(pkt::data(format!("{} {} {name}{capabilities}", id(old), id(new))));
         }
         bytes.extend(b"0000");
-        let newest = edits.iter().filter_map(|(_, _, new)| self.commits.iter().position(|commit| Some(commit) == new.as_ref())).max();
         bytes.extend(newest.map_or(&[][..], |new| &self.packs[&(new > 0, new)]));
         bytes
     }

@@ -10,7 +10,7 @@ use crate::pack::{Decoder, Kind};
 use crate::serve::hooks::proc_receive::is_given;
 use crate::serve::visible::is_hidden;
 use crate::serve::{EditKind, Proposal, ProposedEdit, Verdict};
-use crate::store::{DenyCurrent, Head, Push, RefEdit, RefRefusal, Snapshot, Target};
+use crate::store::{DenyCurrent, Head, Push, RefEdit, RefRefusal, Snapshot, Target, WorkTrees};
 use crate::walk::is_ancestor;
 use crate::wire::{RefStatus, StatusOptions};
 use crate::{base, pack, walk};
@@ -36,7 +36,7 @@ pub(super) struct Command {
     /// For the pusher: more about why not.
     pub complaint: Option<String>,
     /// For the pusher, although it may happen.
-    pub warning: Option<String>,
+    pub warnings: Vec<&'static str>,
     /// It names a ref properly: the gate is asked.
     well_named: bool,
     /// Hooks may hear of it: the name is one, and the gate did not refuse.
@@ -94,9 +94,18 @@ impl Command {
         }
     }
 
+    /// With more for the pusher than the report holds.
+    fn refuse_and_complain(&mut self, why: &str, complaint: String) {
+        if self.result.is_ok() {
+            self.complaint = Some(complaint);
+            self.refuse(why);
+        }
+    }
+
     /// The gate's word counts whatever else speaks against it.
     fn overrule(&mut self, why: String) {
         (self.result, self.is_shown) = (Err(why), false);
+        (self.complaint, self.warnings) = (None, vec![]);
     }
 
     fn is_deletion(&self) -> bool {
@@ -112,6 +121,7 @@ pub(super) fn judge(conversation: &mut Conversation<'_>, push: &Push) -> Result<
         commands.iter_mut().for_each(|command| command.refuse("inconsistent push options"));
     }
     refuse_doubles(&mut commands);
+    let work_trees = conversation.repository.work_trees(view.refs())?;
     let mut decoder = Decoder::new(&**view.objects(), 4 << 20);
     for command in commands.iter_mut().filter(|command| command.result.is_ok()) {
         check_name(view, command);
@@ -119,7 +129,7 @@ pub(super) fn judge(conversation: &mut Conversation<'_>, push: &Push) -> Result<
         if command.well_named {
             command.is_given = is_given(&view.settings().hooks.proc_receive_refs, command.name.as_bstr(), &command.old, &command.new);
             check_objects(view, &mut decoder, command, conversation.cancel)?;
-            check_settings(view, command);
+            check_settings(view, &work_trees, command);
             command.defer();
         }
     }
@@ -150,7 +160,7 @@ fn resolve(view: &Snapshot, command: &crate::wire::PushCommand) -> Command {
         result: Ok(()),
         same_as: None,
         complaint: None,
-        warning: None,
+        warnings: vec![],
         well_named: false,
         is_shown: false,
         is_given: false,
@@ -195,7 +205,7 @@ fn check_name(view: &Snapshot, command: &mut Command) {
             gix_validate::reference::name(command.resolved.as_bstr()).is_ok() && (command.is_deletion() || rest.contains(&b'/'))
         });
     if !valid {
-        command.refuse("funny refname");
+        command.refuse_and_complain("funny refname", format!("refusing to update funny ref '{}' remotely", command.name));
         return;
     }
     command.is_shown = true;
@@ -214,7 +224,7 @@ fn check_objects(view: &Snapshot, decoder: &mut Decoder<'_>, command: &mut Comma
     if command.is_deletion() {
         if command.old.is_null() {
             match view.refs().find(command.resolved.as_bstr()) {
-                None => command.warning = Some(format!("deleting a nonexistent ref '{}'", command.name)),
+                None => command.warnings.push("deleting a non-existent ref"),
                 Some(_) => command.refuse(RefRefusal::Stale.to_string()),
             }
         }
@@ -229,8 +239,8 @@ fn check_objects(view: &Snapshot, decoder: &mut Decoder<'_>, command: &mut Comma
     };
     if name_within(view, command).starts_with(b"refs/heads/") && new_kind != Kind::Commit {
         let (new, name) = (command.new, &command.resolved);
-        command.complaint = Some(format!("cannot update ref '{name}': trying to write non-commit object {new} to branch '{name}'"));
-        command.refuse("invalid new value provided");
+        let complaint = format!("cannot update ref '{name}': trying to write non-commit object {new} to branch '{name}'");
+        command.refuse_and_complain("invalid new value provided", complaint);
         return Ok(());
     }
     if command.kind == EditKind::Rewind && new_kind == Kind::Commit && kind_of(decoder, &command.old)? == Some(Kind::Commit) {
@@ -245,35 +255,66 @@ fn check_objects(view: &Snapshot, decoder: &mut Decoder<'_>, command: &mut Comma
     Ok(())
 }
 
+/// What nobody has set, in one more line each.
+const DENY_CURRENT_HINT: &str = "\nthe files beside it would no longer be those of the branch; receive.denyCurrentBranch in the remote \
+                                 repository\nallows it ('warn', 'ignore'), or silences this hint ('refuse')";
+const DENY_DELETE_HINT: &str = "\nwhoever clones next would find no branch checked out; receive.denyDeleteCurrent in the remote \
+                                repository\nallows it ('warn', 'ignore'), or silences this hint ('refuse')";
+
 /// `receive.deny*`.
-fn check_settings(view: &Snapshot, command: &mut Command) {
+fn check_settings(view: &Snapshot, work_trees: &WorkTrees, command: &mut Command) {
     let settings = view.settings();
-    let is_head = matches!(view.head(), Head::Symbolic(name, _) if *name == command.resolved);
+    let is_branch = name_within(view, command).starts_with(b"refs/heads/");
+    let is_checked_out = work_trees.have_checked_out(command.resolved.as_bstr());
+    if is_checked_out {
+        check_current(settings.deny_current_branch, command);
+    }
     if command.is_deletion() {
-        if settings.deny_deletes && name_within(view, command).starts_with(b"refs/heads/") {
-            command.refuse("deletion prohibited");
+        if settings.deny_deletes && is_branch && !command.old.is_null() {
+            command.refuse_and_complain("deletion prohibited", format!("denying ref deletion for {}", command.name));
         }
-        match settings.deny_delete_current {
-            _ if !is_head || command.old.is_null() => {}
-            DenyCurrent::Ignore => {}
-            DenyCurrent::Warn => command.warning = Some("deleting the current branch".to_owned()),
-            DenyCurrent::Refuse | DenyCurrent::UpdateInstead => command.refuse("deletion of the current branch prohibited"),
+        let is_current = is_checked_out || matches!(view.head(), Head::Symbolic(name, _) if *name == command.resolved);
+        if is_current && !command.old.is_null() {
+            check_delete_current(settings.deny_delete_current, command);
         }
         return;
     }
-    if is_head && view.has_work_tree() {
-        match settings.deny_current_branch {
-            DenyCurrent::Ignore => {}
-            DenyCurrent::Warn => command.warning = Some("updating the current branch".to_owned()),
-            DenyCurrent::Refuse => command.refuse("branch is currently checked out"),
-            DenyCurrent::UpdateInstead => {
-                command.refuse("receive.denyCurrentBranch=updateInstead needs a work tree, which this server never touches")
-            }
+    if settings.deny_non_fast_forwards && command.kind == EditKind::Rewind && is_branch {
+        let complaint = format!("denying non-fast-forward {} (you should pull first)", command.name);
+        command.refuse_and_complain("non-fast-forward", complaint);
+    }
+}
+
+fn check_current(deny: DenyCurrent, command: &mut Command) {
+    let hint = match deny {
+        DenyCurrent::Ignore => return,
+        DenyCurrent::Warn => {
+            command.warnings.push("updating the current branch");
+            return;
         }
-    }
-    if settings.deny_non_fast_forwards && command.kind == EditKind::Rewind && name_within(view, command).starts_with(b"refs/heads/") {
-        command.refuse("non-fast-forward");
-    }
+        DenyCurrent::UpdateInstead => {
+            command.refuse("receive.denyCurrentBranch=updateInstead needs a work tree, which this server never touches");
+            return;
+        }
+        DenyCurrent::Refuse => "",
+        DenyCurrent::Unset => DENY_CURRENT_HINT,
+    };
+    let complaint = format!("refusing to update checked out branch: {}{hint}", command.name);
+    command.refuse_and_complain("branch is currently checked out", complaint);
+}
+
+fn check_delete_current(deny: DenyCurrent, command: &mut Command) {
+    let hint = match deny {
+        DenyCurrent::Ignore => return,
+        DenyCurrent::Warn => {
+            command.warnings.push("deleting the current branch");
+            return;
+        }
+        DenyCurrent::Refuse | DenyCurrent::UpdateInstead => "",
+        DenyCurrent::Unset => DENY_DELETE_HINT,
+    };
+    let complaint = format!("refusing to delete the current branch: {}{hint}", command.name);
+    command.refuse_and_complain("deletion of the current branch prohibited", complaint);
 }
 
 fn ask_gate(conversation: &Conversation<'_>, view: &Snapshot, commands: &mut [Command]) {

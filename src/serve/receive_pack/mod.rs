@@ -22,7 +22,7 @@ use super::visible::visible_refs;
 use super::{Error, Gate, Options};
 use crate::base::{Cancel, span};
 use crate::pack;
-use crate::store::{CommitMode, Committed, Push, RefEdit, Repository};
+use crate::store::{CommitMode, Committed, Push, RefEdit, RefRefusal, Repository};
 use crate::wire::{Band, PktReader, PushRequest, RefStatus, SideBand, read_push_request, write_error, write_flush, write_report};
 use bstr::BString;
 use gix_hash::ObjectId;
@@ -149,15 +149,11 @@ impl Conversation<'_> {
             // With checks as strict as git's this is the unpacker's to say (`builtin/index-pack.c`: `check_object`).
             return self.refuse_all(Error::Refused("did not receive all objects that the pushed ones lead to".to_owned()));
         }
-        for command in &commands {
-            for (what, text) in [("error", &command.complaint), ("warning", &command.warning)] {
-                if let Some(text) = text {
-                    self.bands.say(Band::Progress, format!("{what}: {text}\n").as_bytes())?;
-                }
-            }
-        }
+        self.tell_about(&mut commands)?;
         let hooks = Hooks::of(self.repository, self.options, self.cancel)?;
         self.ask_hooks(hooks.as_ref(), &mut push, &mut commands)?;
+        // A hook may have left to us what is refused, or let happen with a warning.
+        self.tell_about(&mut commands)?;
         push.cut_history(self.cuts(&push, &commands)?);
         self.commit(push, &mut commands, hooks.as_ref())?;
         let statuses: Vec<_> = commands.iter().map(Command::status).collect();
@@ -180,6 +176,20 @@ impl Conversation<'_> {
         }
     }
 
+    /// What commands have to be told beside the report, once.
+    fn tell_about(&mut self, commands: &mut [Command]) -> Result<(), Error> {
+        for command in commands.iter_mut().filter(|command| !command.is_given) {
+            let lines: Vec<String> = match command.result {
+                Err(_) => command.complaint.take().iter().map(|text| format!("error: {text}\n")).collect(),
+                Ok(()) => command.warnings.drain(..).map(|text| format!("warning: {text}\n")).collect(),
+            };
+            if !lines.is_empty() {
+                self.bands.say(Band::Progress, lines.concat().as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Change the refs of every command that nothing speaks against.
     fn commit(&mut self, push: Push, commands: &mut [Command], hooks: Option<&Hooks<'_>>) -> Result<(), Error> {
         let chosen: Vec<usize> = (0..commands.len()).filter(|at| commands[*at].needs_edit()).collect();
@@ -198,7 +208,7 @@ impl Conversation<'_> {
             for (at, result) in chosen.into_iter().zip(results) {
                 match result {
                     Ok(()) => self.statistics.updated.push((commands[at].resolved.clone(), commands[at].old, commands[at].new)),
-                    Err(refusal) => commands[at].result = Err(refusal.to_string()),
+                    Err(refusal) => commands[at].result = Err(self.words(&refusal)),
                 }
             }
             self.statistics.created = created;
@@ -214,6 +224,15 @@ impl Conversation<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Why the transaction did not do it; of all of an atomic push git says the first of these words.
+    fn words(&self, refusal: &RefRefusal) -> String {
+        match refusal {
+            RefRefusal::Atomic | RefRefusal::Vetoed(_) => refusal.to_string(),
+            _ if self.is_atomic => format!("{}: {refusal}", RefRefusal::Atomic),
+            _ => refusal.to_string(),
+        }
     }
 
     /// The pack is no good: nothing changes, and the report says why.

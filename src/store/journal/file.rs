@@ -131,10 +131,13 @@ impl JournalFile {
     pub fn header(&self) -> Result<Option<Header>, Error> {
         let header = read_header(&self.file).map_err(self.failed("reading"))?;
         if header.is_none() && self.file.metadata().map_err(self.failed("reading"))?.len() > HEADER_BYTES as u64 {
-            return Err(Error::Corrupt(format!(
-                "{} is damaged: look over the refs that were pushed last, then remove it",
-                self.path.display()
-            )));
+            let mut bytes = [0; HEADER_BYTES];
+            self.file.read_exact_at(&mut bytes, 0).map_err(self.failed("reading"))?;
+            let path = self.path.display();
+            return Err(Error::Corrupt(match Header::version(&bytes) {
+                Some(_) => format!("{path} was written by a later version of packmule: use that one"),
+                None => format!("{path} is damaged: look over the refs that were pushed last, then remove it"),
+            }));
         }
         Ok(header)
     }

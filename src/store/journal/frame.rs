@@ -1,13 +1,15 @@
 //! The journal's bytes into frames and back: a header, then commits and marks, each with its length and checksum.
 //!
 //! ```text
-//! header  "pmjourn1" generation:8 settled:8 since:8 failed:1 boot:16 0… crc32:4       64 bytes
+//! header  "pmjourn2" generation:8 settled:8 since:8 failed:1 boot:16 0… crc32:4       64 bytes
 //! frame   length:4 crc32:4 kind:1 body                                                length counts kind and body
 //! ```
 //!
 //! Numbers are little-endian. A frame's checksum begins with the generation, so that what an earlier generation left in
 //! the file is never taken for a frame of this one. The first frame that is cut short or does not match ends the file:
 //! its writer died, or it is being written.
+//!
+//! "pmjourn1" was the same but for commits that did not say where history is cut off; it is read, and never written.
 //!
 //! Limits: one frame has less than 4 GiB.
 
@@ -17,7 +19,10 @@ use gix_hash::ObjectId;
 
 /// Bytes of the header.
 pub(super) const HEADER_BYTES: usize = 64;
-const MAGIC: &[u8; 8] = b"pmjourn1";
+/// How it begins, but for the digit of its version.
+const MAGIC: &[u8; 7] = b"pmjourn";
+const VERSION: u8 = b'2';
+const VERSION_BEFORE: u8 = b'1';
 /// Length, checksum, kind.
 const FRAME_HEAD_BYTES: usize = 9;
 const COMMIT: u8 = 1;
@@ -43,7 +48,8 @@ impl Header {
     /// As it stands in the file.
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
-        bytes[..8].copy_from_slice(MAGIC);
+        bytes[..7].copy_from_slice(MAGIC);
+        bytes[7] = VERSION;
         bytes[8..16].copy_from_slice(&self.generation.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.settled.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.since_s.to_le_bytes());
@@ -56,12 +62,18 @@ impl Header {
 
     /// `None`: this is no header, or one that is being written.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = Parts(bytes.get(..HEADER_BYTES)?);
-        if crc32fast::hash(&bytes[..60]).to_le_bytes() != bytes[60..HEADER_BYTES] || parts.take(8)? != MAGIC {
-            return None;
-        }
+        let version = Self::version(bytes).filter(|version| [VERSION, VERSION_BEFORE].contains(version));
+        let mut parts = Parts(bytes.get(8..)?);
+        version?;
         let (generation, settled, since_s) = (parts.u64()?, parts.u64()?, parts.u64()?);
         Some(Self { generation, settled, since_s, failed: parts.u8()? != 0, boot: parts.take(16)?.try_into().ok()? })
+    }
+
+    /// The digit that names the version of a whole header, be it one that can be read or not.
+    pub fn version(bytes: &[u8]) -> Option<u8> {
+        let bytes = bytes.get(..HEADER_BYTES)?;
+        let is_whole = crc32fast::hash(&bytes[..60]).to_le_bytes() == bytes[60..];
+        (is_whole && bytes.starts_with(MAGIC)).then_some(bytes[7])
     }
 }
 
@@ -86,6 +98,15 @@ pub(in super::super) struct Commit {
     /// Names are ends of symbolic refs.
     pub edits: Vec<RefEdit>,
     pub packs: Vec<NamedPack>,
+    /// Commits that have no parents here, since refs of this push came to need them: lines of the file `shallow`.
+    pub cuts: Vec<ObjectId>,
+}
+
+impl Commit {
+    /// What counts of its cuts where these of its edits will never be: they are there for any other one.
+    pub fn cuts_but(&self, but: &[u32]) -> &[ObjectId] {
+        if but.len() < self.edits.len() { &self.cuts } else { &[] }
+    }
 }
 
 /// One frame.
@@ -118,6 +139,8 @@ pub(super) fn encode_commit(generation: u64, commit: &Commit, out: &mut Vec<u8>)
             out.push(pack.bytes.is_some().into());
             put_bytes(out, pack.bytes.as_deref().unwrap_or_default());
         }
+        out.extend_from_slice(&(commit.cuts.len() as u32).to_le_bytes());
+        commit.cuts.iter().for_each(|id| put_bytes(out, id.as_slice()));
     });
 }
 
@@ -190,12 +213,19 @@ fn decode_commit(parts: &mut Parts<'_>) -> Option<Commit> {
     // Nothing is reserved for a count that the bytes cannot bear out.
     let edits = (0..parts.u32()?).map(|_| decode_edit(parts)).collect::<Option<_>>()?;
     let packs = (0..parts.u32()?).map(|_| decode_pack(parts)).collect::<Option<_>>()?;
-    Some(Commit { owner, time_s, identity, edits, packs })
+    // The version before ended here.
+    let cuts = if parts.0.is_empty() { 0 } else { parts.u32()? };
+    let cuts = (0..cuts).map(|_| decode_id(parts)).collect::<Option<_>>()?;
+    Some(Commit { owner, time_s, identity, edits, packs, cuts })
+}
+
+fn decode_id(parts: &mut Parts<'_>) -> Option<ObjectId> {
+    ObjectId::try_from(parts.bytes()?.as_bytes()).ok()
 }
 
 fn decode_edit(parts: &mut Parts<'_>) -> Option<RefEdit> {
     let name = parts.bytes()?.to_owned();
-    let (old, new) = (ObjectId::try_from(parts.bytes()?.as_bytes()).ok()?, ObjectId::try_from(parts.bytes()?.as_bytes()).ok()?);
+    let (old, new) = (decode_id(parts)?, decode_id(parts)?);
     Some(RefEdit { name, old, new, message: parts.bytes()?.to_owned() })
 }
 
@@ -249,8 +279,9 @@ pub(super) mod tests {
         let edit = (text(), id(), id(), text()).prop_map(|(name, old, new, message)| RefEdit { name, old, new, message });
         let pack = ("[a-z]{0,9}", proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40)))
             .prop_map(|(name, bytes)| NamedPack { name, bytes });
-        (text(), any::<u64>(), text(), proptest::collection::vec(edit, 0..4), proptest::collection::vec(pack, 0..3))
-            .prop_map(|(owner, time_s, identity, edits, packs)| Commit { owner, time_s, identity, edits, packs })
+        let (edits, packs) = (proptest::collection::vec(edit, 0..4), proptest::collection::vec(pack, 0..3));
+        (text(), any::<u64>(), text(), edits, packs, proptest::collection::vec(id(), 0..3))
+            .prop_map(|(owner, time_s, identity, edits, packs, cuts)| Commit { owner, time_s, identity, edits, packs, cuts })
     }
 
     proptest! {
@@ -282,6 +313,28 @@ pub(super) mod tests {
             decode(0, &frame);
             decode(0, &bytes);
             prop_assert_eq!(Header::decode(&bytes), None);
+        }
+    }
+
+    #[test]
+    fn a_commit_of_the_version_before_has_no_cuts() {
+        let commit = Commit { owner: "x".into(), time_s: 1, identity: "A <a@x>".into(), edits: vec![], packs: vec![], cuts: vec![] };
+        let mut now = vec![];
+        encode_commit(3, &commit, &mut now);
+        let mut before = vec![];
+        frame(3, COMMIT, &mut before, |out| out.extend_from_slice(&now[FRAME_HEAD_BYTES..now.len() - 4]));
+        assert_eq!(decode(3, &before), Some((Frame::Commit(commit), now.len() - 4)));
+    }
+
+    #[test]
+    fn headers_of_the_version_before_are_read_and_those_of_a_later_one_are_not() {
+        let header = Header { generation: 1, settled: 2, since_s: 3, failed: true, boot: [4; 16] };
+        let mut bytes = header.encode();
+        for (version, read) in [(b'1', Some(header)), (b'2', Some(header)), (b'3', None)] {
+            bytes[7] = version;
+            let crc = crc32fast::hash(&bytes[..60]);
+            bytes[60..].copy_from_slice(&crc.to_le_bytes());
+            assert_eq!((Header::decode(&bytes), Header::version(&bytes)), (read, Some(version)));
         }
     }
 

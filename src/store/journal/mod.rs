@@ -4,19 +4,21 @@
 //!
 //! A push changes many files: a pack and its index, refs, their folders. To bring each to the disk in the right order takes
 //! ten syncs, and still several refs do not change at one moment, neither for readers nor across a crash. Here a push is
-//! one [frame](frame) of a file that only grows: every edit with its old and new value, and the pack's bytes where they are few.
+//! one [frame](frame) of a file that only grows: every edit with its old and new value, where history is cut off for them, and
+//! the pack's bytes where they are few.
 //! Once that frame is on disk, with one `fdatasync`, the push has happened, whatever happens then. Pushes that wait for
 //! that at one moment share it.
 //!
 //! # One push
 //!
-//! 1. The refs are locked, as git locks them, and their old values compared: `ref_transaction`.
+//! 1. The refs are locked, as git locks them, and their old values compared: `ref_transaction`. A push that cuts history off
+//!    locks the file `shallow` as well, and brings its next content to the disk: other lines than its own stand in it.
 //! 2. Under the repository's lock the commit is appended and the pack made visible. A pack above
 //!    [`EMBEDDED_BYTES_MAX`] is synced by itself, with its folder; its index can be made again.
 //! 3. `fdatasync`; a mark says up to where the file is durable. From here on readers see the push: all of it
 //!    ([`overlay`]).
-//! 4. Every ref gets its new value in its ordinary file (a rename, not synced), so that stock git sees it and its gc
-//!    keeps the objects; a mark says that the commit has been applied. The locks go, and the push is reported.
+//! 4. `shallow` is replaced, then every ref gets its new value in its ordinary file (renames, not synced), so that stock git
+//!    sees it and its gc keeps the objects; a mark says that the commit has been applied. The locks go, and the push is reported.
 //!
 //! Later a [checkpoint](checkpoint) brings all to the disk with one `syncfs` and begins the next generation: when the
 //! journal has grown beyond [`CHECKPOINT_BYTES`], when it is a minute old, when a server has been idle or ends. Where pushes
@@ -27,7 +29,8 @@
 //! [`recover`]: a process that died leaves commits without marks. One that is not marked durable was not acknowledged and
 //! never will be; one that is and is not marked applied is applied now, under the dead process's own locks. Where the
 //! machine was down (another boot id), nothing that was not synced is relied on: packs are written anew from the
-//! journal, refs get the values that it names. In both cases a ref is changed only where it still has a value that the journal
+//! journal, refs get the values that it names. Before any ref, `shallow` gets back the lines that are missing: stock git's gc
+//! may have dropped them, since no ref reached them. In both cases a ref is changed only where it still has a value that the journal
 //! knows, or its file is torn; otherwise another program has changed it since, and it keeps what it has, with a
 //! line in the log.
 //!
@@ -43,6 +46,8 @@
 //! - The file system must keep its changes of folders in their order across a power cut (ext4, XFS and Btrfs do), and
 //!   `syncfs` must reach the disk (through FUSE it may not).
 //! - A change by another program back to exactly an older value is told from a torn one by the times of files.
+//! - Stock git's `prune` drops lines of `shallow` that no ref reached when it began: a push meanwhile may lose its lines, as
+//!   one of git's own may.
 //! - Reflogs are not synced, as git does not sync them.
 //! - Which boot this is stands in `/proc`. Where that is not mounted, every process counts as a boot of its own: then each
 //!   looks over what the one before it left, and two that push at one moment may be told to try again.

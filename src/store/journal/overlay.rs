@@ -5,7 +5,9 @@
 //! looks into the journal before it reads refs, to see which commits were applied by then, and again afterwards: of every
 //! other commit that is durable then, each ref takes the new value wherever its file still has an older one. What
 //! commits later than that has touched no ref that was read. A ref whose file has a value that no commit knows
-//! was changed by another program since, and keeps it.
+//! was changed by another program since, and keeps it. Where these commits cut history off is added to what the file
+//! `shallow` says, which changes before any ref does: read between the same two looks, it shows a push with its refs or
+//! not at all.
 
 use super::super::packed_refs::PackedRefs;
 use super::super::ref_files::OwnedTarget;
@@ -15,7 +17,7 @@ use super::frame::{Commit, HEADER_BYTES, Header};
 use super::recover;
 use bstr::{BStr, BString, ByteSlice as _};
 use gix_hash::ObjectId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// How often refs are read again because a checkpoint came between.
@@ -25,6 +27,7 @@ const TRIES_MAX: usize = 100;
 #[derive(Debug, Default)]
 pub(in super::super) struct Overlay {
     refs: BTreeMap<BString, Became>,
+    cuts: BTreeSet<ObjectId>,
 }
 
 /// What one ref has become.
@@ -46,6 +49,16 @@ impl Overlay {
             let became = self.refs.entry(edit.name.clone()).or_insert_with(|| Became { values: vec![], now: edit.new, by });
             became.values.extend([edit.old, edit.new]);
             (became.now, became.by) = (edit.new, by);
+        }
+        self.cuts.extend(commit.cuts_but(but));
+    }
+
+    /// Add where history is cut off to `shallow`, which is sorted and stays so.
+    pub(in super::super) fn cut(&self, shallow: &mut Vec<ObjectId>) {
+        if !self.cuts.is_empty() {
+            shallow.extend(&self.cuts);
+            shallow.sort_unstable();
+            shallow.dedup();
         }
     }
 
@@ -159,7 +172,7 @@ impl Before {
     }
 }
 
-/// Read refs with `read`; with what it returned comes what is to be laid over that.
+/// Read refs, and where history is cut off, with `read`; with what it returned comes what is to be laid over that.
 ///
 /// Where the machine has been down since the journal was written, what it names is brought to an end first. Where that
 /// cannot be done (by somebody who may only read), all that it says is laid over.

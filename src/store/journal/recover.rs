@@ -11,6 +11,7 @@ use super::super::loose_ref::{self, Loose, ref_path};
 use super::super::owner::{self, Places, RepositoryLock};
 use super::super::packed_refs::PackedRefs;
 use super::super::ref_transaction::{Ground, NoObserver, Redo, RefTransaction};
+use super::super::shallow_file::ShallowEdit;
 use super::super::{CommitMode, Error, Mapped, RefEdit, RefRefusal, Repository};
 use super::checkpoint::{finish, owner_is_dead};
 use super::file::{Found, JournalFile, Tail, boot};
@@ -120,7 +121,7 @@ impl Recovery<'_> {
 
     /// Put packs and refs in their places; the numbers of those that a foreign lock keeps waiting.
     fn redo(&self, todo: &[&Found]) -> Result<Vec<usize>, Error> {
-        let mut overlay = Overlay::default();
+        let (mut overlay, mut cuts) = (Overlay::default(), vec![]);
         for (number, found) in todo.iter().enumerate() {
             found.commit.packs.iter().try_for_each(|pack| self.restore_pack(pack))?;
             if self.after_power_cut && found.applied.is_none() && !self.has_tips(&found.commit)? {
@@ -128,8 +129,10 @@ impl Recovery<'_> {
                 continue;
             }
             overlay.add(number, &found.commit, found.applied.as_deref().unwrap_or_default());
+            cuts.extend(self.cuts_missing(found)?);
         }
         let dead_locks = owner::dead_locks(self.lock, self.places).map_err(Error::io("reading the records of dead pushes"))?;
+        self.cut_history(cuts, &dead_locks)?;
         let mut waiting = vec![];
         // All edits of a push in one transaction; what a later push has changed again is the later one's.
         for (number, found) in todo.iter().enumerate() {
@@ -150,6 +153,35 @@ impl Recovery<'_> {
         }
         waiting.dedup();
         Ok(waiting)
+    }
+
+    /// Where a commit cuts history off, as far as the file `shallow` does not say so.
+    fn cuts_missing(&self, found: &Found) -> Result<Vec<ObjectId>, Error> {
+        let cuts = found.commit.cuts_but(found.applied.as_deref().unwrap_or_default());
+        if cuts.is_empty() {
+            return Ok(vec![]);
+        }
+        let path = self.places.common_dir.join("shallow");
+        // What stood there once is gone by another program's doing, or did not reach the disk.
+        let later_s = found.commit.time_s + LATER_S;
+        if found.applied.is_some() && is_later(&path, later_s).map_err(Error::io(format!("reading {}", path.display())))? {
+            return Ok(vec![]);
+        }
+        let stored = self.repository.stored_shallow()?;
+        Ok(cuts.iter().filter(|id| stored.binary_search(id).is_err()).copied().collect())
+    }
+
+    /// Add lines to the file `shallow`. Where somebody else holds its lock no ref may change, for stock git would find
+    /// history broken.
+    fn cut_history(&self, cuts: Vec<ObjectId>, dead_locks: &BTreeMap<PathBuf, PathBuf>) -> Result<(), Error> {
+        if cuts.is_empty() {
+            return Ok(());
+        }
+        let path = self.places.common_dir.join("shallow.lock");
+        if let Some(staged) = dead_locks.get(&path) {
+            owner::remove_if_same(staged, &path).map_err(Error::io(format!("removing {}", path.display())))?;
+        }
+        self.in_folder(|folder| ShallowEdit::stage(self.places, folder, &cuts)?.map_or(Ok(()), ShallowEdit::commit))
     }
 
     /// The edits that are this commit's to make, with the values that refs have now as old ones.

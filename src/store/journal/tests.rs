@@ -1,9 +1,9 @@
 //! The journal by itself: what is shared, what is refused, what a reader makes of it at every moment.
 
-use super::super::RefEdit;
 use super::super::flock::Flock;
 use super::super::packed_refs::PackedRefs;
 use super::super::ref_files::OwnedTarget;
+use super::super::{ConfigScope, RefEdit, Repository};
 use super::frame::Header;
 use super::overlay::Overlay;
 use super::*;
@@ -23,7 +23,8 @@ fn id(byte: u8) -> ObjectId {
 /// A commit of `(name, old, new)`s.
 fn commit(owner: &str, edits: &[(&str, u8, u8)]) -> Commit {
     let edit = |(name, old, new): &(&str, u8, u8)| RefEdit { name: (*name).into(), old: id(*old), new: id(*new), message: "push".into() };
-    Commit { owner: owner.into(), time_s: now_s(), identity: "A <a@x>".into(), edits: edits.iter().map(edit).collect(), packs: vec![] }
+    let edits = edits.iter().map(edit).collect();
+    Commit { owner: owner.into(), time_s: now_s(), identity: "A <a@x>".into(), edits, packs: vec![], cuts: vec![] }
 }
 
 fn written(places: &Places, commit: &Commit) -> Ticket {
@@ -203,4 +204,58 @@ fn a_power_cut_takes_torn_packs_of_dead_pushes_back_and_whole_ones_never() {
     let all = |name: &str| ["idx", "pack", "rev"].map(|ending| format!("{name}.{ending}"));
     let want = [&["pack-c.idx".to_owned(), "pack-c.pack".to_owned()][..], &all("pack-named"), &all("pack-whole")].concat();
     assert_eq!(left, want);
+}
+
+#[test]
+fn where_history_is_cut_off_is_seen_with_the_refs_that_need_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    crate::store::testing::init(dir.path(), &["--bare"]);
+    let repository = Repository::open(dir.path(), ConfigScope::RepositoryOnly).expect("opens");
+    let places = Places::of(&repository);
+    std::fs::write(dir.path().join("shallow"), format!("{}\n{}\n", id(5), id(7))).expect("written");
+    // By a snapshot that was kept, and by one made for the purpose.
+    let held = std::cell::RefCell::new(repository.snapshot_again(None).expect("reads"));
+    let seen = || {
+        let again = repository.snapshot_again(Some(&held.borrow())).expect("reads");
+        let fresh = Repository::open(dir.path(), ConfigScope::Git).expect("opens").snapshot().expect("reads");
+        assert_eq!(again.snapshot().shallow(), fresh.shallow());
+        let seen = (fresh.shallow().to_vec(), again.snapshot().refs().find("refs/heads/a".into()).and_then(|entry| entry.id));
+        held.replace(again);
+        seen
+    };
+    assert_eq!(seen(), (vec![id(5), id(7)], None));
+    let ticket = written(&places, &Commit { cuts: vec![id(6), id(7)], ..commit("x", &[("refs/heads/a", 0, 1)]) });
+    assert_eq!(seen(), (vec![id(5), id(7)], None), "it is not on disk");
+    ticket.sync().expect("synced");
+    assert_eq!(seen(), (vec![id(5), id(6), id(7)], Some(id(1))));
+    ticket.applied(&[0]).expect("marked");
+    assert_eq!(seen(), (vec![id(5), id(7)], None), "it has come to nothing");
+}
+
+#[test]
+fn a_journal_of_the_version_before_is_read_and_goes_on_and_one_of_a_later_version_is_named() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let places = places(dir.path());
+    let path = dir.path().join(JOURNAL_FILE);
+    let version = |digit: u8| {
+        let mut bytes = std::fs::read(&path).expect("reads");
+        bytes[7] = digit;
+        let crc = crc32fast::hash(&bytes[..60]);
+        bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+        std::fs::write(&path, bytes).expect("written");
+    };
+    written(&places, &commit("a", &[("refs/heads/a", 0, 1)])).sync().expect("synced");
+    version(b'1');
+    assert!(tail(&places).found[0].is_pending());
+    let next = written(&places, &commit("b", &[("refs/heads/b", 0, 1)]));
+    assert_eq!(tail(&places).found.len(), 2);
+    next.applied(&[]).expect("marked");
+    assert_eq!(std::fs::read(&path).expect("reads")[7], b'2', "the next header is one of today");
+    version(b'3');
+    let refused = append(&RepositoryLock::acquire(&places).expect("free"), &places, &commit("c", &[("refs/heads/c", 0, 1)]));
+    assert!(matches!(refused, Err(Error::Corrupt(why)) if why.contains("later version")));
+    let before = std::fs::read(&path).expect("reads");
+    std::fs::write(&path, &before[..HEADER_BYTES]).expect("written");
+    written(&places, &commit("c", &[("refs/heads/c", 0, 1)]));
+    assert_eq!(tail(&places).found.len(), 1, "an empty one is replaced");
 }

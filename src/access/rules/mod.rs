@@ -1,0 +1,172 @@
+//! Rules of `config.toml` into a driver: people by their keys, and what each may do to which refs of which repositories.
+//!
+//! | file | turns what into what |
+//! |---|---|
+//! | `written` | the text into words with their places |
+//! | `verb` | words into what somebody may do |
+//! | `pattern` | what a rule says of names into a yes or no |
+//! | `book` | all of it into a [`RuleBook`], or into every [`Fault`] at once |
+//!
+//! The first rule that is about user, repository, ref and verb decides; what no rule is about is denied. A repository whose
+//! refs may none be read does not exist for that user. A command keeps the book under which it began.
+
+mod book;
+mod pattern;
+mod verb;
+mod written;
+
+pub use book::{Fault, Judgement, RuleBook};
+pub use verb::Verb;
+pub use written::{Written, WrittenGroups, WrittenRule, WrittenUser, WrittenUsers};
+
+use super::{
+    Authentication, BoxError, Command, Credentials, Decision, Description, Driver, Grant, HashKind, Location, Place, PublicKey,
+    PushProposal, RefRules, Refusal, RequestPath, UserId, printable,
+};
+use crate::serve::{ProposedEdit, Verdict};
+use crate::store::Repositories;
+use bstr::BStr;
+use std::sync::{Arc, PoisonError, RwLock};
+use verb::Verbs;
+
+/// The driver that follows a [`RuleBook`], over the repositories beneath one root.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    book: Arc<RwLock<Arc<RuleBook>>>,
+    repositories: Arc<Repositories>,
+    new_hash: HashKind,
+}
+
+/// Somebody, under the book that was in force when the command began.
+#[derive(Debug)]
+pub struct Person {
+    name: String,
+    book: Arc<RuleBook>,
+}
+
+impl Rules {
+    /// Follow `book`; new repositories hash their objects with `new_hash`.
+    pub fn new(book: RuleBook, repositories: Arc<Repositories>, new_hash: HashKind) -> Self {
+        Self { book: Arc::new(RwLock::new(Arc::new(book))), repositories, new_hash }
+    }
+
+    /// Follow `book` from the next command on; what is under way ends as it began.
+    pub fn replace(&self, book: RuleBook) {
+        *self.book.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(book);
+    }
+
+    fn book(&self) -> Arc<RuleBook> {
+        self.book.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl RuleBook {
+    /// May `user` do `verb` in the repository of this name: to the ref `name`, or to some ref?
+    pub fn ask(&self, user: &str, repository: &str, name: Option<&BStr>, verb: Verb) -> Judgement {
+        if self.is_admin(user) {
+            return Judgement { is_allowed: true, rule: None };
+        }
+        let applying = self.applying(user, repository);
+        match name {
+            Some(name) => self.judge(&applying, verb, name),
+            None => self.judge_some(&applying, verb),
+        }
+    }
+}
+
+impl Driver for Rules {
+    type User = Person;
+
+    async fn authenticate(&self, credentials: &Credentials) -> Result<Authentication, BoxError> {
+        let Credentials::PublicKey(proof) = credentials;
+        Ok(self.book().owner(&proof.key).map_or(Authentication::Unknown, |name| Authentication::Accepted(UserId::new(name))))
+    }
+
+    async fn user(&self, id: &UserId) -> Result<Person, BoxError> {
+        Ok(Person { name: id.as_str().to_owned(), book: self.book() })
+    }
+
+    async fn authorise(&self, user: &Person, command: Command, path: &RequestPath) -> Result<Decision, BoxError> {
+        let Person { name, book } = user;
+        let is_admin = book.is_admin(name);
+        let repository = match path.name() {
+            Ok(repository) => repository,
+            Err(crate::store::Error::BadName { why, .. }) if is_admin => {
+                return Ok(Decision::Refused(Refusal::told(format!("'{path}' is no name for a repository: {why}"))));
+            }
+            Err(error) => return Ok(Decision::Refused(Refusal::hidden(error.to_string()))),
+        };
+        if is_admin {
+            return Ok(Decision::Granted(Grant::everything().and_create_repository()));
+        }
+        let applying = book.applying(name, repository.as_str());
+        let no = |judged: Judgement, refusal: Refusal| match judged.rule {
+            Some(rule) => refusal.because_of(rule),
+            None => refusal,
+        };
+        let read = book.judge_some(&applying, Verb::Read);
+        if !read.is_allowed {
+            return Ok(Decision::Refused(no(read, Refusal::hidden("no rule lets them read it"))));
+        }
+        let write = Verbs::WRITING.map(|verb| book.judge_some(&applying, verb));
+        if command == Command::ReceivePack && !write.iter().any(|judged| judged.is_allowed) {
+            let [denied, ..] = write;
+            let sentence = format!("you may read '{}' but not push to it", printable(repository.as_str()));
+            return Ok(Decision::Refused(no(denied, Refusal::told(sentence))));
+        }
+        let may_create = book.judge_some(&applying, Verb::CreateRepository).is_allowed;
+        let grant = Grant::new(RulesOfRefs { book: book.clone(), applying });
+        Ok(Decision::Granted(if may_create { grant.and_create_repository() } else { grant }))
+    }
+
+    async fn locate(&self, path: &RequestPath) -> Result<Location, BoxError> {
+        Ok(Location::Place(Place::beneath(&self.repositories, path.name()?).hashed_with(self.new_hash)))
+    }
+
+    async fn may_know(&self, key: &PublicKey) -> Result<bool, BoxError> {
+        Ok(self.book().owner(key).is_some())
+    }
+
+    async fn describe(&self, user: &Person) -> Result<Description, BoxError> {
+        let (repositories, book, name) = (self.repositories.clone(), user.book.clone(), user.name.clone());
+        let named = tokio::task::spawn_blocking(move || {
+            let may_read = |repository: &str| book.ask(&name, repository, None, Verb::Read).is_allowed;
+            let all = repositories.list()?;
+            Ok::<_, crate::store::Error>(all.iter().map(|name| name.as_str()).filter(|name| may_read(name)).map(str::to_owned).collect())
+        });
+        let is_admin = user.book.is_admin(&user.name);
+        let rights = if is_admin { "You may read and write everything here." } else { "" };
+        Ok(Description { rights: rights.to_owned(), repositories: named.await?? })
+    }
+}
+
+/// The rules for one user and one repository.
+struct RulesOfRefs {
+    book: Arc<RuleBook>,
+    applying: Vec<usize>,
+}
+
+impl RulesOfRefs {
+    fn judge(&self, edit: &ProposedEdit) -> Verdict {
+        let verb = Verb::from(edit.kind);
+        let judged = self.book.judge(&self.applying, verb, edit.name.as_ref());
+        match judged {
+            Judgement { is_allowed: true, .. } => Verdict::Allow,
+            Judgement { rule: Some(rule), .. } => Verdict::Refuse(format!("you may not {verb} it: {rule}")),
+            Judgement { rule: None, .. } => Verdict::Refuse(format!("you may not {verb} it: no rule lets you")),
+        }
+    }
+}
+
+impl RefRules for RulesOfRefs {
+    fn may_read(&self, name: &BStr) -> bool {
+        self.book.judge(&self.applying, Verb::Read, name).is_allowed
+    }
+
+    async fn judge(&self, push: &PushProposal) -> Result<Vec<Verdict>, BoxError> {
+        Ok(push.edits.iter().map(|edit| RulesOfRefs::judge(self, edit)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

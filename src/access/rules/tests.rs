@@ -1,0 +1,245 @@
+//! Rules as people write them, held against what they should mean, and random ones against an evaluator of a few lines.
+
+use super::*;
+use proptest::prelude::*;
+use serde::Deserialize;
+use std::path::PathBuf;
+use toml::Spanned;
+
+const ANN: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+const BOB: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB2kMbWcEzcqCV6Xd5LBWJRO3gN1tNb0HIm4bgWkKZ1B";
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Text {
+    key_folder: PathBuf,
+    users: WrittenUsers,
+    groups: WrittenGroups,
+    rule: Vec<Spanned<WrittenRule>>,
+}
+
+fn compile(text: &str) -> Result<RuleBook, Vec<Fault>> {
+    let Text { key_folder, users, groups, rule } = toml::from_str(text).expect("TOML");
+    RuleBook::compile(&Written { key_folder: &key_folder, users: &users, groups: &groups, rules: &rule }, "config.toml", text)
+}
+
+fn book(text: &str) -> RuleBook {
+    compile(text).unwrap_or_else(|faults| panic!("{faults:#?}"))
+}
+
+/// `user repository ref verb`, or `-` in the place of the ref for "some ref": may they, and which rule said so?
+fn ask(book: &RuleBook, question: &str) -> (bool, Option<usize>) {
+    let [user, repository, name, verb] = question.split(' ').collect::<Vec<_>>()[..] else { panic!("{question}") };
+    let verb = *Verb::ALL.iter().find(|known| known.as_str() == verb).expect("a verb");
+    let judged = book.ask(user, repository, Some(name).filter(|name| *name != "-").map(Into::into), verb);
+    let number = |place: String| place.split(' ').nth(1).and_then(|number| number.parse().ok());
+    (judged.is_allowed, judged.rule.and_then(number))
+}
+
+const STAFF: &str = r#"
+[users.ann]
+[users.bob]
+[users.eve]
+[groups]
+leads = ["ann"]
+staff = ["@leads", "bob"]
+
+[[rule]]  # 1
+users = ["eve"]
+repositories = ["*"]
+deny = ["read"]
+
+[[rule]]  # 2
+users = ["@staff"]
+repositories = ["libs/*"]
+refs = ["release/*"]
+deny = ["write", "rewind", "delete"]
+
+[[rule]]  # 3
+users = ["@staff"]
+repositories = ["libs/*"]
+allow = ["read", "write"]
+
+[[rule]]  # 4
+users = ["@leads"]
+repositories = ["*"]
+refs = ["wip/*"]
+allow = ["rewind", "delete"]
+
+[[rule]]  # 5
+users = ["*"]
+repositories = ["website"]
+refs = ["main", "refs/tags/*"]
+allow = ["read"]
+
+[[rule]]  # 6
+users = ["bob"]
+repositories = ["home/bob/*"]
+allow = ["read", "write", "rewind", "delete", "create-repository"]
+"#;
+
+#[test]
+fn the_first_rule_that_matches_decides() {
+    let book = book(STAFF);
+    for (question, answer) in [
+        ("ann libs/a refs/heads/main update", (true, Some(3))),
+        ("ann libs/a refs/heads/release/1 update", (false, Some(2))),
+        ("ann libs/a refs/heads/release/1 read", (true, Some(3))),
+        ("ann libs/a refs/heads/wip/x rewind", (true, Some(4))),
+        ("bob libs/a refs/heads/wip/x rewind", (false, None)),
+        ("bob libs/a refs/heads/main rewind", (false, None)),
+        ("bob libs refs/heads/main read", (false, None)),
+        ("bob website refs/heads/main read", (true, Some(5))),
+        ("bob website refs/heads/main update", (false, None)),
+        ("bob website refs/heads/other read", (false, None)),
+        ("bob website refs/tags/v1 read", (true, Some(5))),
+        ("eve website refs/heads/main read", (false, Some(1))),
+        ("eve website - read", (false, Some(1))),
+        ("bob website - read", (true, Some(5))),
+        ("bob libs/a - delete", (false, None)),
+        ("bob libs/a - create", (true, Some(3))),
+        ("bob home/bob/x - create-repository", (true, Some(6))),
+        ("ann home/bob/x - create-repository", (false, None)),
+        ("mallory website refs/heads/main read", (false, None)),
+    ] {
+        assert_eq!(ask(&book, question), answer, "{question}");
+    }
+}
+
+#[test]
+fn every_fault_is_told_with_its_place() {
+    let text = r#"
+[users.ann]
+keys = ["ssh-ed25519 AAAA"]
+key_files = ["no/such/file.pub"]
+[users."-x"]
+[groups]
+staff = ["ann", "nobody", "@staff"]
+[[rule]]
+users = ["staff", "@nogroup"]
+repositories = ["a["]
+allow = ["reed"]
+[[rule]]
+users = ["*"]
+allow = ["read"]
+deny = ["write"]
+[[rule]]
+users = ["ann"]
+repositories = ["x"]
+refs = ["main"]
+allow = ["create-repository"]
+"#;
+    let faults = compile(text).expect_err("faults");
+    let told: Vec<(String, String)> = faults
+        .iter()
+        .map(|fault| (fault.span.clone().map_or(String::new(), |span| text[span].to_owned()), fault.message.clone()))
+        .collect();
+    for (place, says) in [
+        ("\"ssh-ed25519 AAAA\"", "not a public key"),
+        ("\"no/such/file.pub\"", "No such file"),
+        ("\"-x\"", "is no name"),
+        ("\"nobody\"", "no user 'nobody'"),
+        ("\"@staff\"", "holds itself"),
+        ("\"staff\"", "no user 'staff'"),
+        ("\"@nogroup\"", "no group"),
+        ("\"a[\"", "class"),
+        ("\"reed\"", "nothing that one may do"),
+        ("[[rule]]", "lacks repositories"),
+        ("\"write\"", "either allows or denies"),
+        ("\"main\"", "not about refs"),
+    ] {
+        assert!(told.iter().any(|(at, message)| at == place && message.contains(says)), "{place} {says}: {told:#?}");
+    }
+    assert_eq!(faults.len(), 12, "{told:#?}");
+}
+
+#[test]
+fn a_key_tells_who_somebody_is() {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("bob.pub"), format!("# laptop\n{BOB} bob@laptop\n\n")).expect("written");
+    std::fs::write(dir.path().join("README"), "no key").expect("written");
+    let folder = format!("key_folder = {:?}\n", dir.path());
+    let book = book(&format!("{folder}[users.ann]\nkeys = [\"{ANN} ann\"]\n"));
+    let key = |line| PublicKey::from_openssh(line).expect("a key");
+    assert_eq!((book.owner(&key(ANN)), book.owner(&key(BOB))), (Some("ann"), Some("bob")));
+    let faults = compile(&format!("{folder}[users.ann]\nkeys = [\"{BOB}\"]\n")).expect_err("one key, two people");
+    assert!(faults[0].message.contains("'bob' is that of 'ann' too"), "{faults:?}");
+}
+
+#[test]
+fn whoever_may_do_everything_is_nobody_elses_namesake() {
+    let mut book = book(&format!("[users.ann]\nkeys = [\"{ANN}\"]\n"));
+    let key = |line| PublicKey::from_openssh(line).expect("a key");
+    assert!(book.add_admin(&key(BOB), "ann").is_err());
+    book.add_admin(&key(ANN), "laptop").expect("her own key");
+    assert!(book.is_admin("ann") && !book.knows("laptop"));
+    book.add_admin(&key(BOB), "root").expect("a new name");
+    assert_eq!(ask(&book, "root any refs/heads/x delete"), (true, None));
+}
+
+/// A random rule: users, repositories, refs by number; verbs as bits; allow or deny.
+type Made = (Vec<usize>, Vec<usize>, Vec<usize>, u8, bool);
+
+const USERS: [&str; 4] = ["ann", "bob", "@staff", "*"];
+const REPOSITORIES: [&str; 4] = ["a", "b/*", "/b\\/[xy]/", "*"];
+const REFS: [&str; 5] = ["main", "refs/tags/v*", "wip/*", "/refs\\/heads\\/w.*/", "*"];
+
+fn text_of(rules: &[Made]) -> String {
+    let list = |numbers: &[usize], words: &[&str]| numbers.iter().map(|at| format!("{:?}", words[*at])).collect::<Vec<_>>().join(", ");
+    let mut text = "[users.ann]\n[users.bob]\n[users.eve]\n[groups]\nstaff = [\"bob\", \"eve\"]\n".to_owned();
+    for (users, repositories, refs, verbs, allows) in rules {
+        let verbs: Vec<usize> = (0..5).filter(|at| verbs >> at & 1 == 1).collect();
+        let word = if *allows { "allow" } else { "deny" };
+        text += &format!(
+            "[[rule]]\nusers = [{}]\nrepositories = [{}]\nrefs = [{}]\n{word} = [{}]\n",
+            list(users, &USERS),
+            list(repositories, &REPOSITORIES),
+            list(refs, &REFS),
+            list(&verbs, &Verb::ALL.map(Verb::as_str)),
+        );
+    }
+    text
+}
+
+/// The same again, as simply as it can be said.
+fn naive(rules: &[Made], user: &str, repository: &str, name: &str, verb: usize) -> bool {
+    let is_user = |at: &usize| match USERS[*at] {
+        "@staff" => user == "bob" || user == "eve",
+        "*" => true,
+        name => user == name,
+    };
+    let is_repository =
+        |at: &usize| [repository == "a", repository.starts_with("b/"), repository == "b/x" || repository == "b/y", true][*at];
+    let is_ref = |at: &usize| {
+        let wip = name.starts_with("refs/heads/wip/");
+        [name == "refs/heads/main", name.starts_with("refs/tags/v"), wip, name.starts_with("refs/heads/w"), true][*at]
+    };
+    let matching = rules.iter().find(|(users, repositories, refs, verbs, _)| {
+        users.iter().any(is_user)
+            && repositories.iter().any(is_repository)
+            && (refs.is_empty() || refs.iter().any(is_ref))
+            && verbs >> verb & 1 == 1
+    });
+    matching.is_some_and(|rule| rule.4)
+}
+
+proptest! {
+    #[test]
+    fn random_rules_mean_what_a_simple_evaluator_says(rules in proptest::collection::vec(
+        (proptest::collection::vec(0..4usize, 1..3), proptest::collection::vec(0..4usize, 1..3), proptest::collection::vec(0..5usize, 0..3), 1..32u8, any::<bool>()),
+        0..8,
+    )) {
+        let book = book(&text_of(&rules));
+        let names = ["refs/heads/main", "refs/heads/wip/x", "refs/heads/w", "refs/tags/v1", "refs/notes/x"];
+        for user in ["ann", "bob", "eve"] {
+            for repository in ["a", "b/x", "b/z", "c"] {
+                for (number, verb) in Verb::ALL.into_iter().enumerate().take(5) {
+                    let said = names.map(|name| book.ask(user, repository, Some(name.into()), verb).is_allowed);
+                    prop_assert_eq!(said, names.map(|name| naive(&rules, user, repository, name, number)), "{} {} {}", user, repository, verb);
+                    // What may be done to one of them may be done to some ref.
+                    prop_assert!(book.ask(user, repository, None, verb).is_allowed || !said.contains(&true));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Users, groups and rules as they are written in `config.toml`, with the place of each word.
+//!
+//! ```toml
+//! key_folder = "keys"                     # every NAME.pub in it holds keys of the user NAME
+//! [users.ann]
+//! keys = ["ssh-ed25519 AAAA... laptop"]
+//! key_files = ["ann.pub"]
+//! [groups]
+//! staff = ["ann", "bob"]
+//! [[rule]]
+//! users = ["@staff"]
+//! repositories = ["libs/*"]
+//! refs = ["main", "refs/tags/*"]          # left out: all
+//! allow = ["read", "write"]               # or deny
+//! ```
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+
+/// People by name.
+pub type WrittenUsers = BTreeMap<Spanned<String>, WrittenUser>;
+/// Names for several of them; `@name` stands for a group, in a group too.
+pub type WrittenGroups = BTreeMap<Spanned<String>, Vec<Spanned<String>>>;
+
+/// Everything about who may do what.
+#[derive(Clone, Copy, Debug)]
+pub struct Written<'a> {
+    /// Folder whose files `NAME.pub` hold keys of the user `NAME`; empty: none.
+    pub key_folder: &'a Path,
+    /// People.
+    pub users: &'a WrittenUsers,
+    /// Groups of them.
+    pub groups: &'a WrittenGroups,
+    /// Rules in order: the first that matches decides.
+    pub rules: &'a [Spanned<WrittenRule>],
+}
+
+/// One person.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WrittenUser {
+    /// Public keys, as in a `.pub` file.
+    pub keys: Vec<Spanned<String>>,
+    /// Files of such.
+    pub key_files: Vec<Spanned<PathBuf>>,
+}
+
+/// One rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WrittenRule {
+    /// Users, `@groups`, or `*` for everybody who has logged in.
+    pub users: Vec<Spanned<String>>,
+    /// Names and patterns of repositories.
+    pub repositories: Vec<Spanned<String>>,
+    /// Names and patterns of refs; none: all.
+    pub refs: Vec<Spanned<String>>,
+    /// What they may do.
+    pub allow: Vec<Spanned<String>>,
+    /// What they may not.
+    pub deny: Vec<Spanned<String>>,
+}

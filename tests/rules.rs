@@ -1,0 +1,291 @@
+//! Users, groups and rules in `config.toml`: what real clients may do under them, and what the commands say of them.
+
+mod common;
+
+use common::server::{Server, has_ssh, make_key, write_ssh_config};
+use common::{PACKMULE, Sandbox, check, report, run};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Far more than a change of a file takes to be noticed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const RULES: &str = r#"
+[groups]
+staff = ["ann", "bob"]
+
+[[rule]]
+users = ["bob"]
+repositories = ["*"]
+refs = ["secret"]
+deny = ["read"]
+
+[[rule]]
+users = ["@staff"]
+repositories = ["plans"]
+allow = ["read"]
+
+[[rule]]
+users = ["ann"]
+repositories = ["*"]
+allow = ["read", "write", "rewind", "delete", "create-repository"]
+
+[[rule]]
+users = ["@staff"]
+repositories = ["plans"]
+refs = ["wip/*", "refs/tags/*"]
+allow = ["write"]
+"#;
+
+/// A server under rules for ann and bob, whose keys lie in a folder; eve has a key that nobody knows.
+struct House {
+    sandbox: Sandbox,
+    server: Server,
+}
+
+impl House {
+    fn start() -> Self {
+        let sandbox = Sandbox::new();
+        for name in ["ann", "bob", "eve"] {
+            make_key(&sandbox, &sandbox.path("private").join(name), &["ed25519"]);
+        }
+        std::fs::create_dir(sandbox.path("keys")).expect("a folder");
+        for name in ["ann.pub", "bob.pub"] {
+            std::fs::copy(sandbox.path("private").join(name), sandbox.path("keys").join(name)).expect("copied");
+        }
+        write_config(&sandbox, RULES);
+        let mut serve = sandbox.command(PACKMULE);
+        serve.args(["serve", "--config"]).arg(sandbox.path("config.toml"));
+        let server = Server::start_command(&sandbox, serve, sandbox.path("served"));
+        let house = Self { sandbox, server };
+        let seed = house.sandbox.work_tree("seed", "sha1");
+        for branch in ["secret", "release"] {
+            house.sandbox.git(&seed, ["checkout", "-q", "-b", branch, "main"]);
+            house.sandbox.commit_file(&seed, branch, branch);
+        }
+        house.sandbox.git(&seed, ["checkout", "-q", "main"]);
+        let (pushed, said) = house.git("ann", &seed, &["push", "-q", &house.server.url("plans"), "main", "secret", "release"]);
+        assert!(pushed, "{said}");
+        house
+    }
+
+    /// What `git ARGS`, run by `who`, says, and whether it succeeds.
+    fn git(&self, who: &str, folder: &Path, args: &[&str]) -> (bool, String) {
+        let config = write_ssh_config(&self.sandbox, self.server.port, &self.sandbox.path("private").join(who));
+        let mut command = self.sandbox.git_command(folder, args);
+        command.env("GIT_SSH_COMMAND", format!("ssh -F {}", config.display())).env("GIT_SSH_VARIANT", "ssh");
+        let output = run(&mut command);
+        (output.status.success(), report(&command, &output))
+    }
+
+    fn served(&self) -> PathBuf {
+        self.sandbox.path("served/plans.git")
+    }
+}
+
+fn write_config(sandbox: &Sandbox, rules: &str) {
+    let settings = "root = \"served\"\nkey_folder = \"keys\"\n[ssh]\nlisten = \"127.0.0.1:0\"\nown_keys = false\n";
+    std::fs::write(sandbox.path("config.toml"), format!("{settings}{rules}")).expect("written");
+}
+
+/// What `packmule ARGS` answers, and its exit code.
+fn packmule(sandbox: &Sandbox, args: &[&str]) -> (i32, String) {
+    let mut command = sandbox.command(PACKMULE);
+    command.args(args);
+    let output = run(&mut command);
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code().expect("an exit code"), String::from_utf8_lossy(&text).into_owned())
+}
+
+#[test]
+fn a_ref_that_somebody_may_not_read_does_not_exist_for_them() {
+    if !has_ssh() {
+        return;
+    }
+    let house = House::start();
+    let (seed, url) = (house.sandbox.path("seed"), house.server.url("plans"));
+    for (who, sees) in [("ann", true), ("bob", false)] {
+        let (success, said) = house.git(who, &seed, &["ls-remote", &url]);
+        assert!(success && said.contains("refs/heads/release") && said.contains("refs/heads/secret") == sees, "{who}: {said}");
+    }
+    let (success, said) = house.git("bob", &house.sandbox.path(""), &["clone", "-q", &url, "copy"]);
+    assert!(success, "{said}");
+    let (copy, secret) = (house.sandbox.path("copy"), house.sandbox.git(&seed, ["rev-parse", "secret"]));
+    let has = |what: &str| run(&mut house.sandbox.git_command(&copy, ["cat-file", "-e", what])).status.success();
+    assert!(!has(&secret) && has("origin/release"));
+    for version in ["0", "2"] {
+        let protocol = format!("protocol.version={version}");
+        let (success, said) = house.git("bob", &copy, &["-c", &protocol, "fetch", "origin", &secret]);
+        assert!(!success && !has(&secret), "{said}");
+        let (success, said) =
+            house.git("ann", &house.sandbox.path(""), &["-c", &protocol, "clone", "-q", &url, &format!("whole{version}")]);
+        assert!(success, "{said}");
+    }
+    check::same_objects(&house.sandbox, &house.served(), &house.sandbox.path("whole2"));
+    let (success, said) = house.git("bob", &copy, &["push", "origin", "main:secret"]);
+    assert!(!success && said.contains("remote rejected"), "{said}");
+    let (success, said) = house.git("eve", &copy, &["ls-remote", &url]);
+    assert!(!success && said.contains("Permission denied"), "{said}");
+}
+
+#[test]
+fn each_edit_is_judged_by_what_it_does() {
+    if !has_ssh() {
+        return;
+    }
+    let house = House::start();
+    let (bob, url) = (house.sandbox.path("bob"), house.server.url("plans"));
+    let (success, said) = house.git("bob", &house.sandbox.path(""), &["clone", "-q", &url, "bob"]);
+    assert!(success, "{said}");
+    house.sandbox.commit_file(&bob, "one", "one");
+    let push = |who: &str, refspecs: &[&str]| house.git(who, &bob, &[&["push", "origin"], refspecs].concat());
+    let (success, said) = push("bob", &["HEAD:refs/heads/wip/a", "HEAD:refs/tags/v1", "+HEAD:release"]);
+    assert!(!success, "{said}");
+    assert!(said.contains("[new branch]") && said.contains("[new tag]"), "only the one is refused: {said}");
+    assert!(said.contains("you may not rewind it: no rule lets you"), "{said}");
+    house.sandbox.commit_file(&bob, "two", "two");
+    for (refspecs, words) in [
+        (&["HEAD~2:refs/heads/wip/a", "-f"][..], "you may not rewind it: no rule lets you"),
+        (&["HEAD:refs/tags/v1", "-f"][..], ""),
+        (&[":refs/heads/wip/a"][..], "you may not delete it: no rule lets you"),
+        (&["HEAD:refs/heads/main"][..], "you may not update it: no rule lets you"),
+        (&["--atomic", "HEAD:refs/heads/wip/b", "HEAD:refs/heads/main"][..], "atomic"),
+    ] {
+        let (success, said) = push("bob", refspecs);
+        assert_eq!(success, words.is_empty(), "{refspecs:?}: {said}");
+        assert!(said.contains(words), "{refspecs:?}: {said}");
+    }
+    let there = house.sandbox.git(&house.served(), ["for-each-ref", "--format=%(refname)"]);
+    assert!(!there.contains("wip/b") && there.contains("wip/a"), "{there}");
+    let (success, said) = push("ann", &[":refs/heads/wip/a", "+HEAD:release"]);
+    assert!(success, "{said}");
+    house.sandbox.git(&house.served(), ["fsck", "--strict"]);
+}
+
+#[test]
+fn repositories_are_made_by_whom_a_rule_lets_and_hidden_from_others() {
+    if !has_ssh() {
+        return;
+    }
+    let house = House::start();
+    let seed = house.sandbox.path("seed");
+    let (success, said) = house.git("bob", &seed, &["push", &house.server.url("new"), "main"]);
+    assert!(!success && said.contains("no repository \"new\" here"), "{said}");
+    let (success, said) = house.git("ann", &seed, &["push", &house.server.url("new"), "main"]);
+    assert!(success, "{said}");
+    let hears = |name: &str| {
+        let (success, said) = house.git("bob", &seed, &["ls-remote", &house.server.url(name)]);
+        assert!(!success, "{said}");
+        said.split("fatal: ").last().map(|sentence| sentence.replace(name, "it"))
+    };
+    assert_eq!(hears("new"), hears("gone"), "what is there and what is not look alike");
+}
+
+#[test]
+fn rules_are_read_again_and_a_mistake_leaves_those_that_were() {
+    if !has_ssh() {
+        return;
+    }
+    let house = House::start();
+    let (seed, url) = (house.sandbox.path("seed"), house.server.url("plans"));
+    let may = |who: &str| house.git(who, &seed, &["ls-remote", &url]).0;
+    assert!(may("bob"));
+    write_config(&house.sandbox, "[[rule]]\nusers = [\"ann\"]\nrepositories = [\"*\"]\nallow = [\"reed\"]\n");
+    house.server.signal("HUP");
+    house.server.wait_for("the rules that were read before stay in force");
+    assert!(house.server.said().contains("'reed' is nothing that one may do") && may("bob"));
+    // Noticed without a signal, too.
+    write_config(&house.sandbox, "[[rule]]\nusers = [\"ann\"]\nrepositories = [\"*\"]\nallow = [\"read\"]\n");
+    let begun = Instant::now();
+    while may("bob") {
+        assert!(begun.elapsed() < PATIENCE, "{}", house.server.said());
+    }
+    assert!(may("ann"));
+    std::fs::copy(house.sandbox.path("private/eve.pub"), house.sandbox.path("keys/eve.pub")).expect("copied");
+    write_config(&house.sandbox, "[[rule]]\nusers = [\"eve\"]\nrepositories = [\"*\"]\nallow = [\"read\"]\n");
+    while !may("eve") {
+        assert!(begun.elapsed() < PATIENCE * 2, "{}", house.server.said());
+    }
+    assert!(!may("ann"));
+}
+
+#[test]
+fn mistakes_are_drawn_all_at_once() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path("keys")).expect("a folder");
+    write_config(&sandbox, "[[rule]]\nusers = [\"ann\"]\nrepositories = [\"a[\"]\nallow = [\"read\"]\n");
+    let (code, said) = packmule(&sandbox, &["check"]);
+    assert_eq!(code, 2, "{said}");
+    assert_eq!(
+        said,
+        "error: there is no user 'ann'
+ --> config.toml:7:10
+  |
+7 | users = [\"ann\"]
+  |          ^^^^^
+hint: [users.NAME] makes one
+error: 'a[': unclosed character class; missing ']'
+ --> config.toml:8:17
+  |
+8 | repositories = [\"a[\"]
+  |                 ^^^^
+"
+    );
+    write_config(&sandbox, "[users.ann]\n[[rule]]\nusers = [\"ann\"]\nrepositories = [\"a\"]\nallow = [\"read\"]\n");
+    assert_eq!(packmule(&sandbox, &["check"]), (0, "config.toml is right: 1 users with 0 keys, 1 rules\n".to_owned()));
+}
+
+#[test]
+fn why_names_the_rule_and_what_would_change_it() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path("keys")).expect("a folder");
+    write_config(&sandbox, &format!("[users.ann]\n[users.bob]\n{RULES}"));
+    assert_eq!(packmule(&sandbox, &["why", "bob", "plans", "main", "read"]), (0, "yes: rule 2 (config.toml:18)\n".to_owned()));
+    let (code, said) = packmule(&sandbox, &["why", "bob", "plans", "secret", "read"]);
+    assert_eq!(
+        (code, said.as_str()),
+        (
+            1,
+            "no: rule 1 (config.toml:12)
+this would allow it, before that rule in config.toml:
+
+[[rule]]
+users = [\"bob\"]
+repositories = [\"plans\"]
+refs = [\"refs/heads/secret\"]
+allow = [\"read\"]
+"
+        )
+    );
+    let (code, said) = packmule(&sandbox, &["why", "bob", "new", "create-repository"]);
+    assert!(code == 1 && said.starts_with("no: no rule is about it\n"), "{said}");
+    let (code, said) = packmule(&sandbox, &["why", "eve", "new", "read"]);
+    assert!(code == 2 && said.contains("no user 'eve'"), "{said}");
+}
+
+#[test]
+fn the_rules_of_the_readme_are_right() {
+    if !has_ssh() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    for name in ["ann", "bob"] {
+        make_key(&sandbox, &sandbox.path("keys").join(name), &["ed25519"]);
+    }
+    let readme = include_str!("../README.md");
+    let (_, from) = readme.split_once("## Who may do what").expect("the section");
+    let block = from.split("```toml\n").nth(1).and_then(|block| block.split("```").next()).expect("a block");
+    std::fs::write(sandbox.path("config.toml"), block).expect("written");
+    assert_eq!(packmule(&sandbox, &["check"]), (0, "config.toml is right: 2 users with 2 keys, 3 rules\n".to_owned()));
+    for (question, code) in [
+        ("ann libs/x main update", 0),
+        ("bob libs/x main update", 0),
+        ("bob libs/x main rewind", 1),
+        ("bob proj-7 secret/a/b read", 1),
+        ("ann elsewhere refs/tags/v1 delete", 0),
+        ("bob elsewhere read", 1),
+    ] {
+        let words: Vec<_> = ["why"].into_iter().chain(question.split(' ')).collect();
+        assert_eq!(packmule(&sandbox, &words).0, code, "{question}");
+    }
+}
