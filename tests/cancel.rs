@@ -218,7 +218,7 @@ fn stops_within(looks_max: u64, what: &str, view: &View, work: impl Fn(&View, &C
 }
 
 fn sides<'a>(wants: &'a [ObjectId], haves: &'a [ObjectId]) -> FetchSides<'a> {
-    FetchSides { wants, haves, shallow: &[], aggressive: false, tags: &[], filter: None }
+    FetchSides { wants, haves, shallow: &[], aggressive: false, tags: &[], filter: None, promised: false }
 }
 
 fn find(how: Enumeration, view: &View, sides: &FetchSides<'_>, cancel: &Cancel) -> Result<Found, Error> {

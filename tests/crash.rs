@@ -7,7 +7,7 @@ mod power;
 mod rig;
 
 use common::fixture::Random;
-use common::{PACKMULE, Sandbox, check, run, run_with_input, skipped};
+use common::{PACKMULE, Sandbox, check, run, run_with_input, skipped, write_program};
 use rig::{CALLS, Edit, Rig, SHAPES, Shape, has_strace, is_acknowledged};
 use std::path::Path;
 use std::process::Command;
@@ -406,6 +406,27 @@ fn a_push_that_cuts_history_off_syncs_the_lines_of_others_once_more_and_nothing_
     let report = position(&trace, "report", |line| line.contains("unpack ok"));
     assert!([staged, commit, sync, cut, renamed, report].is_sorted(), "{trace:#?}");
     assert_eq!(count(&trace, &SYNCS), 2, "{trace:#?}");
+}
+
+#[test]
+fn what_a_hook_wrote_is_on_disk_before_the_report() {
+    if !has_strace() {
+        return;
+    }
+    let rig = Rig::new();
+    let server = server_with_a_journal(&rig, "traced.git");
+    let hook = "#!/bin/sh\necho of the hook | git hash-object -w --stdin >id\n";
+    write_program(&server.join("hooks/pre-receive"), hook);
+    let trace = recorded(&rig, &server, &rig.request_of(&[("refs/heads/loose", Some(0), Some(2))]));
+    let id = std::fs::read_to_string(server.join("id")).expect("it ran").trim().to_owned();
+    assert_eq!(rig.sandbox.git(&server, ["cat-file", "-p", &id]), "of the hook");
+    let (folder, file) = id.split_at(2);
+    let synced = position(&trace, "sync", |line| line.contains("fsync(") && line.contains(&format!("/{folder}/{file}>")));
+    let linked = position(&trace, "link", |line| line.contains("linkat(") && line.contains(&format!("/objects/{folder}/{file}")));
+    let named = position(&trace, "sync of names", |line| line.contains("fsync(") && line.contains(&format!("/objects/{folder}>")));
+    let report = position(&trace, "report", |line| line.contains("unpack ok"));
+    assert!([synced, linked, named, report].is_sorted(), "{trace:#?}");
+    check::sound(&rig.sandbox, &server);
 }
 
 /// How often stock git syncs for this push when it is told to be as careful as it can.

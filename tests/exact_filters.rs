@@ -112,7 +112,15 @@ fn hold(hash: &str, layout: Layout, seeds: std::ops::Range<u64>) {
             let (wants, haves) = world.request(&mut random);
             let spec = some_filter(&mut random);
             let filter = object_filter(&snapshot, &spec);
-            let sides = FetchSides { wants: &wants, haves: &haves, shallow: &[], aggressive: false, tags: &[], filter: Some(&filter) };
+            let sides = FetchSides {
+                wants: &wants,
+                haves: &haves,
+                shallow: &[],
+                aggressive: false,
+                tags: &[],
+                filter: Some(&filter),
+                promised: false,
+            };
             let phase = Progress::new().begin("Enumerating objects", 0);
             let found = find_objects(&**snapshot.objects(), &sides, &phase, &Cancel::new()).expect("a whole repository");
             let sent = ids_of(&**snapshot.objects(), &found.set);
@@ -182,7 +190,15 @@ fn hold_closures(hash: &str, layout: Layout, seeds: std::ops::Range<u64>) {
                 _ => "combine:object:type=blob+blob:limit=900".to_owned(),
             };
             let filter = object_filter(&snapshot, &spec);
-            let sides = FetchSides { wants: &wants, haves: &[], shallow: &[], aggressive: false, tags: &[], filter: Some(&filter) };
+            let sides = FetchSides {
+                wants: &wants,
+                haves: &[],
+                shallow: &[],
+                aggressive: false,
+                tags: &[],
+                filter: Some(&filter),
+                promised: false,
+            };
             let gits = gits_set(&sandbox, &path, &wants, &[], Some(&spec));
             for how in [Enumeration::BySize, Enumeration::Scan, Enumeration::TreeDifferences] {
                 let phase = Progress::new().begin("Enumerating objects", 0);

@@ -48,7 +48,7 @@ fn ids_of_pack(sandbox: &Sandbox, path: &Path, hash: &str, haves: &[ObjectId], t
 fn packed(snapshot: &Snapshot, wants: &[ObjectId], haves: &[ObjectId], options: &PackOptions) -> (Vec<u8>, u32) {
     let (objects, cancel) = (&**snapshot.objects(), Cancel::new());
     let phase = Progress::new().begin("Counting objects", 0);
-    let sides = FetchSides { wants, haves, shallow: &[], aggressive: false, tags: &[], filter: None };
+    let sides = FetchSides { wants, haves, shallow: &[], aggressive: false, tags: &[], filter: None, promised: false };
     let found = find_objects(objects, &sides, &phase, &cancel).expect("a whole repository");
     let plan = PackPlan::new(objects, &found, options, &cancel).expect("a sound repository");
     let mut pack = vec![];

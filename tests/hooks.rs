@@ -193,6 +193,75 @@ fn git_within_a_hook_sees_what_is_pushed_and_nothing_of_it_stays_when_it_is_refu
     });
 }
 
+#[test]
+fn what_hooks_write_stays_with_the_push_and_goes_with_a_refused_one() {
+    let pack = "id=$(echo packed by $0 $refused | git hash-object -w --stdin); echo $id >>ids; cd $GIT_OBJECT_DIRECTORY\n\
+        echo $id | git --git-dir=../.. pack-objects -q pack/pack >/dev/null; rm -f $(echo $id | cut -c1-2)/$(echo $id | cut -c3-); cd ../..\n";
+    let write = "echo written by $0 $refused | git hash-object -w --stdin >>ids\n";
+    let prepare = |server: &Path| {
+        let refuse = "while read old new name; do case $name in *refused*) refused=1;; esac; done\n";
+        write_hook(server, "pre-receive", &format!("{refuse}{write}{pack}exit ${{refused:-0}}\n"));
+        write_hook(server, "update", write);
+    };
+    each_pair(prepare, |pair| {
+        let sandbox = pair.remote.sandbox;
+        for (name, stay, count) in [("main:refs/heads/refused", false, 2), ("main", true, 5)] {
+            pair.push_alike(&[name]);
+            let [ours, stock] = NAMES.map(|name| read(pair.path(name).join("ids")));
+            assert_eq!((ours.lines().count(), &ours), (count, &stock));
+            for name in NAMES {
+                for id in ours.lines().skip(count - if stay { 3 } else { 2 }) {
+                    let has = run(&mut sandbox.git_command(&pair.path(name), ["cat-file", "-e", id])).status.success();
+                    assert_eq!(has, stay, "{name} {id}");
+                }
+            }
+            check::sound(sandbox, &pair.path("ours"));
+        }
+        let packs = std::fs::read_dir(pair.path("ours").join("objects/pack")).expect("a folder");
+        let packs: Vec<String> = packs.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+        assert_eq!(packs.iter().filter(|name| name.ends_with(".idx")).count(), 2, "the one that was pushed, and the hook's: {packs:?}");
+    });
+}
+
+#[test]
+fn hooks_of_a_push_that_cuts_history_off_know_where_it_ends() {
+    let hooks = ["pre-receive", "update", "post-receive", "post-update", "reference-transaction"];
+    let prepare = |server: &Path| {
+        for name in hooks {
+            // Only of the states that every git has.
+            let text = "case $1 in preparing|aborted) exit 0;; esac\n{ echo \"$1 ${GIT_SHALLOW_FILE+is set}\"\n\
+                [ -z \"$GIT_SHALLOW_FILE\" ] || sort \"$GIT_SHALLOW_FILE\"\n[ -z \"$3\" ] || git rev-list --count $3; } >>record.$(basename $0)\n";
+            write_hook(server, name, text);
+        }
+    };
+    each_pair(prepare, |pair| {
+        let sandbox = pair.remote.sandbox;
+        let far = sandbox.work_tree("far", pair.remote.case.hash);
+        ["a", "b", "c"].iter().for_each(|text| drop(sandbox.commit_file(&far, "f", text)));
+        sandbox.git(&sandbox.path(""), ["clone", "-q", "--no-tags", "--depth=2", &format!("file://{}", far.display()), "cut"]);
+        let cut = sandbox.path("cut");
+        let push = |client: &Path, spec: &str| {
+            [&pair.remote, &pair.remote.stock()]
+                .into_iter()
+                .zip(NAMES)
+                .map(|(remote, name)| run(&mut remote.command(client, "push", [remote.url(name).as_str(), spec])).status.success())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(push(&cut, "main:refused"), [false, false]);
+        NAMES.iter().for_each(|name| drop(sandbox.git(&pair.path(name), ["config", "receive.shallowUpdate", "true"])));
+        assert_eq!(push(&cut, "main:far"), [true, true]);
+        assert_eq!(push(&pair.client, "main"), [true, true], "a client with all of its history");
+        sandbox.commit_file(&cut, "f", "d");
+        assert_eq!(push(&cut, "main:far"), [true, true], "the end is known already");
+        for hook in hooks {
+            let [ours, stock] = NAMES.map(|name| read(pair.path(name).join(format!("record.{hook}"))));
+            assert_eq!(ours, stock, "{hook}");
+            assert!(ours.contains("is set\n") && !ours.starts_with("is set"), "{hook}: {ours}");
+        }
+        check::sound(sandbox, &pair.path("ours"));
+    });
+}
+
 /// The lines of one state, in order: packs of transactions differ, their edits do not.
 fn states(record: &str, state: &str) -> Vec<String> {
     let mut lines: Vec<String> = record

@@ -3,7 +3,7 @@
 mod common;
 
 use common::server::{Server, has_ssh, make_key, write_ssh_config};
-use common::{PACKMULE, Sandbox, check, report, run};
+use common::{PACKMULE, Sandbox, check, report, run, run_with_input};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ staff = ["ann", "bob"]
 [[rule]]
 users = ["bob"]
 repositories = ["*"]
-refs = ["secret"]
+refs = ["secret", "other"]
 deny = ["read"]
 
 [[rule]]
@@ -128,6 +128,71 @@ fn a_ref_that_somebody_may_not_read_does_not_exist_for_them() {
     assert!(!success && said.contains("Permission denied"), "{said}");
 }
 
+/// What the server says when `who` sends one command and this pack, word by word.
+fn push_raw(house: &House, who: &str, new: &str, name: &str, pack: &[u8]) -> String {
+    let config = write_ssh_config(&house.sandbox, house.server.port, &house.sandbox.path("private").join(who));
+    let line = format!("{} {new} {name}\0report-status", "0".repeat(40));
+    let request = [format!("{:04x}{line}0000", line.len() + 4).as_bytes(), pack].concat();
+    let mut command = house.sandbox.command("ssh");
+    command.arg("-F").arg(config).args(["mule", "git-receive-pack 'plans'"]);
+    let output = run_with_input(&mut command, &request);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn with_trailer(mut pack: Vec<u8>) -> Vec<u8> {
+    let mut hasher = gix_hash::hasher(gix_hash::Kind::Sha1);
+    hasher.update(&pack);
+    pack.extend_from_slice(hasher.try_finalize().expect("no collision").as_slice());
+    pack
+}
+
+#[test]
+fn nothing_hidden_can_be_had_by_pushing_to_it() {
+    if !has_ssh() {
+        return;
+    }
+    let house = House::start();
+    let (served, url) = (house.served(), house.server.url("plans"));
+    let id = |what: &str| house.sandbox.git(&served, ["rev-parse", what]);
+    let empty = with_trailer(b"PACK\0\0\0\x02\0\0\0\0".to_vec());
+    // Ann sees everything, and so may name what is there; what bob sees he may name, too.
+    for (who, what, name, is_taken) in [
+        ("bob", "secret", "refs/heads/wip/commit", false),
+        ("bob", "secret:secret", "refs/tags/blob", false),
+        ("bob", "secret^{tree}", "refs/tags/tree", false),
+        ("bob", "release", "refs/heads/wip/seen", true),
+        ("bob", "main^{tree}", "refs/tags/seen", true),
+        ("ann", "secret", "refs/heads/other", true),
+    ] {
+        let said = push_raw(&house, who, &id(what), name, &empty);
+        let expected = if is_taken { format!("ok {name}") } else { format!("ng {name} missing necessary objects") };
+        assert!(said.contains(&expected), "{who} {what}: {said}");
+    }
+    // A delta that copies the whole of a base which is not sent, and a letter more.
+    let (secret, size) = (id("secret:secret"), house.sandbox.git(&served, ["cat-file", "-s", "secret:secret"]));
+    let size: u8 = size.parse().expect("a small file");
+    let mut pack = b"PACK\0\0\0\x02\0\0\0\x01".to_vec();
+    let delta = [size, size + 1, 0x90, size, 1, b'x'];
+    packmule::pack::write_entry_header(7, delta.len() as u64, &mut pack);
+    pack.extend_from_slice(gix_hash::ObjectId::from_hex(secret.as_bytes()).expect("an id").as_slice());
+    packmule::pack::Deflater::new(1).whole(&delta, &mut pack).expect("into memory");
+    let pack = with_trailer(pack);
+    let bytes = [house.sandbox.git(&served, ["cat-file", "blob", "secret:secret"]).into_bytes(), b"x".to_vec()].concat();
+    for (who, is_taken) in [("bob", false), ("ann", true)] {
+        let made = gix_object::compute_hash(gix_hash::Kind::Sha1, gix_object::Kind::Blob, &bytes).expect("no collision").to_string();
+        let said = push_raw(&house, who, &made, &format!("refs/tags/{who}"), &pack);
+        assert_eq!(said.contains("unpack ok"), is_taken, "{who}: {said}");
+    }
+    // Whoever sends the bytes has them: that is no way to learn anything.
+    let (all, bob) = (house.sandbox.path("all"), house.sandbox.path("bob"));
+    assert!(house.git("ann", &house.sandbox.path(""), &["clone", "-q", &url, "all"]).0);
+    assert!(house.git("bob", &house.sandbox.path(""), &["clone", "-q", &url, "bob"]).0);
+    house.sandbox.git(&bob, ["fetch", "-q", &all.to_string_lossy(), "origin/secret:mine"]);
+    let (success, said) = house.git("bob", &bob, &["push", "origin", "mine:refs/heads/wip/mine"]);
+    assert!(success, "{said}");
+    house.sandbox.git(&served, ["fsck", "--strict"]);
+}
+
 #[test]
 fn each_edit_is_judged_by_what_it_does() {
     if !has_ssh() {
@@ -146,7 +211,7 @@ fn each_edit_is_judged_by_what_it_does() {
     house.sandbox.commit_file(&bob, "two", "two");
     for (refspecs, words) in [
         (&["HEAD~2:refs/heads/wip/a", "-f"][..], "you may not rewind it: no rule lets you"),
-        (&["HEAD:refs/tags/v1", "-f"][..], ""),
+        (&["HEAD:refs/tags/v1", "-f"][..], "you may not rewind it: no rule lets you"),
         (&[":refs/heads/wip/a"][..], "you may not delete it: no rule lets you"),
         (&["HEAD:refs/heads/main"][..], "you may not update it: no rule lets you"),
         (&["--atomic", "HEAD:refs/heads/wip/b", "HEAD:refs/heads/main"][..], "atomic"),
@@ -157,7 +222,7 @@ fn each_edit_is_judged_by_what_it_does() {
     }
     let there = house.sandbox.git(&house.served(), ["for-each-ref", "--format=%(refname)"]);
     assert!(!there.contains("wip/b") && there.contains("wip/a"), "{there}");
-    let (success, said) = push("ann", &[":refs/heads/wip/a", "+HEAD:release"]);
+    let (success, said) = push("ann", &[":refs/heads/wip/a", "+HEAD:release", "+HEAD:refs/tags/v1"]);
     assert!(success, "{said}");
     house.sandbox.git(&house.served(), ["fsck", "--strict"]);
 }
@@ -207,6 +272,32 @@ fn rules_are_read_again_and_a_mistake_leaves_those_that_were() {
         assert!(begun.elapsed() < PATIENCE * 2, "{}", house.server.said());
     }
     assert!(!may("ann"));
+}
+
+#[test]
+fn a_key_that_is_taken_away_is_of_no_use_to_an_open_connection() {
+    if !has_ssh() {
+        return;
+    }
+    let house = House::start();
+    let config = write_ssh_config(&house.sandbox, house.server.port, &house.sandbox.path("private/bob"));
+    // One connection for all commands, which ends with its first one's shell, at the latest after half a minute.
+    let socket = house.sandbox.path("mux");
+    let ssh = format!("ssh -F {} -o ControlMaster=auto -o ControlPersist=30 -o ControlPath={}", config.display(), socket.display());
+    let look = || {
+        let mut command = house.sandbox.git_command(&house.sandbox.path("seed"), ["ls-remote", &house.server.url("plans")]);
+        let output = run(command.env("GIT_SSH_COMMAND", &ssh).env("GIT_SSH_VARIANT", "ssh"));
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert!(look().0 && look().0);
+    assert_eq!(house.server.said().matches("logged in").count(), 2, "ann's, and one of bob's for both commands");
+    std::fs::copy(house.sandbox.path("private/eve.pub"), house.sandbox.path("keys/bob.pub")).expect("bob has another key now");
+    house.server.signal("HUP");
+    house.server.wait_for("rules read again");
+    let (success, said) = look();
+    let mut end = house.sandbox.command("ssh");
+    run(end.arg("-F").arg(&config).arg("-o").arg(format!("ControlPath={}", socket.display())).args(["-O", "exit", "127.0.0.1"]));
+    assert!(!success && said.contains("you are not known here any more"), "{said}");
 }
 
 #[test]

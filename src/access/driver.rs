@@ -89,7 +89,8 @@ pub trait Driver: Send + Sync + 'static {
     /// Whatever this driver knows about somebody: groups, attributes, a row of a table.
     type User: Send + Sync + 'static;
 
-    /// Whom do these credentials belong to? Their proof has been checked.
+    /// Whom do these credentials belong to? Their proof has been checked. Asked at login, and again before every command of the
+    /// connection but the first: another answer ends the rights of that login.
     fn authenticate(&self, credentials: &Credentials) -> impl Future<Output = Result<Authentication, BoxError>> + Send;
 
     /// Everything about this user that the next question needs; asked for every command anew.

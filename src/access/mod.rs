@@ -10,7 +10,8 @@
 //! | [`Driver::locate`] | a [`RequestPath`] into a [`Location`], asked only after the third said yes |
 //!
 //! The [`Grant`] then judges refs: it becomes the [`Gate`](crate::serve::Gate) through which alone the engine
-//! sees them. Every callback has a deadline; one that fails, panics or is late denies. [`Keys`] is the driver
+//! sees them. The first is asked when somebody logs in, and again before a later command on the same connection: a key may
+//! have been taken away meanwhile. Every callback has a deadline; one that fails, panics or is late denies. [`Keys`] is the driver
 //! that needs no configuration: some keys may do everything beneath one root, nobody else anything. [`rules::Rules`]
 //! follows people, groups and rules as `config.toml` has them.
 

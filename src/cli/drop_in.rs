@@ -8,7 +8,7 @@ use super::args::{CommonArgs, ReceivePackArgs, UploadArchiveArgs, UploadPackArgs
 use super::stdio;
 use crate::base::Cancel;
 use crate::serve::{self, HookOptions, OpenGate, Options, Protocol, Wants};
-use crate::store::{self, Discover, Repository, discover};
+use crate::store::{self, Discover, Repository, discover, discover_any_owner};
 use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,7 +21,8 @@ const OUTPUT_BYTES: usize = 64 << 10;
 /// Serve one fetch.
 pub(super) fn upload_pack(args: &UploadPackArgs) -> ExitCode {
     let how = if args.strict { Discover::Strict } else { Discover::Guess };
-    end(open(&args.common.dir, how).and_then(|repository| {
+    // As in git since 2.48: whoever owns the repository, nothing in it is run.
+    end(named(&args.common.dir, discover_any_owner(&args.common.dir, how)).and_then(|repository| {
         let options = options(&args.common);
         let cancel = Cancel::new();
         let (input, output) = stdio::open(&cancel, args.timeout).map_err(|error| error.to_string())?;
@@ -64,7 +65,11 @@ pub(super) fn upload_archive(args: &UploadArchiveArgs) -> ExitCode {
 }
 
 fn open(dir: &Path, how: Discover) -> Result<Repository, String> {
-    discover(dir, how).map_err(|error| match error {
+    named(dir, discover(dir, how))
+}
+
+fn named(dir: &Path, found: Result<Repository, store::Error>) -> Result<Repository, String> {
+    found.map_err(|error| match error {
         // git names the path as it was given, whatever was tried.
         store::Error::NotARepository(_) => format!("'{}' does not appear to be a git repository", dir.display()),
         error => error.to_string(),

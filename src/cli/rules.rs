@@ -6,9 +6,11 @@ use super::config::{Config, Mistake};
 use super::failure::Failure;
 use crate::access::RequestPath;
 use crate::access::rules::{Fault, RuleBook, Rules, Verb};
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
+use tokio::sync::mpsc::Receiver;
 
 /// How often files are looked at for changes, in milliseconds.
 const LOOK_MS: u64 = 1_000;
@@ -25,66 +27,120 @@ pub(super) struct Source {
     pub(super) admin_keys: Vec<PathBuf>,
 }
 
+/// What was read.
+pub(super) struct Reading {
+    pub(super) config: Config,
+    pub(super) book: RuleBook,
+    /// Keys that may do everything.
+    pub(super) keys: Vec<AdminKey>,
+    watched: Watched,
+    /// How it all looked before it was read: what changes meanwhile will look new.
+    looks: Looks,
+}
+
+/// Inode, time of the last change of anything (in seconds and nanoseconds) and size; none for what cannot be seen.
+type Look = Option<(u64, i64, i64, u64)>;
+type Looks = BTreeMap<PathBuf, Look>;
+
+fn look(path: &Path) -> Look {
+    path.metadata().ok().map(|data| (data.ino(), data.ctime(), data.ctime_nsec(), data.size()))
+}
+
+/// What a reading was made of.
+#[derive(Clone)]
+struct Watched {
+    files: Vec<PathBuf>,
+    /// Whatever lies in them counts.
+    folders: Vec<PathBuf>,
+}
+
+impl Watched {
+    fn look(&self) -> Looks {
+        let inside = self.folders.iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
+        let paths = inside.map(|entry| entry.path()).chain(self.files.iter().cloned());
+        paths.map(|path| (look(&path), path)).map(|(look, path)| (path, look)).collect()
+    }
+}
+
 impl Source {
     /// Read all of it.
     ///
     /// # Errors
     /// Every fault at once.
-    pub(super) fn read(&self) -> Result<(Config, RuleBook, Vec<AdminKey>), Failure> {
+    pub(super) fn read(&self) -> Result<Reading, Failure> {
+        let file_before = look(&self.file);
         let (config, text) = Config::read_with_text(&self.file)?;
+        let own = self.home.as_deref().filter(|_| config.ssh.own_keys);
+        let admin_keys = [&config.ssh.admin_keys[..], &self.admin_keys].concat();
+        let of_users = config.users.values().flat_map(|user| user.key_files.iter().map(|file| file.get_ref().clone()));
+        let watched = Watched {
+            files: of_users.chain(admin_keys.iter().cloned()).chain([self.file.clone()]).collect(),
+            folders: own.map(|home| home.join(".ssh")).into_iter().chain([config.key_folder.clone()]).collect(),
+        };
+        let mut looks = watched.look();
+        looks.insert(self.file.clone(), file_before);
         let shown = self.file.display().to_string();
         let name = self.file.file_name().map_or_else(|| shown.clone(), |name| name.to_string_lossy().into_owned());
         let mut book = RuleBook::compile(&config.written(), &name, &text).map_err(|faults| drawn(&faults, &shown, &text))?;
-        let own = self.home.as_deref().filter(|_| config.ssh.own_keys);
-        let files = [&config.ssh.admin_keys[..], &self.admin_keys].concat();
-        let keys = admin_keys::collect(own, self.person.as_deref(), &files)?;
-        for key in &keys {
-            book.add_admin(&key.key, key.user.as_str()).map_err(|fault| drawn(&[fault], &shown, &text))?;
-        }
-        Ok((config, book, keys))
+        let keys = admin_keys::collect(own, self.person.as_deref(), &admin_keys)?;
+        keys.iter().for_each(|key| book.add_admin(&key.key, key.user.as_str()));
+        Ok(Reading { config, book, keys, watched, looks })
     }
 
-    /// Follow every change of the files: what is right takes the place of what was, what is not leaves it.
-    pub(super) async fn follow(self, rules: Rules, mut asked: tokio::sync::mpsc::Receiver<()>) {
-        let mut seen = self.look().await;
+    /// Let `rules` follow every change of the files after those of `since`: what is right takes the place of what was, what is not
+    /// leaves it. A file that changed from one look to the next may still be being written, and waits for the look after.
+    pub(super) async fn follow(self, rules: Rules, since: Following, mut asked: Receiver<()>) {
+        let Following { mut watched, looks: mut judged } = since;
+        let mut last = judged.clone();
         loop {
             let was_asked = tokio::select! {
-                asked = asked.recv() => asked.is_some(),
+                Some(()) = asked.recv() => true,
                 () = tokio::time::sleep(Duration::from_millis(LOOK_MS)) => false,
             };
-            let now = self.look().await;
-            if was_asked || now != seen {
-                seen = now;
-                let source = self.clone();
-                match tokio::task::spawn_blocking(move || source.read()).await {
-                    Ok(Ok((_, book, _))) => {
-                        let (keys, users, count) = book.counts();
-                        rules.replace(book);
-                        tracing::info!(file = %self.file.display(), keys, users, rules = count, "rules read again: they count from the next command on");
-                    }
-                    Ok(Err(failure)) => tracing::error!("the rules that were read before stay in force: {failure}"),
-                    Err(panic) => tracing::error!(%panic, "the rules that were read before stay in force"),
+            let looked = watched.clone();
+            let Ok(now) = tokio::task::spawn_blocking(move || looked.look()).await else { continue };
+            let stands_still = now == last;
+            last.clone_from(&now);
+            if !was_asked && (now == judged || !stands_still) {
+                continue;
+            }
+            judged = now;
+            let source = self.clone();
+            match tokio::task::spawn_blocking(move || source.read_rules()).await {
+                Ok(Ok(reading)) => {
+                    let (keys, users, count) = reading.book.counts();
+                    rules.replace(reading.book);
+                    (watched, judged) = (reading.watched, reading.looks);
+                    last.clone_from(&judged);
+                    tracing::info!(file = %self.file.display(), keys, users, rules = count, "rules read again: they count from the next command on");
                 }
+                Ok(Err(failure)) => tracing::error!("the rules that were read before stay in force: {failure}"),
+                Err(panic) => tracing::error!(%panic, "the rules that were read before stay in force"),
             }
         }
     }
 
-    /// How the files look from outside. Those that cannot be seen look like nothing.
-    async fn look(&self) -> Arc<Vec<(PathBuf, SystemTime, u64)>> {
-        let source = self.clone();
-        let look = move || {
-            let mut paths = vec![source.file.clone()];
-            if let Ok((config, _)) = Config::read_with_text(&source.file) {
-                paths.extend(config.users.values().flat_map(|user| user.key_files.iter().map(|file| file.get_ref().clone())));
-                paths.extend(std::fs::read_dir(&config.key_folder).into_iter().flatten().flatten().map(|entry| entry.path()));
-                paths.extend(config.ssh.admin_keys);
-            }
-            paths.sort();
-            let seen =
-                |path: PathBuf| path.metadata().and_then(|data| Ok((data.modified()?, data.len()))).ok().map(|(at, size)| (path, at, size));
-            paths.into_iter().filter_map(seen).collect()
-        };
-        Arc::new(tokio::task::spawn_blocking(look).await.unwrap_or_default())
+    /// Read it again, and it must still have rules: a file that is empty for a moment must not open anything.
+    fn read_rules(&self) -> Result<Reading, Failure> {
+        let reading = self.read()?;
+        if !reading.config.has_rules() {
+            let none = format!("{} has no users and no rules any more", self.file.display());
+            return Err(Failure::configuration(none).hint("to serve without rules, start the server anew"));
+        }
+        Ok(reading)
+    }
+}
+
+/// Where following begins.
+pub(super) struct Following {
+    watched: Watched,
+    looks: Looks,
+}
+
+impl Reading {
+    /// The book, the keys that may do everything, and what follows the files from here on.
+    pub(super) fn split(self) -> (RuleBook, Vec<AdminKey>, Following) {
+        (self.book, self.keys, Following { watched: self.watched, looks: self.looks })
     }
 }
 
@@ -100,7 +156,7 @@ fn drawn(faults: &[Fault], file: &str, text: &str) -> Failure {
 /// `packmule check`: is the file right?
 pub(super) fn check(file: &Path) -> Result<String, Failure> {
     let source = Source { file: file.to_owned(), home: None, person: None, admin_keys: vec![] };
-    let (config, book, _) = source.read()?;
+    let Reading { config, book, .. } = source.read()?;
     let (keys, users, rules) = book.counts();
     Ok(if config.has_rules() {
         format!("{} is right: {users} users with {keys} keys, {rules} rules\n", file.display())
@@ -112,7 +168,7 @@ pub(super) fn check(file: &Path) -> Result<String, Failure> {
 /// `packmule why`: the answer with the rule that decides, and what would change a no.
 pub(super) fn why(args: &WhyArgs) -> Result<(String, bool), Failure> {
     let source = Source { file: args.config.clone(), home: None, person: None, admin_keys: vec![] };
-    let (_, book, _) = source.read()?;
+    let Reading { book, .. } = source.read()?;
     let (name, word) = match args.words.as_slice() {
         [name, word] => (Some(whole_name(name)), word),
         [word, ..] => (None, word),
@@ -122,6 +178,9 @@ pub(super) fn why(args: &WhyArgs) -> Result<(String, bool), Failure> {
         let known = Verb::ALL.map(Verb::as_str).join(", ");
         return Err(Failure::configuration(format!("'{word}' is nothing that one may do")).hint(format!("these are: {known}")));
     };
+    if name.is_some() && verb == Verb::CreateRepository {
+        return Err(Failure::configuration("create-repository is not about a ref").hint("leave the ref out"));
+    }
     if !book.knows(&args.user) {
         return Err(Failure::configuration(format!("{} has no user '{}'", args.config.display(), args.user)).hint("[users.NAME] makes one"));
     }
@@ -131,9 +190,11 @@ pub(super) fn why(args: &WhyArgs) -> Result<(String, bool), Failure> {
     let mut text = format!("{answer}: {}\n", judged.rule.as_deref().unwrap_or("no rule is about it"));
     if !judged.is_allowed {
         let place = if judged.rule.is_some() { "before that rule" } else { "anywhere" };
-        let refs = name.map_or_else(String::new, |name| format!("refs = [\"{name}\"]\n"));
+        let refs = name.as_deref().map_or_else(String::new, |name| format!("refs = [\"{name}\"]\n"));
+        let may_read = book.ask(&args.user, repository.as_str(), name.as_deref().map(Into::into), Verb::Read).is_allowed;
+        let verbs = if may_read || verb == Verb::Read { format!("\"{verb}\"") } else { format!("\"read\", \"{verb}\"") };
         text += &format!(
-            "this would allow it, {place} in {}:\n\n[[rule]]\nusers = [\"{}\"]\nrepositories = [\"{}\"]\n{refs}allow = [\"{verb}\"]\n",
+            "this would allow it, {place} in {}:\n\n[[rule]]\nusers = [\"{}\"]\nrepositories = [\"{}\"]\n{refs}allow = [{verbs}]\n",
             args.config.display(),
             args.user,
             repository.as_str()

@@ -4,7 +4,7 @@ use super::admin_keys::{self, AdminKey};
 use super::args::ServeArgs;
 use super::config::Config;
 use super::failure::Failure;
-use super::rules::Source;
+use super::rules::{Following, Source};
 use crate::access::Keys;
 use crate::access::rules::{RuleBook, Rules};
 use crate::store::{self, Found, Repositories, RepositoryName};
@@ -52,7 +52,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         repositories: names.len(),
         first: names.first().map(|name| name.as_str().to_owned()),
         keys: &keys,
-        rules: access.as_ref().map(|(book, source)| (book.counts(), source.file.display().to_string())),
+        rules: access.as_ref().map(|(book, source, _)| (book.counts(), source.file.display().to_string())),
         host_key: host_key.fingerprint(),
         host_key_file: std::path::absolute(&key_file).unwrap_or(key_file),
         host_key_new: new,
@@ -64,7 +64,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
 }
 
 /// Rules, and where they come from, to be read again.
-type InForce = (RuleBook, Source);
+type InForce = (RuleBook, Source, Following);
 
 /// The rules, if there are some; the keys that may do everything.
 fn admit(
@@ -75,8 +75,8 @@ fn admit(
 ) -> Result<(Option<InForce>, Vec<AdminKey>), Failure> {
     if let Some(file) = args.config.as_ref().filter(|_| config.has_rules()) {
         let source = Source { file: file.clone(), home, person, admin_keys: args.admin_key.clone() };
-        let (_, book, keys) = source.read()?;
-        return Ok((Some((book, source)), keys));
+        let (book, keys, following) = source.read()?.split();
+        return Ok((Some((book, source, following)), keys));
     }
     let own = home.as_deref().filter(|_| config.ssh.own_keys);
     let keys = admin_keys::collect(own, person.as_deref(), &config.ssh.admin_keys)?;
@@ -118,9 +118,9 @@ async fn serve(
 ) -> Result<bool, Failure> {
     let (reload, asked) = tokio::sync::mpsc::channel(1);
     let builder = match access {
-        Some((book, source)) => {
+        Some((book, source, following)) => {
             let rules = Rules::new(book, repositories.clone(), config.hash.into());
-            tokio::spawn(source.follow(rules.clone(), asked));
+            tokio::spawn(source.follow(rules.clone(), following, asked));
             Server::builder().driver(rules)
         }
         None => {

@@ -10,9 +10,9 @@ use gix_hash::ObjectId;
 pub enum EditKind {
     /// The ref does not exist yet.
     Create,
-    /// The new commit has the old one among its ancestors (or the ref is no branch and forced updates do not arise).
+    /// The new commit has the old one among its ancestors.
     Update,
-    /// The old value would be lost: not a fast-forward.
+    /// The old value would be lost: not a fast-forward, or a tag that moves.
     Rewind,
     /// The ref goes away.
     Delete,

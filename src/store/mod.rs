@@ -25,6 +25,7 @@
 //! | `stamp`, `held` | how files look from outside into a snapshot that is kept from one request to the next |
 //! | `repositories` | names beneath a root into repositories |
 //! | `staging` | a repository that is only being made into one in its place, or into nothing |
+//! | `hook_objects` | what hooks wrote into a quarantine into the repository's objects |
 //! | `flock` | an open file into a lock that is let go for certain |
 //! | `turns` | threads that want one repository into a queue |
 //! | `owner` | locks and quarantines that a dead process left into nothing |
@@ -49,6 +50,7 @@ mod flock;
 mod format;
 mod fsck_settings;
 mod held;
+mod hook_objects;
 mod hook_settings;
 mod journal;
 mod keys;
@@ -89,7 +91,7 @@ pub use held::HeldSnapshot;
 pub use hook_settings::HookSettings;
 pub use journal::checkpoint_idle;
 pub use map::Mapped;
-pub use objects::ObjectStore;
+pub use objects::{MaySee, ObjectStore};
 pub use owner::sweep;
 pub use push::{CommitMode, Committed, Push, RefEdit, RefRefusal};
 pub use push_settings::PushSettings;

@@ -38,6 +38,19 @@ pub struct ObjectStore {
     changed: Mutex<Vec<Option<SystemTime>>>,
     /// What was located as loose, in case that it turns up in a pack of a later generation.
     loose: Mutex<FastSet<ObjectId>>,
+    /// For somebody who may not see everything.
+    seen: Option<Seen>,
+}
+
+/// Whether the object at this place may be seen.
+pub type MaySee = dyn Fn(&Location) -> bool + Send + Sync;
+
+/// What there is for somebody who may not see everything.
+#[derive(Clone)]
+struct Seen {
+    may_see: Arc<MaySee>,
+    /// Packs of their own.
+    own: Vec<u32>,
 }
 
 /// What the folders held when the view was opened.
@@ -109,7 +122,15 @@ impl ObjectStore {
         let mut generations = [const { OnceLock::new() }; GENERATIONS_MAX];
         generations[0] = OnceLock::from(packs);
         let (newest, changed, loose) = (AtomicUsize::new(0), Mutex::new(changes), Mutex::default());
-        Self { listed, generations, newest, changed, loose }
+        Self { listed, generations, newest, changed, loose, seen: None }
+    }
+
+    /// The same view for somebody to whom only what `may_see` says is there, and what is laid on top from now on. What could tell
+    /// of other objects by the way (bitmaps, commit-graph) is left aside.
+    pub(super) fn seen_through(&self, may_see: Arc<MaySee>) -> Self {
+        let changes = self.changed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let same = Self::from_parts(self.listed.clone(), self.packs().to_vec(), changes);
+        Self { seen: Some(Seen { may_see, own: vec![] }), ..same }
     }
 
     /// The same view with `pack` behind the others, whose numbers stay.
@@ -117,7 +138,11 @@ impl ObjectStore {
         let mut packs = self.packs().to_vec();
         packs.push(pack);
         let changes = self.changed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Self::from_parts(self.listed.clone(), packs, changes)
+        let mut seen = self.seen.clone();
+        if let Some(seen) = &mut seen {
+            seen.own.push(packs.len() as u32 - 1);
+        }
+        Self { seen, ..Self::from_parts(self.listed.clone(), packs, changes) }
     }
 
     /// The object folders that this repository borrows from.
@@ -151,6 +176,35 @@ impl ObjectStore {
         // A pack that an index names may be gone, and another one that it names have the object too.
         let found = found.or_else(|| if is_indexed { (0..self.listed.packs).find_map(find) } else { None });
         found.or_else(|| (self.listed.packs..packs.len() as u32).find_map(find))
+    }
+
+    /// Where the object lies, whoever asks.
+    fn locate_any(&self, id: &oid) -> Result<Option<Location>, Error> {
+        loop {
+            let generation = self.newest.load(Ordering::Acquire);
+            let packed = self.locate_packed(id);
+            if packed.is_some_and(|location| self.is_first(&location)) {
+                return Ok(packed);
+            }
+            if generation > 0 && self.was_loose(id) {
+                return Ok(Some(Location::Loose(id.to_owned())));
+            }
+            if packed.is_some() {
+                return Ok(packed);
+            }
+            if self.has_loose(id) {
+                if self.keep_loose(id, generation) {
+                    return Ok(Some(Location::Loose(id.to_owned())));
+                }
+            } else if !self.take_in_new_packs() && self.newest.load(Ordering::Acquire) == generation {
+                if !self.is_built_in(id) {
+                    return Ok(None);
+                }
+                if self.keep_loose(id, generation) {
+                    return Ok(Some(Location::Loose(id.to_owned())));
+                }
+            }
+        }
     }
 
     /// The empty tree is everywhere, as in git (`object-file.c`: `find_cached_object`): `git commit-tree` names it without writing it.
@@ -276,31 +330,14 @@ impl Objects for ObjectStore {
     }
 
     fn locate(&self, id: &oid) -> Result<Option<Location>, Error> {
-        loop {
-            let generation = self.newest.load(Ordering::Acquire);
-            let packed = self.locate_packed(id);
-            if packed.is_some_and(|location| self.is_first(&location)) {
-                return Ok(packed);
-            }
-            if generation > 0 && self.was_loose(id) {
-                return Ok(Some(Location::Loose(id.to_owned())));
-            }
-            if packed.is_some() {
-                return Ok(packed);
-            }
-            if self.has_loose(id) {
-                if self.keep_loose(id, generation) {
-                    return Ok(Some(Location::Loose(id.to_owned())));
-                }
-            } else if !self.take_in_new_packs() && self.newest.load(Ordering::Acquire) == generation {
-                if !self.is_built_in(id) {
-                    return Ok(None);
-                }
-                if self.keep_loose(id, generation) {
-                    return Ok(Some(Location::Loose(id.to_owned())));
-                }
-            }
+        let Some(seen) = &self.seen else { return self.locate_any(id) };
+        let own = seen.own.iter().find_map(|pack| Some(Location::Packed { pack: *pack, entry: self.packs()[*pack as usize].find(id)? }));
+        if own.is_some() || self.is_built_in(id) {
+            return own.map_or_else(|| self.locate_any(id), |own| Ok(Some(own)));
         }
+        // It may have been packed since it was found out what may be seen.
+        let may_see = |location: &Location| (seen.may_see)(location) || (seen.may_see)(&Location::Loose(id.to_owned()));
+        Ok(self.locate_any(id)?.filter(may_see))
     }
 
     fn locate_sorted(
@@ -308,6 +345,14 @@ impl Objects for ObjectStore {
         ids: &mut dyn ExactSizeIterator<Item = &oid>,
         found: &mut dyn FnMut(u32, Location) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        if self.seen.is_some() {
+            for (at, id) in ids.enumerate() {
+                if let Some(location) = self.locate(id)? {
+                    found(at as u32, location)?;
+                }
+            }
+            return Ok(());
+        }
         let mut loose = loose::Names::new(&self.listed.dirs, ids.len());
         for (at, id) in ids.enumerate() {
             let location = self.locate_packed(id).or_else(|| loose.has(id).then(|| Location::Loose(id.to_owned())));
@@ -348,6 +393,9 @@ impl Objects for ObjectStore {
     }
 
     fn bitmaps(&self) -> Option<&Bitmaps> {
+        if self.seen.is_some() {
+            return None;
+        }
         let listed = &self.listed;
         let packs = &self.packs()[..listed.packs as usize];
         let open = || listed.bitmap.as_ref()?.open(listed.indexes.first(), packs, listed.hash);
@@ -355,6 +403,9 @@ impl Objects for ObjectStore {
     }
 
     fn commit_graph(&self) -> Option<&CommitGraph> {
+        if self.seen.is_some() {
+            return None;
+        }
         let listed = &self.listed;
         let open = || if listed.companions.commit_graph { open_commit_graph(&listed.dirs, listed.hash) } else { None };
         listed.graph.get_or_init(open).as_ref()

@@ -5,15 +5,17 @@ use super::owner::{Places, RepositoryLock};
 use super::quarantine::Quarantine;
 use super::ref_transaction::{Ground, NoObserver, RefTransaction, TransactionObserver};
 use super::shallow_file::ShallowEdit;
-use super::{Error, Mapped, ObjectStore, Repository, Snapshot};
+use super::{Error, Mapped, MaySee, ObjectStore, Repository, Snapshot};
 use crate::base::{Cancel, Progress};
 use crate::pack::check::Checks;
 use crate::pack::index::{self, Incoming, IngestLimits, Ingested};
 use crate::pack::{Kind, LocalBytes, NoObjects, Objects, PackFile, pack_of_one};
 use bstr::{BStr, BString, ByteSlice as _};
 use gix_hash::ObjectId;
+use std::collections::BTreeSet;
+use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// One change of one ref.
@@ -91,6 +93,7 @@ pub struct Push {
     /// Commits that will have no parents.
     cuts: Vec<ObjectId>,
     rejects_thin: bool,
+    has_hooks: bool,
     repository: Repository,
 }
 
@@ -105,7 +108,8 @@ impl Push {
         // What another push under way cuts off counts for this one too, and its refs may stand in their files first.
         let stored = if view.shallow().is_empty() { vec![] } else { repository.stored_shallow()? };
         let cuts = view.shallow().iter().filter(|id| stored.binary_search(id).is_err()).copied().collect();
-        Ok(Self { quarantine, view, base, base_packs, packs: vec![], cuts, rejects_thin: false, repository: repository.clone() })
+        let (packs, repository) = (vec![], repository.clone());
+        Ok(Self { quarantine, view, base, base_packs, packs, cuts, rejects_thin: false, has_hooks: false, repository })
     }
 
     /// Read one pack from `input` into the quarantine: hashed, indexed, thin ones completed, its objects shown to
@@ -129,12 +133,18 @@ impl Push {
             let view = &**self.view.objects();
             let pack = view.packs().len() as u32 - 1;
             let is_promised_some = || before.is_promised_some();
-            let incoming = Incoming { before: &*before, view, pack, ingested: &ingested, is_promised_some: &is_promised_some };
+            let incoming = Incoming { before: &*self.base, view, pack, ingested: &ingested, is_promised_some: &is_promised_some };
             index::settle(&incoming, checks, limits, cancel)?;
             self.view.state = super::held::new_state();
             self.packs.push(name.clone());
         }
         Ok(ingested)
+    }
+
+    /// From now on only objects at places that `may_see` knows are there for this push, and its own: for a pusher who may not see
+    /// all refs, and must not learn or take over what only the others reach.
+    pub fn see_only(&mut self, may_see: Arc<MaySee>) {
+        self.view.objects = Arc::new(self.view.objects.seen_through(may_see));
     }
 
     /// From now on deltas of a pack that is ingested must find their bases in it.
@@ -175,12 +185,31 @@ impl Push {
         self.quarantine.dir()
     }
 
+    /// Hooks run in the quarantine: what they write there becomes permanent with the push.
+    pub fn expect_objects_of_hooks(&mut self) {
+        self.has_hooks = true;
+    }
+
+    /// Write a file such as `shallow`, with `commits` beside those of the view, for git within hooks; it goes with the
+    /// quarantine.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write_shallow_file(&self, commits: &[ObjectId]) -> Result<PathBuf, Error> {
+        let path = self.quarantine.dir().join("shallow");
+        let lines: BTreeSet<&ObjectId> = self.view.shallow().iter().chain(commits).collect();
+        let text: String = lines.into_iter().map(|id| format!("{id}\n")).collect();
+        fs::write(&path, text).map_err(Error::io(format!("write {}", path.display())))?;
+        Ok(path)
+    }
+
     /// Make the objects permanent before any ref changes, for a hook that sets refs to them itself. They stay, whatever
     /// becomes of the push.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn publish_objects(&mut self) -> Result<(), Error> {
+        self.publish_what_hooks_wrote()?;
         self.quarantine.publish(&self.packs)
     }
 
@@ -218,6 +247,7 @@ impl Push {
         if !transaction.has_work() {
             return Ok(Committed { results: transaction.give_up(), created: false });
         }
+        self.publish_what_hooks_wrote()?;
         let (changes, numbers) = transaction.changes();
         let shallow = if changes.is_empty() { None } else { ShallowEdit::stage(&places, self.quarantine.dir(), &self.cuts)? };
         let ticket = self.make_durable(&places, changes, identity)?;
@@ -250,6 +280,10 @@ impl Push {
 }
 
 impl Push {
+    fn publish_what_hooks_wrote(&self) -> Result<(), Error> {
+        if self.has_hooks { self.quarantine.publish_what_hooks_wrote(self.repository.hash_kind(), &self.packs) } else { Ok(()) }
+    }
+
     /// Make the packs visible, and all that the push changes durable. `None` where that has to wait for the whole
     /// repository, or nothing changes.
     fn make_durable(&self, places: &Places, edits: Vec<RefEdit>, identity: &BString) -> Result<Option<Ticket>, Error> {

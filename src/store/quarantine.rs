@@ -4,9 +4,9 @@
 //! `.idx`, so it never meets half of one. The `.keep` holds off a repack that began before the refs were there; it
 //! goes when they are. The folder's layout and fate after a crash: see the `owner` module.
 
-use super::Error;
 use super::journal::{EMBEDDED_BYTES_MAX, NamedPack};
 use super::owner::{self, Claim, OWNER_FILE, PACK_ENDINGS, Places, RepositoryLock};
+use super::{Error, hook_objects};
 use bstr::BString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -94,6 +94,13 @@ impl Quarantine {
         owner::sync_folder(&objects.join("pack")).and(above).map_err(Error::io("syncing the folder of packs"))
     }
 
+    /// Make visible and durable what hooks wrote into the folder beside the packs `names`.
+    pub(super) fn publish_what_hooks_wrote(&self, hash: gix_hash::Kind, names: &[String]) -> Result<(), Error> {
+        let lock = RepositoryLock::acquire(&self.places)?;
+        let published = hook_objects::publish(&lock, &self.claim.dir, &self.places.objects_dir, hash, names);
+        published.map_err(Error::io("keeping the objects that a hook wrote"))
+    }
+
     fn link_pack(&self, name: &str, visible: &Path) -> io::Result<()> {
         let ours = self.pack_dir();
         let keep = format!("{name}.keep");
@@ -156,7 +163,7 @@ fn link_if_free(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Link `from` to `to`. A file of that name and size is the same one, for packs are named by their content: it stays,
 /// freshened against pruning. One of another size was torn by a crash and is replaced, by way of `spare`.
-fn link_or_keep(from: &Path, to: &Path, spare: &Path) -> io::Result<()> {
+pub(super) fn link_or_keep(from: &Path, to: &Path, spare: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
         Err(err) if err.kind() == ErrorKind::AlreadyExists => {}
         other => return other,

@@ -58,6 +58,8 @@ pub(super) struct Cover<'a> {
     /// Every entry met must be of the type that its tree takes it for. Of what is stored that is so; of what somebody
     /// sends, an object that was met as what it is could else pass for what it is not.
     pub are_kinds_checked: bool,
+    /// Trees and blobs that are not here are passed over.
+    pub passes_missing: bool,
     phase: &'a Phase,
     cancel: &'a Cancel,
     steps: usize,
@@ -86,6 +88,7 @@ impl<'a> Cover<'a> {
             passed: ObjectSet::new(),
             given: FastSet::default(),
             are_kinds_checked: false,
+            passes_missing: false,
             phase,
             cancel,
             steps: 0,
@@ -101,6 +104,14 @@ impl<'a> Cover<'a> {
             None => (self.theirs, self.theirs_by_id),
         };
         Found { set: self.ours, known, known_ids, hints: self.hints.unwrap_or_default(), decoded }
+    }
+
+    /// Where an object lies that a tree names; `None`: it is not here and need not be.
+    pub fn find(&self, id: ObjectId) -> Result<Option<Location>, Error> {
+        match self.objects.locate(&id)? {
+            None if !self.passes_missing => Err(Error::missing(id)),
+            found => Ok(found),
+        }
     }
 
     /// Put one object, and nothing that it reaches, into what goes out; whether it is new there.
@@ -227,12 +238,12 @@ impl<'a> Cover<'a> {
                 let before = before.filter(|before| before.kind() == entry.kind()).map(|before| before.id());
                 todo.push((entry.kind(), entry.id(), before, if hinted { name_hash(entry.name()) } else { 0 }));
             };
-            let parsed = match base.filter(|base| *base != id) {
-                Some(base) => {
-                    let base_location = self.objects.locate(&base)?.ok_or_else(|| Error::missing(base))?;
-                    let base_data = tree_data(&mut self.decoder, base, &base_location)?;
-                    for_each_new_entry(&data, &base_data, id_len, each)
-                }
+            let base = match base.filter(|base| *base != id) {
+                Some(base) => self.find(base)?.map(|at| (base, at)),
+                None => None,
+            };
+            let parsed = match base {
+                Some((base, at)) => for_each_new_entry(&data, &tree_data(&mut self.decoder, base, &at)?, id_len, each),
                 None => for_each_entry(&data, id_len, |entry| each(entry, None)),
             };
             parsed.ok_or(Error::Malformed { id, kind: Kind::Tree })?;
@@ -255,7 +266,7 @@ impl<'a> Cover<'a> {
         if below == 0 || depth >= self.depth || self.theirs_by_id.contains(&id) {
             return Ok(());
         }
-        let location = self.objects.locate(&id)?.ok_or_else(|| Error::missing(id))?;
+        let Some(location) = self.find(id)? else { return Ok(()) };
         self.check_kind(id, &location, Kind::Blob)?;
         let settled = self.ours.contains(&location) || self.theirs.contains(&location);
         if settled || below < u64::MAX && self.decoder.size(&location)? >= below {
@@ -272,7 +283,7 @@ impl<'a> Cover<'a> {
         if depth >= self.depth || self.kinds.is_shallowest() {
             return Ok(());
         }
-        let location = self.objects.locate(&id)?.ok_or_else(|| Error::missing(id))?;
+        let Some(location) = self.find(id)? else { return Ok(()) };
         self.check_kind(id, &location, Kind::Tree)?;
         if self.theirs.contains(&location) {
             return Ok(());

@@ -155,7 +155,7 @@ impl Walk<'_, '_> {
 
     /// The tree at the path at hand: judged, and to be looked into unless it was met before.
     fn meet_tree(&mut self, id: ObjectId, path: Path, name_at: usize, chosen: Chosen, depth: u64) -> Result<Option<Frame>, Error> {
-        let location = self.cover.objects.locate(&id)?.ok_or_else(|| Error::missing(id))?;
+        let Some(location) = self.cover.find(id)? else { return Ok(None) };
         if self.cover.theirs.contains(&location) || self.cover.passed.contains(&location) {
             return Ok(None);
         }
@@ -190,7 +190,7 @@ impl Walk<'_, '_> {
         if !first_only && !passes(self) {
             return Ok(());
         }
-        let location = self.cover.objects.locate(&id)?.ok_or_else(|| Error::missing(id))?;
+        let Some(location) = self.cover.find(id)? else { return Ok(()) };
         if self.cover.theirs.contains(&location) || self.cover.ours.contains(&location) {
             return Ok(());
         }

@@ -96,7 +96,7 @@ impl ReachableObjects {
             check_now_and_then(count, cancel)?;
             whole.extend(peel(&mut decoder, *tip)?.map(|_| *tip));
         }
-        let sides = FetchSides { wants: &whole, haves: &[], shallow, aggressive: false, tags: &[], filter: None };
+        let sides = FetchSides { wants: &whole, haves: &[], shallow, aggressive: false, tags: &[], filter: None, promised: false };
         Ok(Self(find_objects(objects, &sides, &phase, cancel)?.set))
     }
 

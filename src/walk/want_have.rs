@@ -34,6 +34,8 @@ pub struct FetchSides<'a> {
     pub tags: &'a [(ObjectId, ObjectId)],
     /// What the client does without, if anything.
     pub filter: Option<&'a ObjectFilter>,
+    /// Trees and blobs that are not here are passed over: the client has them from a promisor.
+    pub promised: bool,
 }
 
 /// How the trees of new commits are gone through. The set is the same.
@@ -88,6 +90,9 @@ pub fn find_objects_by(
 ) -> Result<Found, Error> {
     let mut commits = Commits::new(objects, sides.shallow);
     let mut cover = Cover::new(objects, sides.filter, phase, cancel);
+    cover.passes_missing = sides.promised;
+    // A scan looks for all that its trees lead to.
+    let how = if sides.promised { Enumeration::TreeDifferences } else { how };
     if !sides.haves.is_empty() {
         cover.hints = Some(DeltaHints::default());
     }
@@ -131,12 +136,7 @@ pub fn find_objects_by(
         Some(filter) if !is_plain => cover_filtered(filter, &mut commits, &mut cover, &wanted, &new)?,
         _ => {
             cover_new(how, &mut commits, &mut cover, &new, phase, cancel)?;
-            for (id, kind) in &wanted.others {
-                match kind {
-                    Kind::Tree => cover.add_tree(*id, None)?,
-                    _ => drop(cover.add(&objects.locate(id)?.ok_or_else(|| Error::missing(*id))?)),
-                }
-            }
+            cover_others(&mut cover, &wanted.others)?;
         }
     }
     if !cover.kinds.commits {
@@ -146,6 +146,17 @@ pub fn find_objects_by(
     }
     include_tags(objects, &mut commits, &mut cover, sides.tags, cancel)?;
     Ok(cover.into_found())
+}
+
+/// Put trees and blobs that are wanted themselves into what goes out.
+fn cover_others(cover: &mut Cover<'_>, others: &[(ObjectId, Kind)]) -> Result<(), Error> {
+    for (id, kind) in others {
+        match kind {
+            Kind::Tree => cover.add_tree(*id, None)?,
+            _ => drop(cover.add(&cover.objects.locate(id)?.ok_or_else(|| Error::missing(*id))?)),
+        }
+    }
+    Ok(())
 }
 
 /// Whether what goes out under `filter` is all that the wants reach, less whole kinds of it. It is not where the client

@@ -89,6 +89,8 @@ pub struct FetchRequest {
     pub sideband_all: bool,
     /// Protocols by which the client fetches packs itself (`packfile-uris`); none unless [`FetchRequest::sideband_all`].
     pub packfile_uris: Vec<BString>,
+    /// The client has what is missing here from a promisor that was told it (`promisor-remote`).
+    pub accepts_promised: bool,
     /// Ids that the client has: all of them in version 2, none yet before.
     pub haves: Vec<ObjectId>,
     /// The client will say no more haves: send the pack.

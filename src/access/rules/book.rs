@@ -62,13 +62,16 @@ struct Rule {
 }
 
 impl Rule {
-    fn is_about(&self, user: &User, repository: &BStr) -> bool {
-        let is_them = self.who.iter().any(|who| match who {
+    fn is_about(&self, user: &User) -> bool {
+        self.who.iter().any(|who| match who {
             Who::Everybody => true,
             Who::Group(name) => user.groups.contains(name),
             Who::User(name) => user.name == *name,
-        });
-        is_them && self.repositories.iter().any(|pattern| pattern.matches(repository))
+        })
+    }
+
+    fn has_repository(&self, name: &BStr) -> bool {
+        self.repositories.iter().any(|pattern| pattern.matches(name))
     }
 
     fn has_ref(&self, name: &BStr) -> bool {
@@ -76,7 +79,7 @@ impl Rule {
     }
 
     fn has_every_ref(&self) -> bool {
-        self.refs.is_empty() || self.refs.iter().any(Pattern::is_all)
+        self.refs.is_empty() || self.refs.iter().any(Pattern::is_every_ref)
     }
 }
 
@@ -98,8 +101,11 @@ impl RuleBook {
         let mut compiler = Compiler { book: Self::default(), faults: vec![] };
         compiler.users(written);
         compiler.groups(written);
+        let (mut line, mut counted) = (1, 0);
         for (at, rule) in written.rules.iter().enumerate() {
-            let line = source.get(..rule.span().start).map_or(0, |before| before.matches('\n').count() + 1);
+            let begins = rule.span().start.max(counted);
+            line += source.get(counted..begins).map_or(0, |between| between.matches('\n').count());
+            counted = begins;
             let place = format!("rule {} ({file}:{line})", at + 1);
             if let Some(rule) = compiler.rule(rule, place, written) {
                 compiler.book.rules.push(rule);
@@ -108,26 +114,13 @@ impl RuleBook {
         if compiler.faults.is_empty() { Ok(compiler.book) } else { Err(compiler.faults) }
     }
 
-    /// Let whoever holds `key` do everything. A key of a user is that user's; else it is of a user called `name`.
-    ///
-    /// # Errors
-    /// `name` is somebody else.
-    pub fn add_admin(&mut self, key: &PublicKey, name: &str) -> Result<(), Fault> {
-        let known = self.keys.get(key).copied();
-        let user = match known.or_else(|| self.names.get(name).copied()) {
-            Some(user) if known.is_some() || self.users[user].is_admin => user,
-            Some(_) => {
-                return Err(Fault {
-                    message: format!("a key that may do everything is of a '{name}', and the user '{name}' has others"),
-                    span: None,
-                    hint: Some(format!("add the key to [users.{name}], or set own_keys = false, or give the key another comment")),
-                });
-            }
-            None => self.add_user(name),
-        };
+    /// Let whoever holds `key` do everything, under the name `name`. Where a user of the rules has that name, or the key, no
+    /// other key of theirs counts for more: with this one they are `name (admin)`, which no user of the rules can be.
+    pub fn add_admin(&mut self, key: &PublicKey, name: &str) {
+        let is_taken = self.names.get(name).is_some_and(|user| !self.users[*user].is_admin);
+        let user = self.add_user(&if is_taken { format!("{name} (admin)") } else { name.to_owned() });
         self.users[user].is_admin = true;
         self.keys.insert(key.clone(), user);
-        Ok(())
     }
 
     /// The name of the user who holds `key`.
@@ -150,11 +143,15 @@ impl RuleBook {
         (self.keys.len(), self.users.len(), self.rules.len())
     }
 
-    /// The rules for `user` and the repository of this name, by their numbers; nothing for a user who is not there.
-    pub(super) fn applying(&self, user: &str, repository: &str) -> Vec<usize> {
+    /// The rules about `user`, by their numbers; none for a user who is not there.
+    pub(super) fn about(&self, user: &str) -> Vec<usize> {
         let Some(user) = self.names.get(user).map(|user| &self.users[*user]) else { return vec![] };
-        let is_about = |rule: &(usize, &Rule)| rule.1.is_about(user, repository.into());
-        self.rules.iter().enumerate().filter(is_about).map(|(at, _)| at).collect()
+        (0..self.rules.len()).filter(|at| self.rules[*at].is_about(user)).collect()
+    }
+
+    /// Those of the rules `about` somebody that are about the repository of this name, too.
+    pub(super) fn applying(&self, about: &[usize], repository: &str) -> Vec<usize> {
+        about.iter().copied().filter(|at| self.rules[*at].has_repository(repository.into())).collect()
     }
 
     /// The first of the rules `applying` that is about `verb` on the ref `name` decides.

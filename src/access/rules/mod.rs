@@ -61,16 +61,16 @@ impl Rules {
 }
 
 impl RuleBook {
-    /// May `user` do `verb` in the repository of this name: to the ref `name`, or to some ref?
+    /// May `user` do `verb` in the repository of this name: to the ref `name`, or to some ref? What cannot be read cannot be
+    /// changed either, and the judgement then is that of reading.
     pub fn ask(&self, user: &str, repository: &str, name: Option<&BStr>, verb: Verb) -> Judgement {
         if self.is_admin(user) {
             return Judgement { is_allowed: true, rule: None };
         }
-        let applying = self.applying(user, repository);
-        match name {
-            Some(name) => self.judge(&applying, verb, name),
-            None => self.judge_some(&applying, verb),
-        }
+        let applying = self.applying(&self.about(user), repository);
+        let judge = |verb| name.map_or_else(|| self.judge_some(&applying, verb), |name| self.judge(&applying, verb, name));
+        let read = judge(Verb::Read);
+        if read.is_allowed { judge(verb) } else { read }
     }
 }
 
@@ -99,7 +99,7 @@ impl Driver for Rules {
         if is_admin {
             return Ok(Decision::Granted(Grant::everything().and_create_repository()));
         }
-        let applying = book.applying(name, repository.as_str());
+        let applying = book.applying(&book.about(name), repository.as_str());
         let no = |judged: Judgement, refusal: Refusal| match judged.rule {
             Some(rule) => refusal.because_of(rule),
             None => refusal,
@@ -130,7 +130,8 @@ impl Driver for Rules {
     async fn describe(&self, user: &Person) -> Result<Description, BoxError> {
         let (repositories, book, name) = (self.repositories.clone(), user.book.clone(), user.name.clone());
         let named = tokio::task::spawn_blocking(move || {
-            let may_read = |repository: &str| book.ask(&name, repository, None, Verb::Read).is_allowed;
+            let (is_admin, about) = (book.is_admin(&name), book.about(&name));
+            let may_read = |repository: &str| is_admin || book.judge_some(&book.applying(&about, repository), Verb::Read).is_allowed;
             let all = repositories.list()?;
             Ok::<_, crate::store::Error>(all.iter().map(|name| name.as_str()).filter(|name| may_read(name)).map(str::to_owned).collect())
         });

@@ -2,8 +2,11 @@
 //!
 //! Source: `fsck.c` (`fsck_gitmodules_fn`), `submodule-config.c` (`check_submodule_name`), git-config, "Syntax", as
 //! `config.c` reads it: a key and its value count as soon as they are read, whatever comes behind. Strings end at a NUL, as in C.
-//! Where git reads configuration from memory, as here, a byte 0xff is the end to it, and a byte order mark is none of the
-//! things that a file may begin with.
+//!
+//! From memory, as its fsck does, git reads otherwise than from a file, as whoever checks one out does (`config_buf_fgetc`,
+//! `config_file_fgetc`): where `char` has a sign, as on x86, a byte 0xff is the end, and a byte order mark is none of the
+//! things that a text may begin with. What stands behind them would be seen by clients alone, so it is read both ways,
+//! and what only the second finds is said as well.
 
 use super::message::Message;
 use super::submodule_url::is_allowed;
@@ -12,8 +15,16 @@ use bstr::ByteSlice;
 
 /// Report what is wrong with the `.gitmodules` file `bytes`.
 pub(super) fn check_gitmodules(bytes: &[u8], report: &mut Report<'_>) {
-    if (Config { text: bytes, at: 0, ended: false, section: vec![] }).read(report).is_none() {
+    let text = Config { text: bytes, at: 0, from_disk: false, known: 0, ended: false, section: vec![] };
+    if text.read(report).is_none() {
         report.say(Message::GitmodulesParse, "could not parse gitmodules blob");
+    }
+    let mark = if bytes.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+    let end = bytes.find_byte(END);
+    if mark > 0 || end.is_some() {
+        let known = if mark > 0 { 0 } else { end.unwrap_or(0) };
+        let file = Config { text: bytes, at: mark, from_disk: true, known, ended: false, section: vec![] };
+        let _ = file.read(report); // that a file makes no sense to git is no fault of the push
     }
 }
 
@@ -21,13 +32,18 @@ pub(super) fn check_gitmodules(bytes: &[u8], report: &mut Report<'_>) {
 struct Config<'a> {
     text: &'a [u8],
     at: usize,
+    /// No byte is the end.
+    from_disk: bool,
+    /// Of entries that end up to here all has been said.
+    known: usize,
     ended: bool,
     /// `submodule.<name>.` where a section has one; lower case but for the name. Empty before the first section.
     section: Vec<u8>,
 }
 
-/// Taken for the end, wherever it stands.
+/// Taken for the end in memory, wherever it stands.
 const END: u8 = 0xff;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
@@ -44,18 +60,18 @@ fn until_nul(bytes: &[u8]) -> &[u8] {
 impl Config<'_> {
     /// The next byte; a newline at the end, and for a return with a newline.
     fn next(&mut self) -> u8 {
-        let byte = self.text.get(self.at).copied().unwrap_or(END);
+        let byte = self.text.get(self.at).copied().filter(|byte| self.from_disk || *byte != END);
         self.at += 1;
-        if byte == END {
+        let Some(byte) = byte else {
             self.ended = true;
             return b'\n';
-        }
+        };
         match (byte, self.text.get(self.at)) {
             (b'\r', Some(b'\n')) => {
                 self.at += 1;
                 b'\n'
             }
-            (b'\r', Some(&END)) => {
+            (b'\r', Some(&END)) if !self.from_disk => {
                 self.at += 1;
                 b'\r'
             }
@@ -142,7 +158,9 @@ impl Config<'_> {
             b'=' => Some(self.read_value()?),
             _ => return None,
         };
-        check_entry(until_nul(&name), value.as_deref().map(until_nul), report);
+        if self.at > self.known {
+            check_entry(until_nul(&name), value.as_deref().map(until_nul), report);
+        }
         Some(())
     }
 
@@ -203,4 +221,34 @@ fn check_entry(name: &[u8], value: Option<&[u8]>, report: &mut Report<'_>) {
 
 fn is_allowed_name(name: &[u8]) -> bool {
     !name.is_empty() && name.split(|byte| matches!(byte, b'/' | b'\\')).all(|part| part != b"..")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rules::Rules;
+    use super::*;
+
+    /// The messages of a file, without what they quote.
+    fn said(bytes: &[u8]) -> Vec<String> {
+        let (rules, id) = (Rules::usual(), gix_hash::Kind::Sha1.null());
+        let mut report = Report::new(&rules, &id);
+        check_gitmodules(bytes, &mut report);
+        let messages = report.errors.iter().chain(&report.warnings);
+        messages.map(|line| line.split(": ").nth(1).unwrap_or_default().to_owned()).collect()
+    }
+
+    #[test]
+    fn what_stands_behind_an_end_that_files_do_not_have_is_said_once() {
+        let bad: &[u8] = b"[submodule \"a\"]\nurl = -u\n";
+        assert_eq!(said(bad), ["gitmodulesUrl"]);
+        assert_eq!(said(&[b"# \xff\n", bad].concat()), ["gitmodulesUrl"]);
+        assert_eq!(
+            said(&[bad, b"# \xff\n[submodule \"..\"]\npath = -p\n"].concat()),
+            ["gitmodulesUrl", "gitmodulesName", "gitmodulesPath"]
+        );
+        assert_eq!(said(b"[submodule \"a\"]\nurl = -u\xff\n"), ["gitmodulesUrl"; 2], "the value that ends there, and the one that goes on");
+        assert_eq!(said(b"[submodule \"a\xff\"]\nurl = -u\n"), ["gitmodulesUrl", "gitmodulesParse"]);
+        assert_eq!(said(&[b"\xef\xbb\xbf", bad].concat()), ["gitmodulesUrl", "gitmodulesParse"]);
+        assert_eq!(said(b"[submodule \"a\"]\r\xffurl = https://h/\n"), [""; 0]);
+    }
 }

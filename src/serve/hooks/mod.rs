@@ -29,6 +29,9 @@ use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+/// Where git is told that history ends elsewhere than the file `shallow` says.
+const SHALLOW_FILE: &str = "GIT_SHALLOW_FILE";
+
 /// Where hooks lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HookFolder {
@@ -90,6 +93,8 @@ pub(super) struct Hooks<'a> {
     identity: &'a [u8],
     cancel: &'a Cancel,
     advised: RefCell<BTreeSet<String>>,
+    /// What git within a hook takes for the file `shallow` until the push is done.
+    shallow: Option<PathBuf>,
 }
 
 impl<'a> Hooks<'a> {
@@ -102,7 +107,13 @@ impl<'a> Hooks<'a> {
             HookFolder::At(folder) => folder.clone(),
         };
         let (keepalive_ms, identity) = (options.keepalive_ms, options.identity.as_slice());
-        Ok(Some(Self { options: hooks, repository, folder, keepalive_ms, identity, cancel, advised: RefCell::default() }))
+        Ok(Some(Self { options: hooks, repository, folder, keepalive_ms, identity, cancel, advised: RefCell::default(), shallow: None }))
+    }
+
+    /// The push's history ends at commits of its client: `file` has them beside ours. It need not be there any more when
+    /// the push is done.
+    pub fn cut_history(&mut self, file: PathBuf) {
+        self.shallow = Some(file);
     }
 
     /// Whether the hook is there to be run; the pusher is advised of one that may not be executed.
@@ -173,6 +184,7 @@ impl<'a> Hooks<'a> {
             outlives_peer: !matches!(call.when, When::Before(_)),
             timeout_ms: self.options.timeout_ms,
             keepalive_ms: self.keepalive_ms,
+            grace_ms: run::GRACE_MS,
             own_stderr: self.options.own_stderr,
         }
     }
@@ -210,6 +222,11 @@ impl<'a> Hooks<'a> {
         env.push(("GIT_DIR".into(), ".".into()));
         if let When::Before(quarantine) = call.when {
             env.extend(self.quarantine(quarantine));
+        }
+        match (&self.shallow, call.when) {
+            (None, _) => {}
+            (Some(file), When::Before(_) | When::Within) => env.push((SHALLOW_FILE.into(), file.into())),
+            (Some(_), When::After) => env.push((SHALLOW_FILE.into(), git_dir.join("shallow").into())),
         }
         env.extend_from_slice(call.env);
         Program { path: path.into(), args: call.args.clone(), is_clean: self.options.environment.is_some(), env, dir: git_dir.to_owned() }

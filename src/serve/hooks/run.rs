@@ -7,7 +7,8 @@
 //! where our own standard error goes, or nowhere.
 //!
 //! The program is started directly. A file that the kernel does not know (no `#!`) goes to `/bin/sh`, as in git. It leads
-//! a process group of its own, which is killed when its time is up or its peer has gone. Files of ours are closed in it
+//! a process group of its own, which is asked to end (SIGTERM) when its time is up or its peer has gone, and killed when
+//! some of it is still there [`GRACE_MS`] later. Files of ours are closed in it
 //! (all are opened close-on-exec), signals are as at the start of a process. Its end is awaited whatever happens, so
 //! nothing is left of it in the table of processes. As in git, whoever it leaves behind holding its output is awaited
 //! too, within the same time.
@@ -17,6 +18,7 @@ use crate::base::limits::TICK_MS;
 use crate::base::{Cancel, Clock, SystemClock};
 use crate::wire::{Band, SideBand};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, PipeReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -51,9 +53,15 @@ pub(super) struct Terms<'a> {
     pub timeout_ms: u64,
     /// Milliseconds of silence after which the peer is told that we live; 0: never.
     pub keepalive_ms: u64,
+    /// Milliseconds between being asked to end and being killed.
+    pub grace_ms: u64,
     /// A peer without bands: what is said goes to our own standard error.
     pub own_stderr: bool,
 }
+
+/// Time to put away temporary files and locks before being killed, in milliseconds; little enough that a server which
+/// stops, or a pusher who is told that it took too long, hardly waits.
+pub(super) const GRACE_MS: u64 = 2_000;
 
 /// How it ended.
 #[derive(Debug)]
@@ -62,9 +70,9 @@ pub(super) enum Ended {
     Itself(ExitStatus),
     /// It could not be started.
     NotStarted(io::Error),
-    /// It took too long and was killed.
+    /// It took too long and was ended.
     TimedOut,
-    /// The peer went away, and it was killed.
+    /// The peer went away, and it was ended.
     PeerGone(Option<io::Error>),
 }
 
@@ -149,11 +157,37 @@ impl Running {
         self.status
     }
 
-    /// Kill the group: what the program left behind too.
+    fn group(&self) -> Option<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+    }
+
+    /// Ask the group to end, what the program left behind too, and kill who has not within `grace_ms`. What is said
+    /// meanwhile is given to `hear`; it may be that nobody ends before that is read.
+    fn end(&mut self, grace_ms: u64, heard: Option<PipeReader>, mut hear: impl FnMut(&[u8])) {
+        let (clock, mut heard, mut buffer) = (SystemClock::default(), heard, [0; HEAR_BYTES]);
+        if let Some(group) = self.group() {
+            // Nobody of it may be left; then there is nobody to wait for.
+            let _ = kill_process_group(group, Signal::TERM);
+            let mut look_ms = LOOK_MS.0;
+            // The program itself counts until it has been looked at.
+            while clock.now_ms() < grace_ms && (self.look().is_none() || test_kill_process_group(group).is_ok()) {
+                let said = heard.as_mut().map(|pipe| self::hear(pipe, &mut buffer, look_ms));
+                match said {
+                    Some(Heard::Bytes(count)) => hear(&buffer[..count]),
+                    Some(Heard::Nothing) => {}
+                    Some(Heard::End) => heard = None,
+                    None => std::thread::sleep(Duration::from_millis(look_ms)),
+                }
+                look_ms = (look_ms * 2).min(LOOK_MS.1);
+            }
+        }
+        self.kill();
+    }
+
+    /// Kill the group.
     fn kill(&mut self) {
-        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
-            // Nobody of it may be left.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        if let Some(group) = self.group() {
+            let _ = kill_process_group(group, Signal::KILL);
         }
         if self.status.is_none() {
             self.status = self.child.wait().ok();
@@ -259,13 +293,14 @@ fn attend(running: &mut Running, mut heard: Option<PipeReader>, bands: &mut Side
             return Ended::Itself(status);
         }
         if !terms.outlives_peer && (terms.cancel.is_set() || is_deaf.is_some()) {
-            running.kill();
+            running.end(terms.grace_ms, heard, |_| ());
             return Ended::PeerGone(is_deaf);
         }
         let now_ms = clock.now_ms();
         if terms.timeout_ms != 0 && now_ms >= terms.timeout_ms {
             let has_ended = running.look();
-            running.kill();
+            // Who is here yet may hear how it ends.
+            running.end(terms.grace_ms, heard, |said| is_deaf = is_deaf.take().or(bands.say(Band::Progress, said).err()));
             // One that ended in time and left somebody behind has given its answer.
             return has_ended.map_or(Ended::TimedOut, Ended::Itself);
         }
@@ -390,7 +425,7 @@ mod tests {
     /// Run it; how it ended and what the peer got.
     fn run(program: &Program, lines: Option<Vec<&str>>, timeout_ms: u64) -> (Ended, String) {
         let (cancel, mut out) = (Cancel::new(), vec![]);
-        let terms = Terms { cancel: &cancel, outlives_peer: false, timeout_ms, keepalive_ms: 0, own_stderr: false };
+        let terms = Terms { cancel: &cancel, outlives_peer: false, timeout_ms, keepalive_ms: 0, grace_ms: PATIENCE_MS, own_stderr: false };
         let mut lines = lines.map(|lines| lines.into_iter().map(|line| line.as_bytes().to_vec()));
         let lines = lines.as_mut().map(|lines| lines as &mut (dyn Iterator<Item = Vec<u8>> + Send));
         let ended = feed(program, lines, &mut SideBand::large(&mut out), &terms);
@@ -447,6 +482,23 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_ended_may_put_things_away_first_and_one_that_does_not_listen_is_killed() {
+        let (dir, tidy) = program(
+            "#!/bin/sh\ntrap 'echo put away; touch away; exit 0' TERM\nsleep 1000 & echo $$ > self\nuntil [ -e away ]; do wait; done\n",
+        );
+        let (ended, said) = run(&tidy, None, 500);
+        assert!(matches!(ended, Ended::TimedOut), "{ended:?}");
+        assert!(dir.path().join("away").exists() && said.contains("put away"), "{said}");
+        let (dir, deaf) = program("#!/bin/sh\ntrap '' TERM\necho $$ > self\nwhile :; do sleep 1000; done\n");
+        let cancel = Cancel::new();
+        let terms = Terms { cancel: &cancel, outlives_peer: false, timeout_ms: 500, keepalive_ms: 0, grace_ms: 100, own_stderr: false };
+        let begun = Instant::now();
+        let ended = feed(&deaf, None, &mut SideBand::large(vec![]), &terms);
+        assert!(matches!(ended, Ended::TimedOut) && begun.elapsed() < Duration::from_secs(50), "{ended:?}");
+        assert!(!runs(&dir.path().join("self")));
+    }
+
+    #[test]
     fn one_that_ended_in_time_has_given_its_answer_whoever_holds_its_output() {
         let (dir, parent) = program("#!/bin/sh\nsleep 1000 & echo $! > other\nexit 0\n");
         assert!(run(&parent, None, 500).0.is_success());
@@ -459,7 +511,14 @@ mod tests {
         for outlives_peer in [false, true] {
             let cancel = Cancel::new();
             cancel.set();
-            let terms = Terms { cancel: &cancel, outlives_peer, timeout_ms: PATIENCE_MS, keepalive_ms: 0, own_stderr: false };
+            let terms = Terms {
+                cancel: &cancel,
+                outlives_peer,
+                timeout_ms: PATIENCE_MS,
+                keepalive_ms: 0,
+                grace_ms: PATIENCE_MS,
+                own_stderr: false,
+            };
             let ended = feed(&slow, None, &mut SideBand::large(vec![]), &terms);
             assert_eq!(ended.is_success(), outlives_peer, "{ended:?}");
             assert_eq!(matches!(ended, Ended::PeerGone(None)), !outlives_peer);
@@ -485,7 +544,14 @@ mod tests {
         }
         let (dir, silent) = program("#!/bin/sh\nuntil [ -e enough ]; do sleep 0.01; done\n");
         let (cancel, mut out) = (Cancel::new(), Peer(dir.path().join("enough"), vec![]));
-        let terms = Terms { cancel: &cancel, outlives_peer: false, timeout_ms: PATIENCE_MS, keepalive_ms: 1, own_stderr: false };
+        let terms = Terms {
+            cancel: &cancel,
+            outlives_peer: false,
+            timeout_ms: PATIENCE_MS,
+            keepalive_ms: 1,
+            grace_ms: PATIENCE_MS,
+            own_stderr: false,
+        };
         let ended = feed(&silent, None, &mut SideBand::large(&mut out), &terms);
         assert!(ended.is_success(), "{ended:?} {:?}", String::from_utf8_lossy(&out.1));
     }
@@ -529,7 +595,14 @@ mod tests {
     fn a_talk_ends_when_the_program_has_whoever_holds_the_other_ends() {
         let (_dir, parent) = program("#!/bin/sh\nread line; echo \"got $line\"\nsleep 1000 2>&- & \nexit 0\n");
         let cancel = Cancel::new();
-        let terms = Terms { cancel: &cancel, outlives_peer: false, timeout_ms: PATIENCE_MS, keepalive_ms: 0, own_stderr: false };
+        let terms = Terms {
+            cancel: &cancel,
+            outlives_peer: false,
+            timeout_ms: PATIENCE_MS,
+            keepalive_ms: 0,
+            grace_ms: PATIENCE_MS,
+            own_stderr: false,
+        };
         let talk = |mut input: Patient<ChildStdin>, mut output: Patient<ChildStdout>| {
             input.write_all(b"this\n").expect("it reads");
             let mut heard = vec![];

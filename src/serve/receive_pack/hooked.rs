@@ -5,12 +5,14 @@
 //! every command that has a proper name and that the gate allows, `update` and `proc-receive` of each that still stands,
 //! `reference-transaction` of the edits under way, `post-receive` and `post-update`, behind the report, of what was done.
 //!
+//! Where a push makes the repository shallow, hooks find in `GIT_SHALLOW_FILE` where history ends for them.
 //! As in git but for this: `update` and `reference-transaction` run while the new objects are still in quarantine, so that
 //! what they refuse leaves nothing; and all refs of a push change in one transaction, so the latter is asked once.
 
 use super::certificate::SignedPush;
 use super::judge::Command;
 use super::{Conversation, Error};
+use crate::pack::Objects;
 use crate::serve::hooks::proc_receive::{self, Chosen, Given};
 use crate::serve::hooks::{Call, Hooks, When};
 use crate::store::{Push, TransactionObserver, TransactionState};
@@ -38,6 +40,23 @@ fn word(bytes: &[u8]) -> OsString {
 }
 
 impl Conversation<'_> {
+    /// What hooks need of the push and what the push must look for once they have run.
+    pub(super) fn ready_hooks(&mut self, hooks: Option<&mut Hooks<'_>>, push: &mut Push) -> Result<(), Error> {
+        let Some(hooks) = hooks else { return Ok(()) };
+        push.expect_objects_of_hooks();
+        // As git does: of all that the client names, and only where something of it may count.
+        if self.request.has_pack() && push.view().settings().push.shallow_update {
+            let mut may_count = false;
+            for id in &self.request.shallow {
+                may_count |= push.view().shallow().binary_search(id).is_err() && push.view().objects().locate(id)?.is_some();
+            }
+            if may_count {
+                hooks.cut_history(push.write_shallow_file(&self.request.shallow)?);
+            }
+        }
+        Ok(())
+    }
+
     /// Before anything happens: what no hook agrees to is refused.
     pub(super) fn ask_hooks(&mut self, hooks: Option<&Hooks<'_>>, push: &mut Push, commands: &mut [Command]) -> Result<(), Error> {
         if let Some(hooks) = hooks

@@ -243,7 +243,9 @@ fn check_objects(view: &Snapshot, decoder: &mut Decoder<'_>, command: &mut Comma
         command.refuse_and_complain("invalid new value provided", complaint);
         return Ok(());
     }
-    if command.kind == EditKind::Rewind && new_kind == Kind::Commit && kind_of(decoder, &command.old)? == Some(Kind::Commit) {
+    // A tag that moves is lost where it stood, whatever it led to.
+    let is_tag = name_within(view, command).starts_with(b"refs/tags/");
+    if command.kind == EditKind::Rewind && !is_tag && new_kind == Kind::Commit && kind_of(decoder, &command.old)? == Some(Kind::Commit) {
         let objects = &**view.objects();
         match is_ancestor(objects, view.shallow(), command.old, command.new, cancel) {
             Ok(true) => command.kind = EditKind::Update,

@@ -8,13 +8,35 @@ use super::judge::{Command, MISSING};
 use super::{Conversation, Error};
 use crate::base::{Progress, span};
 use crate::pack::{Location, Objects};
+use crate::serve::Visibility;
 use crate::serve::attend::attend;
+use crate::serve::visible::visible_refs;
 use crate::store::{Head, Push, Snapshot};
-use crate::walk::{Connections, Known, Pushed, check_connected};
+use crate::walk::{Connections, Known, Pushed, ReachableObjects, check_connected};
 use bstr::ByteSlice;
 use gix_hash::ObjectId;
+use std::sync::Arc;
 
 impl Conversation<'_> {
+    /// For a pusher who may not see every ref, there is only what the others reach: whatever is built on anything else could be
+    /// fetched as the pusher's own. Costs a walk through all that they may see.
+    pub(super) fn see_only_what_refs_show(&mut self, push: &mut Push) -> Result<(), Error> {
+        let view = push.view().clone();
+        let takes_values = self.request.commands.iter().any(|command| !command.new.is_null());
+        if !takes_values || matches!(self.gate.visible(view.refs()), Visibility::All) {
+            return Ok(());
+        }
+        let refs = visible_refs(&view, self.gate, &[]);
+        let tips: Vec<ObjectId> = refs.tips().collect();
+        let (quiet, keepalive_ms, cancel) = (self.is_quiet(), self.options.keepalive_ms, self.cancel);
+        let reached = attend(&mut self.bands, &Progress::new(), quiet, keepalive_ms, cancel, || {
+            ReachableObjects::find(&**view.objects(), view.shallow(), &tips, cancel)
+        })?;
+        push.see_only(Arc::new(move |location| reached.contains(location)));
+        self.seen = Some(refs);
+        Ok(())
+    }
+
     /// Refuse what leads to something that is not here.
     pub(super) fn check_links(&mut self, push: &Push, commands: &mut [Command]) -> Result<(), Error> {
         let open: Vec<usize> = (0..commands.len()).filter(|at| commands[*at].result.is_ok() && !commands[*at].new.is_null()).collect();
@@ -47,10 +69,15 @@ impl Conversation<'_> {
         let view = push.view();
         let base_packs = push.base_packs();
         let is_new = |location: &Location| matches!(location, Location::Packed { pack, .. } if *pack >= base_packs);
-        let near = near_tips(view, commands);
-        let each = |hear: &mut dyn FnMut(ObjectId)| {
-            view.refs().iter().filter_map(|entry| entry.id).for_each(&mut *hear);
-            view.alternate_tips().into_iter().for_each(hear);
+        // Of what may be seen, any ref may be near.
+        let near = if self.seen.is_some() { vec![] } else { near_tips(view, commands) };
+        let seen = self.seen.as_ref();
+        let each = |hear: &mut dyn FnMut(ObjectId)| match seen {
+            Some(refs) => refs.tips().for_each(hear),
+            None => {
+                view.refs().iter().filter_map(|entry| entry.id).for_each(&mut *hear);
+                view.alternate_tips().into_iter().for_each(hear);
+            }
         };
         let pushed = Pushed {
             objects: &**view.objects(),

@@ -23,6 +23,7 @@ use super::{Error, Gate, Options};
 use crate::base::{Cancel, span};
 use crate::pack;
 use crate::store::{CommitMode, Committed, Push, RefEdit, RefRefusal, Repository};
+use crate::walk::VisibleRefs;
 use crate::wire::{Band, PktReader, PushRequest, RefStatus, SideBand, read_push_request, write_error, write_flush, write_report};
 use bstr::BString;
 use gix_hash::ObjectId;
@@ -109,6 +110,7 @@ fn serve<'a>(
         cancel,
         statistics: PushStatistics::default(),
         links_must_hold: false,
+        seen: None,
     };
     match conversation.push(reader.input()) {
         Ok(()) => Ok(conversation.statistics),
@@ -133,11 +135,14 @@ struct Conversation<'a> {
     statistics: PushStatistics,
     /// The pack must not lead to what is not there, or nothing of the push happens.
     links_must_hold: bool,
+    /// The refs that the pusher may see, where there are others.
+    seen: Option<VisibleRefs>,
 }
 
 impl Conversation<'_> {
     fn push(&mut self, input: &mut (dyn Read + Send)) -> Result<(), Error> {
         let mut push = self.repository.push()?;
+        self.see_only_what_refs_show(&mut push)?;
         if self.request.has_pack()
             && let Err(err) = unpack::unpack(self, &mut push, input)
         {
@@ -150,7 +155,8 @@ impl Conversation<'_> {
             return self.refuse_all(Error::Refused("did not receive all objects that the pushed ones lead to".to_owned()));
         }
         self.tell_about(&mut commands)?;
-        let hooks = Hooks::of(self.repository, self.options, self.cancel)?;
+        let mut hooks = Hooks::of(self.repository, self.options, self.cancel)?;
+        self.ready_hooks(hooks.as_mut(), &mut push)?;
         self.ask_hooks(hooks.as_ref(), &mut push, &mut commands)?;
         // A hook may have left to us what is refused, or let happen with a warning.
         self.tell_about(&mut commands)?;

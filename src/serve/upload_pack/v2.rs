@@ -7,7 +7,7 @@ use super::may_filter::check_filter;
 use super::may_want::check_wants;
 use super::send::{Agreed, send_pack};
 use super::shallow::OwnBoundary;
-use super::{Conversation, Error, Voice, capabilities, shallow, want_ref};
+use super::{Conversation, Error, Voice, capabilities, promisor, shallow, want_ref};
 use crate::walk::Negotiation;
 use crate::wire::{CommandHead, FetchRequest, read_command, read_fetch_v2, write_flush, write_text};
 use bstr::ByteSlice;
@@ -80,6 +80,7 @@ pub(super) fn fetch(conversation: &mut Conversation<'_>, head: &CommandHead) -> 
         true => read_fetch_v2(&mut conversation.reader, hash, features)?,
         false => FetchRequest::default(),
     };
+    request.accepts_promised = head.value("promisor-remote").flatten().is_some_and(|names| promisor::accepts(conversation, names));
     if request.sideband_all {
         (conversation.voice, conversation.all_in_bands) = (Voice::Bands, true);
     }

@@ -11,7 +11,7 @@ use super::connection::{Connection, Phase, Shared};
 use super::guarded::Guard;
 use super::handler::Login;
 use super::reply;
-use crate::access::{Command, Decision, Description, ErasedUser, Grant, Location, Place, printable};
+use crate::access::{Authentication, Command, Decision, Description, ErasedUser, Grant, Location, Place, printable};
 use crate::serve::{self, Defaults, Options, Protocol, Wants};
 use crate::store::Repository;
 use bytes::Bytes;
@@ -61,6 +61,9 @@ struct Ready {
     repository: Repository,
     grant: Grant,
 }
+
+/// A login is as good as new for the first command that comes so soon.
+const NEW_LOGIN_MS: u128 = 10_000;
 
 /// Why a command does not reach the engine.
 struct Denied {
@@ -133,6 +136,10 @@ impl Conversation {
             tracing::error!(request = %self.request, user = %self.login.user, path = %command.path, error = %shown, "access denied");
             Denied { sentence: error.for_peer().to_owned(), status: FATAL }
         };
+        if !self.is_still_known().await.map_err(failed)? {
+            tracing::info!(request = %self.request, user = %self.login.user, fingerprint = %self.login.fingerprint, "not known any more");
+            return Err(Denied { sentence: "you are not known here any more; connect anew".to_owned(), status: REFUSED });
+        }
         let user = self.shared.driver.user(self.login.user.clone()).await.map_err(failed)?;
         let grant = match user.authorise(command.service, command.path.clone()).await.map_err(failed)? {
             Decision::Granted(grant) => grant,
@@ -158,6 +165,16 @@ impl Conversation {
             }
             Err(sentence) => Err(Denied { sentence, status: FATAL }),
         }
+    }
+
+    /// Whether the driver would still let in whoever logged in: a connection may outlive a key.
+    async fn is_still_known(&self) -> Result<bool, crate::access::Error> {
+        let login = &self.login;
+        if !login.is_used.swap(true, Ordering::Relaxed) && login.since.elapsed().as_millis() < NEW_LOGIN_MS {
+            return Ok(true);
+        }
+        let answer = self.shared.driver.authenticate(login.credentials.clone()).await?;
+        Ok(answer == Authentication::Accepted(login.user.clone()))
     }
 
     async fn open(&self, place: Place, may_create: bool) -> Result<Option<Repository>, String> {

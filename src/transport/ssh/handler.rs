@@ -14,6 +14,7 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf, Error, Pty
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// Commands that may still run per channel: one that is just ending may overlap the next.
 const RUNNING_PER_CHANNEL_MAX: usize = 2;
@@ -23,6 +24,11 @@ const RUNNING_PER_CHANNEL_MAX: usize = 2;
 pub(super) struct Login {
     pub(super) user: UserId,
     pub(super) fingerprint: Arc<str>,
+    /// What it was proved with, to ask again: connections may live long.
+    pub(super) credentials: Credentials,
+    pub(super) since: Instant,
+    /// A command has come since.
+    pub(super) is_used: Arc<AtomicBool>,
 }
 
 /// One connection's state between russh's callbacks.
@@ -119,10 +125,11 @@ impl russh::server::Handler for Handler {
         let fingerprint: Arc<str> = public_key.fingerprint().into();
         let proof = KeyCredentials::new(public_key, user.to_owned(), key.algorithm.to_string(), peer);
         let connection = self.connection.number;
-        match self.shared.driver.authenticate(Credentials::PublicKey(proof)).await {
+        let credentials = Credentials::PublicKey(proof);
+        match self.shared.driver.authenticate(credentials.clone()).await {
             Ok(Authentication::Accepted(user)) => {
                 tracing::info!(connection, %peer, %user, %fingerprint, "logged in");
-                self.login = Some(Login { user, fingerprint });
+                self.login = Some(Login { user, fingerprint, credentials, since: Instant::now(), is_used: Arc::default() });
                 self.connection.logged_in();
                 return Ok(Auth::Accept);
             }
