@@ -30,11 +30,13 @@ fn partial_clone(sandbox: &Sandbox, hash: &str) -> (PathBuf, PathBuf, String) {
 /// What a client of version 2 that accepts `promisors` is answered when it asks for `tip` and has `haves`.
 fn fetch(sandbox: &Sandbox, server: &Path, promisors: &str, lines: &[String]) -> (Vec<u8>, String) {
     let format = sandbox.git(server, ["rev-parse", "--show-object-format"]);
-    let mut request = [pkt::data("command=fetch\n"), pkt::data(format!("object-format={format}\n"))].concat();
+    let head = |command: &str| [pkt::data(format!("command={command}\n")), pkt::data(format!("object-format={format}\n"))].concat();
+    let mut request = vec![];
     if !promisors.is_empty() {
-        request.extend(pkt::data(format!("promisor-remote={promisors}\n")));
+        // As git's clients do, with the first request of all.
+        request.extend([head("ls-refs"), pkt::data(format!("promisor-remote={promisors}\n")), b"0000".to_vec()].concat());
     }
-    request.extend(b"0001");
+    request.extend([head("fetch"), b"0001".to_vec()].concat());
     request.extend(lines.iter().flat_map(|line| pkt::data(format!("{line}\n"))));
     request.extend([pkt::data("done\n"), b"0000".to_vec()].concat());
     let output = Who::Packmule.answer(sandbox, 2, "upload-pack", server, &request);

@@ -75,6 +75,7 @@ pub fn upload_pack(
         cancel,
         voice: Voice::Line,
         all_in_bands: false,
+        accepts_promised: false,
         statistics: FetchStatistics::default(),
     };
     let outcome = match options.protocol {
@@ -109,6 +110,8 @@ struct Conversation<'a> {
     voice: Voice,
     /// Every line of an answer travels in a band (`sideband-all`).
     all_in_bands: bool,
+    /// The client has what is missing here from a promisor that it was told of.
+    accepts_promised: bool,
     statistics: FetchStatistics,
 }
 

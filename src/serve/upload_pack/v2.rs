@@ -23,6 +23,10 @@ pub(super) fn serve(conversation: &mut Conversation<'_>) -> Result<(), Error> {
     while let Some(head) = read_command(&mut conversation.reader)? {
         conversation.cancel.check()?;
         let serve = find_command(conversation, &head)?;
+        if let Some(Some(names)) = head.value("promisor-remote") {
+            // Said once, it counts for what follows.
+            conversation.accepts_promised |= promisor::accepts(conversation, names);
+        }
         serve(conversation, &head)?;
         conversation.out.flush()?;
         (conversation.voice, conversation.all_in_bands) = (Voice::Line, false);
@@ -80,7 +84,7 @@ pub(super) fn fetch(conversation: &mut Conversation<'_>, head: &CommandHead) -> 
         true => read_fetch_v2(&mut conversation.reader, hash, features)?,
         false => FetchRequest::default(),
     };
-    request.accepts_promised = head.value("promisor-remote").flatten().is_some_and(|names| promisor::accepts(conversation, names));
+    request.accepts_promised = conversation.accepts_promised;
     if request.sideband_all {
         (conversation.voice, conversation.all_in_bands) = (Voice::Bands, true);
     }
