@@ -6,7 +6,7 @@
 
 mod measure;
 
-use measure::{Cost, PACKMULE, Request, arguments, measure, median, offers, requests};
+use measure::{Cost, Request, arguments, measure, median, offers, requests};
 use std::path::Path;
 use std::process::Command;
 
@@ -15,7 +15,7 @@ const SAMPLE_CPU_S: f64 = 0.05;
 const REPEATS_MAX: usize = 20;
 
 fn ours(repository: &Path) -> Command {
-    let mut command = Command::new(PACKMULE);
+    let mut command = Command::new(measure::packmule());
     command.arg("upload-pack").arg(repository);
     command
 }

@@ -8,20 +8,13 @@
 
 mod measure;
 
-use measure::{PACKMULE, Request, arguments, family, git, median, quiet, requests};
+use measure::daemons::{self, Daemon, at_rest, sshd_program};
+use measure::{Request, arguments, git, median, quiet, requests};
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 use tempfile::TempDir;
-
-/// How long a server may take to listen, and to come to rest after its last client.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// A server whose CPU stood still for so long is at rest.
-const REST: Duration = Duration::from_millis(150);
 
 /// What is asked of a server.
 struct Row {
@@ -48,19 +41,11 @@ struct Stage {
     name: String,
 }
 
-/// A server of either side; stopped when it goes out of scope.
+/// A server of either side.
 struct Server {
-    child: Child,
-    port: u16,
+    daemon: Daemon,
     /// How the repository is named over SSH.
     path: String,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Stage {
@@ -71,10 +56,7 @@ impl Stage {
         let root = folder.path().join("root");
         fs::create_dir(&root).expect("a folder");
         git(&root, &["clone", "-q", "--mirror", "--local", &repository.to_string_lossy(), &name]);
-        for key in ["host", "key"] {
-            let made = Command::new("ssh-keygen").args(["-q", "-N", "", "-t", "ed25519", "-f"]).arg(folder.path().join(key)).status();
-            assert!(made.is_ok_and(|status| status.success()), "ssh-keygen makes a key");
-        }
+        daemons::make_keys(folder.path());
         Self { folder, name }
     }
 
@@ -84,50 +66,13 @@ impl Stage {
 
     /// `packmule serve`, its caches empty.
     fn packmule(&self) -> Server {
-        let mut command = Command::new(PACKMULE);
-        command
-            .arg("serve")
-            .arg(self.path("root"))
-            .args(["--ssh", "127.0.0.1:0", "--log", "error", "--admin-key"])
-            .arg(self.path("key.pub"));
-        let mut child = quiet(&mut command).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("packmule starts");
-        let mut said = BufReader::new(child.stdout.take().expect("piped"));
-        let mut line = String::new();
-        let port = loop {
-            line.clear();
-            assert!(said.read_line(&mut line).expect("a pipe") > 0, "packmule says where it listens");
-            if let Some((_, rest)) = line.split_once("ssh://127.0.0.1:") {
-                break rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|port| port.parse().ok()).expect("a port");
-            }
-        };
-        // It goes on talking: what nobody reads must not stop it.
-        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
-        Server { child, port, path: self.name.clone() }
+        Server { daemon: daemons::packmule(self.folder.path(), &[]), path: self.name.clone() }
     }
 
     /// OpenSSH's daemon, which starts git.
     fn sshd(&self, program: &Path) -> Option<Server> {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
-        let text = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nPasswordAuthentication no\n\
-             PidFile none\nUsePAM no\nPermitRootLogin yes\nAcceptEnv GIT_PROTOCOL\nLogLevel ERROR\nMaxStartups 200\n",
-            self.path("host").display(),
-            self.path("key.pub").display()
-        );
-        fs::write(self.path("sshd_config"), text).expect("room");
-        let mut command = Command::new(program);
-        command.args(["-D", "-e", "-f"]).arg(self.path("sshd_config")).stdin(Stdio::null()).stderr(Stdio::null());
-        let child = quiet(&mut command).spawn().ok()?;
         let path = self.path("root").join(&self.name).to_string_lossy().into_owned();
-        let mut server = Server { child, port, path };
-        let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if begun.elapsed() > PATIENCE || server.child.try_wait().is_ok_and(|ended| ended.is_some()) {
-                return None;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Some(server)
+        Some(Server { daemon: daemons::sshd(self.folder.path(), program, &[])?, path })
     }
 
     /// One session; the bytes of its answer.
@@ -136,7 +81,7 @@ impl Stage {
         let mut command = Command::new("ssh");
         command.args(["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]);
         command.args(["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "BatchMode=yes", "-o", "SendEnv=GIT_PROTOCOL", "-i"]);
-        command.arg(self.path("key")).args(["-p", &server.port.to_string(), "127.0.0.1"]);
+        command.arg(self.path("key")).args(["-p", &server.daemon.port.to_string(), "127.0.0.1"]);
         command.arg(format!("git-upload-pack '{}'", server.path));
         command.stdin(fs::File::open(input).expect("written before")).stdout(Stdio::piped());
         let mut child = quiet(&mut command).env("GIT_PROTOCOL", "version=2").spawn().expect("ssh starts");
@@ -154,14 +99,14 @@ impl Stage {
             first.drain(..first.len().saturating_sub(4));
         }
         let status = child.wait().expect("a child of ours");
-        assert!(status.success() && bytes > 0, "'{}' on port {}: {status}, {bytes} bytes", request.name, server.port);
-        assert_eq!(pack, request.has_pack, "'{}' on port {}: a pack, or none, was expected", request.name, server.port);
+        assert!(status.success() && bytes > 0, "'{}' on port {}: {status}, {bytes} bytes", request.name, server.daemon.port);
+        assert_eq!(pack, request.has_pack, "'{}' on port {}: a pack, or none, was expected", request.name, server.daemon.port);
         bytes
     }
 
     /// All sessions of a row: CPU seconds of the server as the row shows them, and the bytes of one answer.
     fn cost(&self, server: &Server, row: &Row, request: &Request) -> (f64, u64) {
-        let begun = at_rest(server.child.id());
+        let begun = at_rest(server.daemon.id());
         let bytes = if row.at_once {
             std::thread::scope(|scope| {
                 let sessions: Vec<_> = (0..row.sessions).map(|_| scope.spawn(|| self.session(server, request))).collect();
@@ -170,50 +115,9 @@ impl Stage {
         } else {
             (0..row.sessions).map(|_| self.session(server, request)).max()
         };
-        let spent = at_rest(server.child.id()) - begun;
+        let spent = at_rest(server.daemon.id()) - begun;
         (spent * row.shown as f64 / row.sessions as f64, bytes.unwrap_or(0))
     }
-}
-
-/// User and system seconds of a process, of what it has started and, as far as it waited for them, of their children.
-fn cpu_s(process: u32) -> f64 {
-    let ticks: u64 = family(process)
-        .into_iter()
-        .map(|id| {
-            let text = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-            // utime, stime, cutime and cstime: the 14th to 17th word; the second, a name in brackets, may hold blanks.
-            let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-            rest.split_whitespace().skip(11).take(4).filter_map(|word| word.parse::<u64>().ok()).sum::<u64>()
-        })
-        .sum();
-    ticks as f64 / 100.0
-}
-
-/// What `process` has spent, once it has no child left and spends no more.
-fn at_rest(process: u32) -> f64 {
-    let begun = Instant::now();
-    let mut spent = cpu_s(process);
-    loop {
-        std::thread::sleep(REST);
-        let now = cpu_s(process);
-        if now == spent && family(process).len() == 1 {
-            return now;
-        }
-        assert!(begun.elapsed() < PATIENCE, "process {process} comes to no rest");
-        spent = now;
-    }
-}
-
-/// Where sshd lies and that the machine counts as `cpu_s` expects; else why there is nothing to measure.
-fn sshd_program() -> Result<PathBuf, &'static str> {
-    let ticks = Command::new("getconf").arg("CLK_TCK").output().map_err(|_| "no getconf here")?;
-    if ticks.stdout.trim_ascii() != b"100" {
-        return Err("clock ticks are not 10 ms here");
-    }
-    let folders = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&folders).chain(["/usr/sbin".into(), "/sbin".into()]).map(|folder| folder.join("sshd"));
-    let executable = |path: &PathBuf| path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0);
-    found.into_iter().find(executable).ok_or("no sshd here")
 }
 
 /// All rows of one repository; how many there were, or why there are none.

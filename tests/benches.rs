@@ -5,6 +5,8 @@
 mod common;
 #[path = "../benches/fetch.rs"]
 mod fetch;
+#[path = "../benches/push.rs"]
+mod push;
 #[path = "../benches/serve.rs"]
 mod serve;
 
@@ -28,5 +30,14 @@ fn the_serve_bench_measures_every_row() {
     match serve::run(&repository, 1) {
         Ok(count) => assert_eq!(count, 4),
         Err(why) => common::skipped(why),
+    }
+}
+
+#[test]
+fn the_push_bench_measures_every_row() {
+    let sandbox = Sandbox::new();
+    let options = push::Options { rounds: 1, refs: 2000, pushes: 2, deltas: 200, folder: sandbox.path(""), ..push::Options::default() };
+    for why in push::run(&options) {
+        common::skipped(why);
     }
 }

@@ -113,7 +113,7 @@ fn stock_gc_between_a_kill_and_the_replay_keeps_a_ref_whole_whose_history_is_cut
         if at == 0 {
             kill_before_the_cut(&rig, &server, edits);
         } else {
-            let inject = format!("inject=linkat:signal=KILL:when={}", at + 7);
+            let inject = format!("inject=linkat:signal=KILL:when={}", at + 8);
             rig.receive(&server, &["-o", "/dev/null", "-e", &inject], &rig.request_of(edits));
         }
         let (stored, was_cut) = (rig.happened(&rig.stored(&server), edits), rig.is_cut(&server, 3));

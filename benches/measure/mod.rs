@@ -1,8 +1,12 @@
-//! What the fetch benches share: requests as git's client writes them, CPU and memory of a server and its children, medians.
+//! What the benches of whole requests share: requests as git's client writes them, CPU and memory of a server and its children, medians.
 //!
 //! CPU is what bash's `time` says of a server and its children (several runs in one where one is quick), memory from `/proc`, looked at every few
 //! milliseconds: the peak of one process, and the greatest sum of private memory over a server and its children.
 #![allow(dead_code, reason = "every bench uses a part")]
+
+pub mod daemons;
+pub mod pushes;
+pub mod replay;
 
 use std::fs;
 use std::io::Read;
@@ -11,8 +15,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// The program under test.
-pub const PACKMULE: &str = env!("CARGO_BIN_EXE_packmule");
+/// The program under test: another build where `PACKMULE_BENCH` names one.
+pub fn packmule() -> String {
+    std::env::var("PACKMULE_BENCH").unwrap_or_else(|_| env!("CARGO_BIN_EXE_packmule").to_owned())
+}
+
 /// How often memory is looked at.
 const SAMPLE: Duration = Duration::from_millis(4);
 
@@ -81,12 +88,12 @@ fn fetch(hash: &str, features: &[&str], wants: &[String], haves: &[String]) -> S
     head("fetch", hash) + &features + &wants + &haves + &pkt("done\n") + "0000"
 }
 
-fn lines(text: &str) -> Vec<String> {
+pub fn lines(text: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
 /// The commit on the first-parent line whose distance from its end is about `count` commits.
-fn behind(repository: &Path, line: &[String], count: u64) -> Option<usize> {
+pub fn behind(repository: &Path, line: &[String], count: u64) -> Option<usize> {
     let distance = |at: usize| -> u64 {
         git(repository, &["rev-list", "--count", &line[0], &format!("^{}", line[at])]).trim().parse().expect("a number")
     };
@@ -142,7 +149,7 @@ pub fn requests(repository: &Path) -> Vec<Request> {
 
 /// Whether `packmule upload-pack` offers `capability` for fetches of `repository`.
 pub fn offers(repository: &Path, capability: &str) -> bool {
-    let mut command = Command::new(PACKMULE);
+    let mut command = Command::new(packmule());
     quiet(&mut command).args(["upload-pack", "--http-backend-info-refs"]).arg(repository).env("GIT_PROTOCOL", "version=2");
     let output = command.output().expect("packmule starts");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

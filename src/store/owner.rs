@@ -5,10 +5,11 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `owner` | empty; the pushing process holds an exclusive `flock` on it for as long as the push lives |
-//! | `locks` | one line per lock that the push may take: a file of this folder, a space, the lock's path relative to the repository; then `end` |
+//! | `owner` | the pushing process holds an exclusive `flock` on it for as long as the push lives; in it one line per lock that the push may take: a file of this folder, a space, the lock's path relative to the repository; then `end` |
 //! | `lock-…` | what each lock was linked from, so that a lock is ours exactly when both are one inode |
-//! | `pack/` | packs not yet visible; those linked into `objects/pack` are likewise known by their inode |
+//! | `pack/` | packs not yet visible, and as their `.keep` another link to `owner`; those linked into `objects/pack` are likewise known by their inode |
+//!
+//! Few files come and go with a push, for ext4 looks at every inode that was freed a moment ago before it gives out another.
 //!
 //! A process that dies, however suddenly, lets go of its `flock`: that is the only proof of death that is believed.
 //! Locks that are in nobody's record, and quarantines of other programs, are never touched.
@@ -35,9 +36,9 @@ use std::time::{Duration, Instant};
 
 /// How the names of our quarantines begin.
 pub(super) const QUARANTINE_PREFIX: &str = "packmule-incoming-";
-/// The record of locks in a quarantine.
-pub(super) const LOCKS_FILE: &str = "locks";
-/// How a whole one ends.
+/// The proof of life in a quarantine, and its record of locks.
+pub(super) const OWNER_FILE: &str = "owner";
+/// How a whole record ends.
 pub(super) const LOCKS_END: &[u8] = b"end\n";
 /// Endings of a pack's files in the order in which they become visible: with the `.idx` the pack is there.
 pub(super) const PACK_ENDINGS: [&str; 3] = ["pack", "rev", "idx"];
@@ -45,7 +46,6 @@ pub(super) const PACK_ENDINGS: [&str; 3] = ["pack", "rev", "idx"];
 /// What the lock of the file `shallow` is linked from; it needs no record, for its name is always the same.
 pub(super) const SHALLOW_LOCK_FILE: &str = "lock-shallow";
 
-const OWNER_FILE: &str = "owner";
 const REPOSITORY_LOCK_FILE: &str = "packmule.lock";
 /// Sweeping and publishing a pack take milliseconds; whoever holds the lock this long hangs.
 const REPOSITORY_LOCK_TIMEOUT_MS: u64 = 30_000;
@@ -249,7 +249,7 @@ pub(super) fn recorded_locks(dir: &Path, common_dir: &Path) -> io::Result<Vec<(P
 }
 
 fn recorded_ref_locks(dir: &Path, common_dir: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
-    let record = match fs::read(dir.join(LOCKS_FILE)) {
+    let record = match fs::read(dir.join(OWNER_FILE)) {
         Ok(record) => record,
         Err(err) if err.kind() == ErrorKind::NotFound => vec![],
         Err(err) => return Err(err),

@@ -5,7 +5,7 @@
 //! goes when they are. The folder's layout and fate after a crash: see the `owner` module.
 
 use super::journal::{EMBEDDED_BYTES_MAX, NamedPack};
-use super::owner::{self, Claim, PACK_ENDINGS, Places, RepositoryLock};
+use super::owner::{self, Claim, OWNER_FILE, PACK_ENDINGS, Places, RepositoryLock};
 use super::{Error, hook_objects};
 use bstr::BString;
 use std::fs::{self, File};
@@ -104,11 +104,8 @@ impl Quarantine {
     fn link_pack(&self, name: &str, visible: &Path) -> io::Result<()> {
         let ours = self.pack_dir();
         let keep = format!("{name}.keep");
-        fs::write(ours.join(&keep), "packmule: refs of this push follow\n")?;
-        match fs::hard_link(ours.join(&keep), visible.join(&keep)) {
-            Err(err) if err.kind() != ErrorKind::AlreadyExists => return Err(err),
-            _ => {} // somebody else's .keep does as well
-        }
+        link_if_free(&self.claim.dir.join(OWNER_FILE), &ours.join(&keep))?; // another time where hooks had it published
+        link_if_free(&ours.join(&keep), &visible.join(&keep))?; // somebody else's .keep does as well
         for ending in PACK_ENDINGS {
             let file = format!("{name}.{ending}");
             if ours.join(&file).try_exists()? {
@@ -153,6 +150,14 @@ impl Drop for Quarantine {
             self.remove();
         }
         let _ = &self.claim.owner; // the flock ends with the struct, after all else is gone
+    }
+}
+
+/// Link `from` to `to`, if nothing is there.
+fn link_if_free(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Err(err) if err.kind() != ErrorKind::AlreadyExists => Err(err),
+        _ => Ok(()),
     }
 }
 

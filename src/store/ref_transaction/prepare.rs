@@ -1,7 +1,7 @@
 //! Edits into locked refs whose values are those that the edits expect; nothing has changed yet.
 
 use super::super::loose_ref::{self, Loose, ref_path};
-use super::super::owner::{LOCKS_END, LOCKS_FILE};
+use super::super::owner::{LOCKS_END, OWNER_FILE};
 use super::super::packed_refs::PackedRefs;
 use super::super::ref_lock::{PACKED_REFS_LOCK_TIMEOUT_MS, REF_LOCK_TIMEOUT_MS, RefLock, Taken};
 use super::super::{Error, RefEdit, RefRefusal};
@@ -86,7 +86,7 @@ impl RefTransaction<'_> {
             self.packed_lock = Some(RefLock::new(staged, self.ground.places.common_dir.join("packed-refs.lock")));
         }
         record.extend_from_slice(LOCKS_END);
-        File::create_new(self.ground.quarantine.join(LOCKS_FILE))?.write_all(&record)
+        File::create(self.ground.quarantine.join(OWNER_FILE))?.write_all(&record)
     }
 
     pub(super) fn take_locks(&mut self) {
