@@ -1,6 +1,11 @@
 //! Any bytes as a commit, tree, tag, or as a file that trees give a meaning to: what is refused by the usual rules is refused
 //! by the strict ones, and nothing is said without bound.
+//!
+//! With `PACKMULE_FUZZ_GIT=1` stock git judges commits, trees and tags as well: what it refuses is refused, and what is refused
+//! for a fault with a name is refused by it for the same first fault. (For a whole corpus at once: `-runs=0`.)
 #![no_main]
+
+mod stock;
 
 use gix_hash::Kind as Hash;
 use libfuzzer_sys::fuzz_target;
@@ -10,7 +15,33 @@ use packmule::pack::{Error, Kind};
 /// Messages about one object.
 const MESSAGES_MAX: usize = 16;
 
+/// The message that comes first; none for what cannot be read at all.
+fn first_fault(outcome: &Result<(), Error>) -> Option<&str> {
+    let Err(Error::BadObject { reports, .. }) = outcome else { return None };
+    reports[0].split(": ").nth(1)
+}
+
+/// Hold our verdict with that of git, which looks at what it hashes as its fsck does when strict.
+fn compare(which: u8, bytes: &[u8], ours: &Result<(), Error>) {
+    let kind = match which % 5 {
+        0 => "commit",
+        1 => "tag",
+        4 => "tree",
+        _ => return,
+    };
+    match stock::git(&std::env::temp_dir(), &["hash-object", "--stdin", "-t", kind], bytes) {
+        Ok(_) => assert_eq!(first_fault(ours), None),
+        Err(said) => {
+            assert!(ours.is_err(), "{said}");
+            if let (Some(ours), Some(first)) = (first_fault(ours), said.split("fails fsck: ").nth(1)) {
+                assert_eq!(Some(ours), first.split(": ").next(), "{said}");
+            }
+        }
+    }
+}
+
 fn is_refused(rules: Rules, hash: Hash, which: u8, bytes: &[u8]) -> bool {
+    let is_strict = rules.is_strict();
     let (checks, id) = (Checks::by(rules), hash.null());
     let outcome = match which % 5 {
         0 => checks.object(Kind::Commit, &id, bytes),
@@ -22,6 +53,9 @@ fn is_refused(rules: Rules, hash: Hash, which: u8, bytes: &[u8]) -> bool {
     assert!(checks.take_warnings().0.len() <= MESSAGES_MAX);
     if let Err(Error::BadObject { reports, .. }) = &outcome {
         assert!((1..=MESSAGES_MAX).contains(&reports.len()));
+    }
+    if is_strict && hash == Hash::Sha1 && stock::is_wanted() {
+        compare(which, bytes, &outcome);
     }
     outcome.is_err()
 }

@@ -97,12 +97,19 @@ impl<'a> Delta<'a> {
     }
 }
 
+/// Two sizes and the shortest instruction. git reads no delta of fewer bytes (`delta.h`: `DELTA_SIZE_MIN`), so none that makes
+/// nothing, and must not meet one in what we took.
+const DELTA_BYTES_MIN: usize = 4;
+
 /// Replace `out` by what `delta` makes of `base`.
 ///
 /// `None` when the delta is malformed, was made for a base of another size, copies from outside the
 /// base, or makes more or fewer bytes than it declares; `out` is then undefined. The caller has
 /// checked the declared size ([`delta_sizes`]) against its limits.
 pub fn apply_delta(base: &[u8], delta: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    if delta.len() < DELTA_BYTES_MIN {
+        return None;
+    }
     let mut delta = Delta::read(delta)?;
     let size = usize::try_from(delta.size).ok()?;
     if delta.base_size != base.len() as u64 {
@@ -142,6 +149,7 @@ mod tests {
         let mut out = vec![];
         for (what, delta) in [
             ("base of another size", &[4, 4, 0x91, 1, 4][..]),
+            ("nothing at all, which git does not read", &[5, 0]),
             ("copy past the base", &[5, 5, 0x91, 1, 5]),
             ("more than declared", &[5, 3, 0x91, 1, 4]),
             ("less than declared", &[5, 9, 0x91, 1, 4]),
