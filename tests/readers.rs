@@ -214,9 +214,17 @@ fn gc_and_repack_and_pushes_of_stock_git_beside_ours_lose_nothing() {
                     let receive = if who == "git" { "git-receive-pack".to_owned() } else { format!("{PACKMULE} receive-pack") };
                     for (at, commit) in commits.iter().enumerate() {
                         let (own, shared) = (format!("{commit}:refs/heads/{who}/main"), format!("{commit}:refs/tags/{who}-{at}"));
-                        let mut command = sandbox.git_command(client, ["push", "-q", "--atomic", "--receive-pack", &receive]);
-                        let output = run(command.arg(server).args([own, shared]));
-                        assert!(output.status.success(), "{who} {at}: {}", String::from_utf8_lossy(&output.stderr));
+                        for tries in 1.. {
+                            let mut command = sandbox.git_command(client, ["push", "-q", "--atomic", "--receive-pack", &receive]);
+                            let output = run(command.arg(server).args([&own, &shared]));
+                            if output.status.success() {
+                                break;
+                            }
+                            // Stock git's own loose objects may lose their folder to its own gc just as they come: it says so.
+                            let said = String::from_utf8_lossy(&output.stderr);
+                            let is_gits = who == "git" && said.contains("unable to migrate objects to permanent storage");
+                            assert!(is_gits && tries < 20, "{who} {at}: {said}");
+                        }
                     }
                 })
             })

@@ -96,9 +96,10 @@ impl Quarantine {
 
     /// Make visible and durable what hooks wrote into the folder beside the packs `names`.
     pub(super) fn publish_what_hooks_wrote(&self, hash: gix_hash::Kind, names: &[String]) -> Result<(), Error> {
+        let failed = |err| Error::io("keeping the objects that a hook wrote")(err);
+        let written = hook_objects::Written::sync(&self.claim.dir, hash, names).map_err(failed)?;
         let lock = RepositoryLock::acquire(&self.places)?;
-        let published = hook_objects::publish(&lock, &self.claim.dir, &self.places.objects_dir, hash, names);
-        published.map_err(Error::io("keeping the objects that a hook wrote"))
+        written.publish(&lock, &self.places.objects_dir).map_err(failed)
     }
 
     fn link_pack(&self, name: &str, visible: &Path) -> io::Result<()> {

@@ -87,7 +87,22 @@ pub struct ReachableObjects(ObjectSet);
 
 impl ReachableObjects {
     /// Walk all that `tips` reach in `objects`.
+    ///
+    /// # Errors
+    /// Something of it is not here.
     pub fn find(objects: &dyn Objects, shallow: &[ObjectId], tips: &[ObjectId], cancel: &Cancel) -> Result<Self, Error> {
+        Self::walk(objects, shallow, tips, false, cancel)
+    }
+
+    /// The same, less what is not here: promised, or lost.
+    pub fn find_what_is_here(objects: &dyn Objects, shallow: &[ObjectId], tips: &[ObjectId], cancel: &Cancel) -> Result<Self, Error> {
+        match Self::find(objects, shallow, tips, cancel) {
+            Err(Error::Pack(crate::pack::Error::Missing(_))) => Self::walk(objects, shallow, tips, true, cancel),
+            other => other,
+        }
+    }
+
+    fn walk(objects: &dyn Objects, shallow: &[ObjectId], tips: &[ObjectId], promised: bool, cancel: &Cancel) -> Result<Self, Error> {
         let phase = Progress::new().begin("Counting objects", 0);
         // One ref that leads nowhere is no reason to refuse what others lead to.
         let mut decoder = Decoder::new(objects, 1 << 20);
@@ -96,7 +111,7 @@ impl ReachableObjects {
             check_now_and_then(count, cancel)?;
             whole.extend(peel(&mut decoder, *tip)?.map(|_| *tip));
         }
-        let sides = FetchSides { wants: &whole, haves: &[], shallow, aggressive: false, tags: &[], filter: None, promised: false };
+        let sides = FetchSides { wants: &whole, haves: &[], shallow, aggressive: false, tags: &[], filter: None, promised };
         Ok(Self(find_objects(objects, &sides, &phase, cancel)?.set))
     }
 

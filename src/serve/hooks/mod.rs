@@ -226,7 +226,10 @@ impl<'a> Hooks<'a> {
         match (&self.shallow, call.when) {
             (None, _) => {}
             (Some(file), When::Before(_) | When::Within) => env.push((SHALLOW_FILE.into(), file.into())),
-            (Some(_), When::After) => env.push((SHALLOW_FILE.into(), git_dir.join("shallow").into())),
+            (Some(_), When::After) => {
+                let common_dir = if git_dir == self.repository.git_dir() { self.repository.common_dir() } else { git_dir };
+                env.push((SHALLOW_FILE.into(), common_dir.join("shallow").into()));
+            }
         }
         env.extend_from_slice(call.env);
         Program { path: path.into(), args: call.args.clone(), is_clean: self.options.environment.is_some(), env, dir: git_dir.to_owned() }

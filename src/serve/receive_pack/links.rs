@@ -30,7 +30,7 @@ impl Conversation<'_> {
         let tips: Vec<ObjectId> = refs.tips().collect();
         let (quiet, keepalive_ms, cancel) = (self.is_quiet(), self.options.keepalive_ms, self.cancel);
         let reached = attend(&mut self.bands, &Progress::new(), quiet, keepalive_ms, cancel, || {
-            ReachableObjects::find(&**view.objects(), view.shallow(), &tips, cancel)
+            ReachableObjects::find_what_is_here(&**view.objects(), view.shallow(), &tips, cancel)
         })?;
         push.see_only(Arc::new(move |location| reached.contains(location)));
         self.seen = Some(refs);
@@ -41,7 +41,8 @@ impl Conversation<'_> {
     pub(super) fn check_links(&mut self, push: &Push, commands: &mut [Command]) -> Result<(), Error> {
         let open: Vec<usize> = (0..commands.len()).filter(|at| commands[*at].result.is_ok() && !commands[*at].new.is_null()).collect();
         let tips: Vec<ObjectId> = open.iter().map(|at| commands[*at].new).collect();
-        let may_cut = push.view().settings().push.shallow_update;
+        // To cut history off is to cut it off for everybody: whoever does not see all of it cannot tell where that does no harm.
+        let may_cut = push.view().settings().push.shallow_update && self.seen.is_none();
         let connections = self.connections(push, commands, &tips)?;
         for (at, connected) in open.into_iter().zip(connections.tips) {
             if connected.is_cut && !may_cut {

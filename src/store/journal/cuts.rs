@@ -19,25 +19,31 @@ use gix_hash::ObjectId;
 /// Decoded bases of deltas that are kept.
 const CACHE_BYTES_MAX: usize = 8 << 20;
 
-/// Those of `cuts` where history is cut off though `stored`, which is sorted, does not say so. What cannot be read
-/// counts as not there. Sorted.
-pub(super) fn needed(repository: &Repository, stored: &[ObjectId], cuts: impl IntoIterator<Item = ObjectId>) -> Vec<ObjectId> {
+/// Those of `cuts` where history is cut off though `stored`, which is sorted, does not say so. Sorted. What is damaged counts
+/// as not there.
+///
+/// # Errors
+/// Reading fails: then nothing is known, and nothing may be written on the strength of it.
+pub(super) fn needed(
+    repository: &Repository,
+    stored: &[ObjectId],
+    cuts: impl IntoIterator<Item = ObjectId>,
+) -> Result<Vec<ObjectId>, Error> {
     let mut cuts: Vec<ObjectId> = cuts.into_iter().filter(|id| stored.binary_search(id).is_err()).collect();
     cuts.sort_unstable();
     cuts.dedup();
     if cuts.is_empty() {
-        return cuts;
+        return Ok(cuts);
     }
-    let objects = match repository.object_store(repository.companions(&[])) {
-        Ok(objects) => objects,
-        Err(err) => {
-            tracing::warn!(%err, "history counts as cut off wherever a push said so, for objects cannot be looked at");
-            return cuts;
-        }
-    };
+    let objects = repository.object_store(repository.companions(&[]))?;
     let mut history = History::new(&objects, [stored, &cuts].concat());
-    cuts.retain(|id| history.is_cut_off(id));
-    cuts
+    let mut needed = vec![];
+    for id in cuts {
+        if history.is_cut_off(&id)? {
+            needed.push(id);
+        }
+    }
+    Ok(needed)
 }
 
 /// What pushes that are on disk and not yet applied cut off, as far as it is needed and not stored, of `among`, which is sorted.
@@ -46,7 +52,7 @@ pub(in super::super) fn pending_cuts(repository: &Repository, among: &[ObjectId]
     let Some(tail) = journal.unsettled()? else { return Ok(vec![]) };
     let pending = tail.found.iter().filter(|found| Found::is_pending(found)).flat_map(|found| &found.commit.cuts).copied();
     let cuts: Vec<ObjectId> = pending.filter(|id| among.binary_search(id).is_ok()).collect();
-    if cuts.is_empty() { Ok(cuts) } else { Ok(needed(repository, &repository.stored_shallow()?, cuts)) }
+    if cuts.is_empty() { Ok(cuts) } else { needed(repository, &repository.stored_shallow()?, cuts) }
 }
 
 /// For each list of tips whether one of them reaches one of `cuts`, which are sorted; what cannot be read may.
@@ -62,6 +68,8 @@ struct History<'a> {
     ends: Vec<ObjectId>,
     /// What was walked to all its ends in vain.
     done: FastSet<ObjectId>,
+    /// Trees may be missing because a remote promised them.
+    is_promised_some: bool,
 }
 
 /// What an object leads to.
@@ -74,37 +82,39 @@ enum Links {
 impl<'a> History<'a> {
     fn new(objects: &'a ObjectStore, mut ends: Vec<ObjectId>) -> Self {
         ends.sort_unstable();
-        Self { decoder: Decoder::new(objects, CACHE_BYTES_MAX), ends, done: FastSet::default() }
+        let is_promised_some = objects.is_promised_some();
+        Self { decoder: Decoder::new(objects, CACHE_BYTES_MAX), ends, done: FastSet::default(), is_promised_some }
     }
 
-    fn is_cut_off(&mut self, id: &ObjectId) -> bool {
+    fn is_cut_off(&mut self, id: &ObjectId) -> Result<bool, Error> {
         match self.links(id) {
-            Ok(Some(Links::Commit { parents, .. })) => !self.is_whole(parents),
-            Ok(_) => false,
-            Err(err) => {
-                tracing::warn!(%id, %err, "history counts as cut off at a commit that cannot be read");
-                true
-            }
+            Ok(Some(Links::Commit { parents, .. })) => Ok(!self.is_whole(parents)?),
+            Ok(_) => Ok(false),
+            Err(err) => damaged(id, err).map(|()| true),
         }
     }
 
     /// Whether all that these commits reach is here, down to the ends.
-    fn is_whole(&mut self, mut left: Vec<ObjectId>) -> bool {
+    fn is_whole(&mut self, mut left: Vec<ObjectId>) -> Result<bool, Error> {
         let mut met = FastSet::default();
         while let Some(id) = left.pop() {
             if self.done.contains(&id) || !met.insert(id) {
                 continue;
             }
-            let Ok(Some(Links::Commit { tree, parents })) = self.links(&id) else { return false };
-            if !matches!(self.decoder.objects().locate(&tree), Ok(Some(_))) {
-                return false;
+            let (tree, parents) = match self.links(&id) {
+                Ok(Some(Links::Commit { tree, parents })) => (tree, parents),
+                Ok(_) => return Ok(false),
+                Err(err) => return damaged(&id, err).map(|()| false),
+            };
+            if !self.is_promised_some && self.decoder.objects().locate(&tree)?.is_none() {
+                return Ok(false);
             }
             if self.ends.binary_search(&id).is_err() {
                 left.extend(parents);
             }
         }
         self.done.extend(met);
-        true
+        Ok(true)
     }
 
     /// Whether one of these reaches an end.
@@ -137,6 +147,15 @@ impl<'a> History<'a> {
         let (kind, data) = self.decoder.get(&location)?;
         parse_links(kind, &data).map(Some).ok_or_else(|| pack::Error::corrupt(format!("{id} is no {kind}")))
     }
+}
+
+/// What is damaged is damaged; but an object that could not be read now may be whole.
+fn damaged(id: &ObjectId, err: pack::Error) -> Result<(), Error> {
+    if matches!(err, pack::Error::Io(_) | pack::Error::Cancelled(_)) {
+        return Err(err.into());
+    }
+    tracing::warn!(%id, %err, "history counts as cut off where a commit cannot be read");
+    Ok(())
 }
 
 fn parse_links(kind: Kind, data: &[u8]) -> Option<Links> {
@@ -176,7 +195,7 @@ mod tests {
         let (merge, above) = (commit(&tree, &[&whole, &gone]), commit(&tree, &[&cut]));
         let (needs_cut, over_root) = (commit(&tree, &[&above]), commit(&tree, &[&whole]));
         let needed = |stored: &[ObjectId], cuts: &[ObjectId]| {
-            let mut found = needed(&repository, stored, cuts.iter().copied());
+            let mut found = needed(&repository, stored, cuts.iter().copied()).expect("all can be read");
             found.sort();
             found
         };

@@ -56,7 +56,10 @@ impl Overlay {
 
     /// Add where history is cut off, as far as it still is, to `shallow`, which is sorted and stays so.
     pub(in super::super) fn cut(&self, repository: &Repository, shallow: &mut Vec<ObjectId>) {
-        let cuts = needed(repository, shallow, self.cuts.iter().copied());
+        let cuts = needed(repository, shallow, self.cuts.iter().copied()).unwrap_or_else(|err| {
+            tracing::warn!(%err, "history counts as cut off wherever a push said so, for objects cannot be looked at");
+            self.cuts.iter().copied().filter(|id| shallow.binary_search(id).is_err()).collect()
+        });
         if !cuts.is_empty() {
             shallow.extend(cuts);
             shallow.sort_unstable();

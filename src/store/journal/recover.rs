@@ -161,7 +161,7 @@ impl Recovery<'_> {
     fn cut_history(&self, happen: &BTreeMap<usize, &Found>, dead_locks: &BTreeMap<PathBuf, PathBuf>) -> Result<BTreeSet<usize>, Error> {
         let needed = || -> Result<Vec<ObjectId>, Error> {
             let stored = self.repository.stored_shallow()?;
-            Ok(needed(self.repository, &stored, happen.values().flat_map(|found| found.commit.cuts_but(found.but())).copied()))
+            needed(self.repository, &stored, happen.values().flat_map(|found| found.commit.cuts_but(found.but())).copied())
         };
         let missing = needed()?;
         if missing.is_empty() {
