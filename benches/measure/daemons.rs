@@ -33,9 +33,10 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Through another program (strace) the daemon itself is a child's child: the youngest first.
+        // Through another program (strace) the daemon itself is a child's child: the youngest first. No milder signal: strace
+        // would have to hand it on, and is gone before it has.
         for id in family(self.child.id()).into_iter().skip(1).rev() {
-            let _ = Command::new("kill").args(["-TERM", &id.to_string()]).stderr(Stdio::null()).status();
+            let _ = Command::new("kill").args(["-KILL", &id.to_string()]).stderr(Stdio::null()).status();
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -97,7 +98,7 @@ pub fn sshd(folder: &Path, program: &Path, through: &[String]) -> Option<Daemon>
     let settings = folder.join("sshd_config");
     fs::write(&settings, text).expect("room");
     let mut command = command(through, program);
-    command.args(["-D", "-e", "-f"]).arg(settings).stdin(Stdio::null()).stderr(Stdio::null());
+    command.args(["-D", "-e", "-f"]).arg(settings).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let child = quiet(&mut command).spawn().ok()?;
     let mut daemon = Daemon { child, port };
     let begun = Instant::now();
