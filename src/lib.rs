@@ -44,7 +44,8 @@
 //!
 //! [`serve::receive_pack`] reads a [`wire::PushRequest`] and begins a [`store::Push`]: [`pack::index::ingest`] streams the
 //! pack into a quarantine that nobody else sees, [`walk::check_connected`] asks whether the new tips are whole, and the
-//! [`serve::Gate`] judges all edits at once; then the hooks do, where they are on and there ([`serve::HookOptions`]).
+//! [`serve::Gate`] judges all edits at once (for whom it hides refs, the push sees only what the others reach:
+//! [`store::Push::see_only`]); then the hooks do, where they are on and there ([`serve::HookOptions`]).
 //! [`store::Push::commit`] locks the refs, compares their old values, moves the
 //! pack in, and writes all of it into the repository's journal, whose one sync makes it durable and, for readers, one
 //! step; then the refs change in their files, and only then is it reported. A repository that does not
@@ -54,7 +55,7 @@
 //!
 //! # Seams
 //!
-//! - [`access::Driver`]: four callbacks for people who embed packmule.
+//! - [`access::Driver`]: four callbacks for people who embed packmule; [`access::rules`] holds the driver that follows `config.toml`.
 //! - [`serve::Gate`]: what the sync floors know of them.
 //! - [`store::Repositories`], [`store::Snapshot`], [`store::Push`]: storage as the upper floors see it.
 //! - [`pack::PackBytes`]: "I am about to touch these bytes", for packs that are not on the local disk.
