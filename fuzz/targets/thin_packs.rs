@@ -1,7 +1,7 @@
 //! Packs of the right form, with deltas against each other and against objects that the receiver has: refused or taken. What
 //! is taken is whole: it can be taken once more by somebody who has nothing, and gives the same files.
 //!
-//! With `PACKMULE_FUZZ_GIT=1` stock git judges each pack as well: what we take, it takes, under the same name. (For a whole
+//! With `PACKMULE_FUZZ_GIT=1` stock git judges each pack as well: what we take, it takes, under the same name where nothing is appended. (For a whole
 //! corpus at once: `-runs=0`.)
 #![no_main]
 
@@ -92,9 +92,12 @@ fuzz_target!(|data: &[u8]| {
         let again = take(whole, &NoObjects(Hash::Sha1)).expect("it is whole");
         assert_eq!((name, index, whole), (&again.0, &again.1, &again.2));
     }
-    if let (Some(stock), Some((name, _, _))) = (&*STOCK, &taken) {
+    if let (Some(stock), Some((name, _, whole))) = (&*STOCK, &taken) {
         let said = stock::git(stock, &["index-pack", "--stdin", "--fix-thin"], &pack).expect("git takes it as well");
-        assert_eq!(said.split_whitespace().last(), name.strip_prefix("pack-"));
+        // Bases that were appended are deflated by another zlib.
+        if *whole == pack {
+            assert_eq!(said.split_whitespace().last(), name.strip_prefix("pack-"));
+        }
         let packs = stock.join("objects/pack");
         std::fs::remove_dir_all(&packs).and_then(|()| std::fs::create_dir(&packs)).expect("the next pack finds none");
     }
