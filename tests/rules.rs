@@ -295,9 +295,14 @@ fn a_key_that_is_taken_away_is_of_no_use_to_an_open_connection() {
     house.server.signal("HUP");
     house.server.wait_for("rules read again");
     let (success, said) = look();
+    let mut greeting = house.sandbox.command("ssh");
+    greeting.arg("-F").arg(&config).arg("-o").arg(format!("ControlPath={}", socket.display())).args(["-T", "mule"]);
+    let greeted = run(&mut greeting);
     let mut end = house.sandbox.command("ssh");
     run(end.arg("-F").arg(&config).arg("-o").arg(format!("ControlPath={}", socket.display())).args(["-O", "exit", "127.0.0.1"]));
     assert!(!success && said.contains("you are not known here any more"), "{said}");
+    let refused = String::from_utf8_lossy(&greeted.stderr).contains("you are not known here any more");
+    assert!(refused && greeted.stdout.is_empty(), "{}", report(&greeting, &greeted));
 }
 
 #[test]

@@ -65,6 +65,9 @@ struct Ready {
 /// A login is as good as new for the first command that comes so soon.
 const NEW_LOGIN_MS: u128 = 10_000;
 
+/// What somebody hears whose key counts no more.
+const FORGOTTEN: &str = "you are not known here any more; connect anew";
+
 /// Why a command does not reach the engine.
 struct Denied {
     sentence: String,
@@ -96,6 +99,10 @@ impl Conversation {
 
     async fn greet(&self) {
         self.inbox.discard();
+        if !self.is_still_known().await.unwrap_or(false) {
+            tracing::info!(request = %self.request, user = %self.login.user, fingerprint = %self.login.fingerprint, "not greeted any more");
+            return self.tell(Some(STDERR), Bytes::from(format!("packmule: {FORGOTTEN}\n")), REFUSED).await;
+        }
         let description = match self.shared.driver.user(self.login.user.clone()).await {
             Ok(user) => self.describe(&*user).await,
             Err(error) => {
@@ -138,7 +145,7 @@ impl Conversation {
         };
         if !self.is_still_known().await.map_err(failed)? {
             tracing::info!(request = %self.request, user = %self.login.user, fingerprint = %self.login.fingerprint, "not known any more");
-            return Err(Denied { sentence: "you are not known here any more; connect anew".to_owned(), status: REFUSED });
+            return Err(Denied { sentence: FORGOTTEN.to_owned(), status: REFUSED });
         }
         let user = self.shared.driver.user(self.login.user.clone()).await.map_err(failed)?;
         let grant = match user.authorise(command.service, command.path.clone()).await.map_err(failed)? {
