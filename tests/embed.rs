@@ -6,7 +6,7 @@ use common::server::{has_ssh, make_key, write_ssh_config};
 use common::{Sandbox, check, report, run};
 use packmule::access::{
     Authentication, BoxError, Command, Credentials, Decision, Driver, Grant, Location, Place, PublicKey, PushProposal, RefRules, Refusal,
-    RequestPath, UserId,
+    RequestPath, Transport, UserId,
 };
 use packmule::serve::{ProposedEdit, Verdict};
 use packmule::transport::{HostKey, Server};
@@ -39,7 +39,7 @@ impl Driver for House {
         Ok(Member { name: id.as_str().to_owned() })
     }
 
-    async fn authorise(&self, user: &Member, _: Command, path: &RequestPath) -> Result<Decision, BoxError> {
+    async fn authorise(&self, user: &Member, _: Command, path: &RequestPath, _: &Transport) -> Result<Decision, BoxError> {
         Ok(match path.name()?.as_str() {
             "shared/plans" => Decision::Granted(Grant::new(Rules { is_ann: user.name == "ann" })),
             "private" if user.name != "ann" => Decision::Refused(Refusal::told("only ann may look at private").because_of("rule 7")),
@@ -47,7 +47,7 @@ impl Driver for House {
         })
     }
 
-    async fn locate(&self, path: &RequestPath) -> Result<Location, BoxError> {
+    async fn locate(&self, path: &RequestPath, _: &Transport) -> Result<Location, BoxError> {
         assert_eq!(path.name()?.as_str(), "shared/plans", "asked only for what was granted");
         Ok(Location::Place(Place::at(self.folder.join("somewhere/else.git"))))
     }

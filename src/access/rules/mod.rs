@@ -21,7 +21,7 @@ pub use written::{Written, WrittenGroups, WrittenRule, WrittenUser, WrittenUsers
 
 use super::{
     Authentication, BoxError, Command, Credentials, Decision, Description, Driver, Grant, HashKind, Location, Place, PublicKey,
-    PushProposal, RefRules, Refusal, RequestPath, UserId, printable,
+    PushProposal, RefRules, Refusal, RequestPath, Transport, UserId, printable,
 };
 use crate::serve::{ProposedEdit, Verdict};
 use crate::store::Repositories;
@@ -78,7 +78,7 @@ impl Driver for Rules {
     type User = Person;
 
     async fn authenticate(&self, credentials: &Credentials) -> Result<Authentication, BoxError> {
-        let Credentials::PublicKey(proof) = credentials;
+        let Credentials::PublicKey(proof) = credentials else { return Ok(Authentication::Unknown) };
         Ok(self.book().owner(&proof.key).map_or(Authentication::Unknown, |name| Authentication::Accepted(UserId::new(name))))
     }
 
@@ -86,7 +86,7 @@ impl Driver for Rules {
         Ok(Person { name: id.as_str().to_owned(), book: self.book() })
     }
 
-    async fn authorise(&self, user: &Person, command: Command, path: &RequestPath) -> Result<Decision, BoxError> {
+    async fn authorise(&self, user: &Person, command: Command, path: &RequestPath, _: &Transport) -> Result<Decision, BoxError> {
         let Person { name, book } = user;
         let is_admin = book.is_admin(name);
         let repository = match path.name() {
@@ -119,7 +119,7 @@ impl Driver for Rules {
         Ok(Decision::Granted(if may_create { grant.and_create_repository() } else { grant }))
     }
 
-    async fn locate(&self, path: &RequestPath) -> Result<Location, BoxError> {
+    async fn locate(&self, path: &RequestPath, _: &Transport) -> Result<Location, BoxError> {
         Ok(Location::Place(Place::beneath(&self.repositories, path.name()?).hashed_with(self.new_hash)))
     }
 
