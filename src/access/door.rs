@@ -103,7 +103,7 @@ pub struct Session {
     owner: usize,
     user: UserId,
     /// To ask again: connections may live long.
-    credentials: Credentials,
+    credentials: Arc<Credentials>,
 }
 
 /// Somebody with everything that their driver knows of them, for one command.
@@ -186,7 +186,9 @@ impl Door {
     /// A driver gave no answer: nobody comes in.
     pub async fn log_in(&self, credentials: Credentials) -> Result<LogIn, Error> {
         Ok(match self.identify(&credentials).await? {
-            Identity::Of { owner, user } => LogIn::Accepted(Session { door: self.clone(), owner, user, credentials }),
+            Identity::Of { owner, user } => {
+                LogIn::Accepted(Session { door: self.clone(), owner, user, credentials: Arc::new(credentials) })
+            }
             Identity::Nobody => LogIn::Unknown,
             Identity::Refused(why) => LogIn::Refused(why),
         })

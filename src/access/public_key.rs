@@ -1,10 +1,11 @@
 //! A public key and its fingerprints.
 
 use russh::keys::{HashAlg, PublicKey as Key};
+use std::sync::Arc;
 
 /// A public key, such as a line of `authorized_keys` holds. Equal keys are equal whatever their comments say.
 #[derive(Clone, Debug)]
-pub struct PublicKey(Key);
+pub struct PublicKey(Arc<Key>);
 
 /// Text that is not a public key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,11 +18,11 @@ impl PublicKey {
     /// # Errors
     /// [`PublicKeyError`] when it is not that, or the algorithm is not known.
     pub fn from_openssh(line: &str) -> Result<Self, PublicKeyError> {
-        Key::from_openssh(line.trim()).map(Self).map_err(|error| PublicKeyError(error.to_string()))
+        Key::from_openssh(line.trim()).map(Self::from_ssh).map_err(|error| PublicKeyError(error.to_string()))
     }
 
     pub(crate) fn from_ssh(key: Key) -> Self {
-        Self(key)
+        Self(Arc::new(key))
     }
 
     /// `SHA256:` and base64, as `ssh-keygen -l` shows it.

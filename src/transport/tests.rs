@@ -2,7 +2,8 @@
 
 use super::{HostKey, Server, SshLimits, Stop};
 use crate::access::{
-    Authentication, BoxError, Command as Service, Credentials, Decision, Driver, Grant, Location, Place, Refusal, RequestPath, Transport, UserId,
+    Authentication, BoxError, Command as Service, Credentials, Decision, Driver, Grant, Location, Place, Refusal, RequestPath, Transport,
+    UserId,
 };
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};

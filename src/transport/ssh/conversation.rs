@@ -180,7 +180,10 @@ impl Conversation {
     }
 
     async fn open(&self, granted: Granted) -> Result<Option<Ready>, String> {
-        let opened = tokio::task::spawn_blocking(move || granted.open().map(|repository| repository.map(|repository| Ready { repository, granted }))).await;
+        let opened = tokio::task::spawn_blocking(move || {
+            granted.open().map(|repository| repository.map(|repository| Ready { repository, granted }))
+        })
+        .await;
         let error = match opened {
             Ok(Ok(ready)) => return Ok(ready),
             Ok(Err(crate::store::Error::BadName { name, why })) => {

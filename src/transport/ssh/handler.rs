@@ -85,7 +85,9 @@ impl Handler {
             // Every client tries first whether it has to show anything.
             Ok(LogIn::Unknown) if is_anonymous => tracing::debug!(connection, %peer, %claims, "not anonymous"),
             Ok(LogIn::Unknown) => tracing::info!(connection, %peer, %claims, %proof, "unknown"),
-            Ok(LogIn::Refused(why)) => tracing::info!(connection, %peer, %claims, %proof, why = printable(&why.to_string()), "login refused"),
+            Ok(LogIn::Refused(why)) => {
+                tracing::info!(connection, %peer, %claims, %proof, why = printable(&why.to_string()), "login refused")
+            }
             Err(error) => tracing::error!(connection, %peer, %claims, %proof, error = printable(&error.to_string()), "login denied"),
         }
         false
