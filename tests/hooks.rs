@@ -453,7 +453,7 @@ fn whoever_hangs_up_ends_the_hook_that_he_waited_for() {
     wait_for("the hook ends", &|| !Path::new(&process).exists());
     wait_for("the quarantine goes", &|| {
         let objects = std::fs::read_dir(pair.path("ours").join("objects")).expect("a folder");
-        !objects.flatten().any(|entry| entry.file_name().to_string_lossy().contains("quarantine"))
+        !objects.flatten().any(|entry| entry.file_name().to_string_lossy().contains("incoming"))
     });
     assert_eq!(check::ref_value(&sandbox, &pair.path("ours"), "refs/heads/main"), sandbox.git(&pair.client, ["rev-parse", "main~"]));
 }

@@ -12,6 +12,10 @@ use std::path::Path;
 const WHO: &str = "A U Thor <author@example.com> 1112912053 -0700";
 /// Address space of the program, stacks and maps included, in KiB.
 const MEMORY_KIB: u64 = 3 << 20;
+/// Where one object of a hundred megabytes is pushed: it is held once.
+const MESSAGE_MEMORY_KIB: u64 = 640 << 10;
+/// Where one of a gigabyte is.
+const HEADER_MEMORY_KIB: u64 = 1600 << 10;
 
 /// Objects one after the other, as a pack has them.
 #[derive(Default)]
@@ -26,6 +30,26 @@ impl Made {
         write_entry_header(type_code(kind), bytes.len() as u64, &mut self.entries);
         Deflater::new(1).whole(bytes, &mut self.entries).expect("into memory");
         gix_object::compute_hash(Hash::Sha1, kind, bytes).expect("no collision")
+    }
+
+    /// An object of so many times 258 letters behind `head`, which ends with one; its id.
+    fn put_run(&mut self, kind: Kind, head: &[u8], times: u64) -> ObjectId {
+        let size = self.put_run_unnamed(kind, head, times);
+        let mut hasher = gix_hash::hasher(Hash::Sha1);
+        hasher.update(format!("{kind} {size}\0").as_bytes());
+        hasher.update(head);
+        (0..times / 1000).for_each(|_| hasher.update(&[b'k'; 258_000]));
+        hasher.update(&vec![b'k'; (times % 1000) as usize * 258]);
+        hasher.try_finalize().expect("no collision")
+    }
+
+    /// The same; its size.
+    fn put_run_unnamed(&mut self, kind: Kind, head: &[u8], times: u64) -> u64 {
+        self.count += 1;
+        let size = head.len() as u64 + 258 * times;
+        write_entry_header(type_code(kind), size, &mut self.entries);
+        deflated_run(head, times, &mut self.entries);
+        size
     }
 
     fn commit(&mut self, tree: ObjectId, headers: &str, message: &str) -> ObjectId {
@@ -48,12 +72,50 @@ impl Made {
     }
 }
 
+/// `head`, which ends with the letter `k`, and so many times 258 of it as a zlib stream (RFC 1950, RFC 1951), without looking at
+/// every letter.
+fn deflated_run(head: &[u8], times: u64, out: &mut Vec<u8>) {
+    let len = u16::try_from(head.len()).expect("one stored block");
+    out.extend([0x78, 1, 0]);
+    out.extend([len.to_le_bytes(), (!len).to_le_bytes()].concat());
+    out.extend(head);
+    let (mut bits, mut held) = (0u64, 0);
+    let mut put = |new: u64, count: u32, out: &mut Vec<u8>| {
+        bits |= new << held;
+        held += count;
+        while held >= 8 {
+            out.push(bits as u8);
+            (bits, held) = (bits >> 8, held - 8);
+        }
+    };
+    // A block with fixed codes: 258 bytes more of what stands one byte back, again and again.
+    put(0b010, 3, out);
+    (0..times).for_each(|_| put(0b1010_0011, 13, out));
+    put(0, 7, out);
+    // And the last one, empty.
+    put(0b011, 3, out);
+    put(0, 7 + 7, out);
+    let (mut one, mut two) = (1u64, 0u64);
+    for byte in head {
+        one = (one + u64::from(*byte)) % 65_521;
+        two = (two + one) % 65_521;
+    }
+    let (run, letter) = (u128::from(times) * 258, u128::from(b'k'));
+    two = ((u128::from(two) + run * u128::from(one) + letter * (run * (run + 1) / 2)) % 65_521) as u64;
+    one = ((u128::from(one) + run * letter) % 65_521) as u64;
+    out.extend(((two as u32) << 16 | one as u32).to_be_bytes());
+}
+
 /// What packmule says of the push, within its memory; no signal ends it.
 fn receive(sandbox: &Sandbox, server: &Path, request: &[u8]) -> String {
+    receive_within(sandbox, MEMORY_KIB, server, request)
+}
+
+fn receive_within(sandbox: &Sandbox, memory_kib: u64, server: &Path, request: &[u8]) -> String {
     let mut command = sandbox.command("sh");
-    command.args(["-c", &format!("ulimit -v {MEMORY_KIB}; exec timeout 300 \"$@\""), "sh", PACKMULE, "receive-pack"]).arg(server);
+    command.args(["-c", &format!("ulimit -v {memory_kib}; exec timeout 300 \"$@\""), "sh", PACKMULE, "receive-pack"]).arg(server);
     let output = run_with_input(&mut command, request);
-    assert!(output.status.code().is_some_and(|code| code < 100), "{output:?}");
+    assert!(output.status.code().is_some_and(|code| code < 100 || code == 128), "{output:?}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -148,4 +210,68 @@ fn a_tag_to_what_is_not_there_is_refused() {
     let text = format!("object {}\ntype commit\ntag t\ntagger {WHO}\n\nx\n", "1".repeat(40));
     let tip = made.put(Kind::Tag, text.as_bytes());
     is_refused(made, "refs/tags/t", tip, "missing necessary objects");
+}
+
+/// What stands before the message of a commit of the empty tree.
+fn headers() -> String {
+    format!("tree {}\nauthor {WHO}\ncommitter {WHO}\n", Hash::Sha1.empty_tree())
+}
+
+#[test]
+fn a_message_of_100_megabytes_is_held_once_and_fetched() {
+    let mut made = Made::default();
+    made.put(Kind::Tree, b"");
+    let tip = made.put_run(Kind::Commit, format!("{}\nk", headers()).as_bytes(), (100 << 20) / 258);
+    let sandbox = Sandbox::new();
+    let server = sandbox.bare("ours.git", "sha1");
+    let said = receive_within(&sandbox, MESSAGE_MEMORY_KIB, &server, &made.request("refs/heads/x", tip));
+    assert!(said.contains("ok refs/heads/x\n"), "{said}");
+    let clone = sandbox.bare("clone.git", "sha1");
+    let upload_pack = format!("--upload-pack=sh -c 'ulimit -v {MESSAGE_MEMORY_KIB}; exec \"$@\"' sh {PACKMULE} upload-pack");
+    sandbox.git(&clone, ["fetch", "-q", &upload_pack, &server.to_string_lossy(), "x:x"]);
+    assert_eq!(sandbox.git(&clone, ["cat-file", "-s", "x"]), sandbox.git(&server, ["cat-file", "-s", "x"]));
+}
+
+#[test]
+fn a_header_without_an_end_is_judged_as_git_judges_it() {
+    let key = "k".repeat(1 << 20);
+    for (what, text) in [
+        ("no line ends", key.clone()),
+        ("no end behind the others", headers() + &key),
+        ("a value without an end", format!("{}key {key}", headers())),
+        ("a line of its own, no end of headers", format!("{}{key}\n", headers())),
+        ("a line of its own", format!("{}{key} x\n\nmessage\n", headers())),
+    ] {
+        for checked in ["false", "true"] {
+            let mut made = Made::default();
+            made.put(Kind::Tree, b"");
+            let tip = made.put(Kind::Commit, text.as_bytes());
+            let request = made.request("refs/heads/x", tip);
+            let sandbox = Sandbox::new();
+            let [ours, gits] = [Who::Packmule, Who::Git].map(|who| {
+                let server = sandbox.bare(format!("{who:?}.git"), "sha1");
+                sandbox.git(&server, ["config", "receive.fsckObjects", checked]);
+                let output = who.answer(&sandbox, 0, "receive-pack", &server, &request);
+                let said = String::from_utf8_lossy(&output.stdout).into_owned();
+                let verdict = said.split("refs/heads/x").next().and_then(|before| before.get(before.len() - 3..));
+                (verdict.expect("a verdict").to_owned(), sandbox.git(&server, ["for-each-ref"]))
+            });
+            assert_eq!(ours, gits, "{what}, checked: {checked}");
+        }
+    }
+}
+
+#[test]
+fn heavy_a_header_of_a_gigabyte_without_an_end_is_held_once_and_refused_where_it_is_checked() {
+    let mut made = Made::default();
+    made.put(Kind::Tree, b"");
+    made.put_run_unnamed(Kind::Commit, format!("{}k", headers()).as_bytes(), (1 << 30) / 258);
+    let tip = Hash::Sha1.empty_tree(); // never looked at
+    let sandbox = Sandbox::new();
+    let server = sandbox.bare("ours.git", "sha1");
+    sandbox.git(&server, ["config", "receive.fsckObjects", "true"]);
+    let said = receive_within(&sandbox, HEADER_MEMORY_KIB, &server, &made.request("refs/heads/x", tip));
+    assert!(said.contains("unpack fsck error in packed object\n") && said.contains("ng refs/heads/x unpacker error"), "{said}");
+    assert_eq!(std::fs::read_dir(server.join("objects/pack")).expect("a folder").count(), 0);
+    check::sound(&sandbox, &server);
 }

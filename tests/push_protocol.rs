@@ -3,8 +3,9 @@
 
 mod common;
 
-use common::pkt::Who;
+use common::pkt::{self, Who};
 use common::{HASHES, PACKMULE, Sandbox, check, report, run, run_with_input, write_program};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -330,4 +331,94 @@ fn flags_that_git_has_for_its_own_tests_do_what_they_do_there() {
     assert!(!push(&["--thin"]).status.success());
     check::sound(&sandbox, &server);
     assert!(push(&["--no-thin"]).status.success());
+}
+
+/// A nonce as git makes it (`builtin/receive-pack.c`: `prepare_push_cert_nonce`): HMAC, RFC 2104, with the seed as its text.
+fn nonce_of(seed: &str, place: &str, at_s: i64) -> String {
+    let digest = |parts: [&[u8]; 2]| {
+        let mut hasher = gix_hash::hasher(gix_hash::Kind::Sha1);
+        parts.iter().for_each(|part| hasher.update(part));
+        hasher.try_finalize().expect("no collision")
+    };
+    let (mut key, moment) = ([0u8; 64], format!("{place}:{at_s}"));
+    if moment.len() > key.len() {
+        key[..20].copy_from_slice(digest([moment.as_bytes(), b""]).as_slice());
+    } else {
+        key[..moment.len()].copy_from_slice(moment.as_bytes());
+    }
+    let inner = digest([&key.map(|byte| byte ^ 0x36), seed.as_bytes()]);
+    format!("{at_s}-{}", digest([&key.map(|byte| byte ^ 0x5c), inner.as_slice()]))
+}
+
+/// What a hook is told of a push to `server` that was signed with this nonce; `None`: none ran.
+fn told_of_nonce(sandbox: &Sandbox, who: Who, options: &[&str], server: &Path, nonce: &str) -> Option<BTreeMap<String, String>> {
+    let _ = std::fs::remove_file(server.join("told"));
+    let tip = check::ref_value(sandbox, server, "refs/heads/main");
+    let lines = [
+        "push-cert\0report-status".to_owned(),
+        "certificate version 0.1\n".to_owned(),
+        "pusher A U Thor <author@example.com> 1700000000 +0000\n".to_owned(),
+        if nonce.is_empty() { "\n".to_owned() } else { format!("nonce {nonce}\n\n") },
+        format!("{} {tip} refs/heads/new\n", "0".repeat(40)),
+        "-----BEGIN SSH SIGNATURE-----\nAAAA\n-----END SSH SIGNATURE-----\n".to_owned(),
+        "push-cert-end\n".to_owned(),
+    ];
+    let mut request: Vec<u8> = lines.iter().flat_map(pkt::data).collect();
+    request.extend(b"0000");
+    request.extend(run_with_input(&mut sandbox.git_command(server, ["pack-objects", "-q", "--stdout"]), b"").stdout);
+    let output = run_with_input(&mut who.command(sandbox, 0, "receive-pack", options, server), &request);
+    eprintln!("{who:?} {options:?} {nonce}: {output:?}");
+    let told = std::fs::read_to_string(server.join("told")).ok()?;
+    Some(told.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+}
+
+#[test]
+fn a_nonce_of_another_moment_is_good_for_as_long_as_is_set_where_requests_are_separate() {
+    let sandbox = Sandbox::new();
+    let (_, server) = client_and_server(&sandbox, "sha1");
+    sandbox.git(&server, ["config", "receive.certNonceSeed", "sekrit"]);
+    hook(&server, "pre-receive", "cat >/dev/null\nenv | grep ^GIT_PUSH_CERT_NONCE >told\nexit 1");
+    let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("later").as_secs() as i64;
+    let place = server.to_string_lossy().into_owned();
+    let at = |by_s: i64| nonce_of("sekrit", &place, now_s + by_s);
+    let elsewhere = nonce_of("sekrit", &format!("{place}/"), now_s);
+    const SEPARATE: &[&str] = &["--stateless-rpc"];
+    for (what, options, slop_s, nonce, status) in [
+        ("now", SEPARATE, "100000", at(0), "OK"),
+        ("before", SEPARATE, "0", at(-5_000), "SLOP"),
+        ("before, within what is set", SEPARATE, "100000", at(-5_000), "OK"),
+        ("before, without", SEPARATE, "1000", at(-5_000), "SLOP"),
+        ("after", SEPARATE, "0", at(5_000), "SLOP"),
+        ("after, within what is set", SEPARATE, "100000", at(5_000), "OK"),
+        ("of another place", SEPARATE, "100000", elsewhere, "BAD"),
+        ("with another seed", SEPARATE, "100000", nonce_of("secret", &place, now_s), "BAD"),
+        ("of a moment that it does not name", SEPARATE, "100000", at(-5_000).replacen('-', "0-", 1), "BAD"),
+        ("none", SEPARATE, "100000", String::new(), "MISSING"),
+        ("before, in one conversation", &[], "100000", at(-5_000), "BAD"),
+    ] {
+        sandbox.git(&server, ["config", "receive.certNonceSlop", slop_s]);
+        let [git, ours] = BOTH.map(|who| told_of_nonce(&sandbox, who, options, &server, &nonce).expect("the hook ran"));
+        for (who, told) in [("git", &git), ("ours", &ours)] {
+            let shown = told["GIT_PUSH_CERT_NONCE"].as_str();
+            assert_eq!(told["GIT_PUSH_CERT_NONCE_STATUS"], status, "{what}: {who}");
+            assert_eq!(shown == nonce, status == "OK", "{what}: {who} says {shown}");
+            // Where we are told that time is by now.
+            let by_s: Option<i64> = told.get("GIT_PUSH_CERT_NONCE_SLOP").map(|by_s| by_s.parse().expect("seconds"));
+            assert_eq!(by_s.is_some(), status == "SLOP", "{what}: {who}");
+            let right = if what.starts_with("after") { -5_000..-4_000 } else { 5_000..6_000 };
+            assert!(by_s.is_none_or(|by_s| right.contains(&by_s)), "{what}: {who} {by_s:?}");
+        }
+    }
+}
+
+#[test]
+fn a_certificate_that_nobody_asked_for_tells_hooks_of_no_nonce() {
+    let sandbox = Sandbox::new();
+    let (_, server) = client_and_server(&sandbox, "sha1");
+    hook(&server, "pre-receive", "cat >/dev/null\nenv | grep ^GIT_PUSH_CERT_NONCE >told\nexit 1");
+    let nonce = nonce_of("sekrit", &server.to_string_lossy(), 1_700_000_000);
+    // git goes on with it; here nothing is served that was not offered.
+    assert_eq!(told_of_nonce(&sandbox, Who::Git, &["--stateless-rpc"], &server, &nonce), Some(BTreeMap::new()));
+    assert_eq!(told_of_nonce(&sandbox, Who::Packmule, &["--stateless-rpc"], &server, &nonce), None);
+    check::sound(&sandbox, &server);
 }

@@ -86,15 +86,13 @@ fn state_of(file: &File, wanted: PollFlags, wait: &Timespec) -> io::Result<PollF
     }
 }
 
-const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
-
 fn watch([input, output]: &[File; 2], cancel: &Cancel, activity: &Activity, timeout_s: u64) {
     loop {
         let Ok(state) = state_of(output, PollFlags::empty(), &tick()) else { return };
         if state.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) {
             let gone = SystemClock::default();
-            while gone.now_ms() < LAST_WORDS_MS && state_of(input, PollFlags::IN, &AT_ONCE).is_ok_and(|state| state.contains(PollFlags::IN))
-            {
+            // The end of a socket is there to be read as well, and says nothing.
+            while gone.now_ms() < LAST_WORDS_MS && rustix::io::ioctl_fionread(input).is_ok_and(|bytes| bytes > 0) {
                 std::thread::sleep(Duration::from_millis(10));
             }
             cancel.set();

@@ -8,7 +8,7 @@
 //!
 //! The program is started directly. A file that the kernel does not know (no `#!`) goes to `/bin/sh`, as in git. It leads
 //! a process group of its own, which is asked to end (SIGTERM) when its time is up or its peer has gone, and killed when
-//! some of it is still there [`GRACE_MS`] later. Files of ours are closed in it
+//! some of it is still there [`GRACE_MS`] or [`GONE_GRACE_MS`] later. Files of ours are closed in it
 //! (all are opened close-on-exec), signals are as at the start of a process. Its end is awaited whatever happens, so
 //! nothing is left of it in the table of processes. As in git, whoever it leaves behind holding its output is awaited
 //! too, within the same time.
@@ -62,6 +62,8 @@ pub(super) struct Terms<'a> {
 /// Time to put away temporary files and locks before being killed, in milliseconds; little enough that a server which
 /// stops, or a pusher who is told that it took too long, hardly waits.
 pub(super) const GRACE_MS: u64 = 2_000;
+/// As much of that as there is when the peer has gone: with a tick to notice it, all that the push held is free within a second.
+pub(super) const GONE_GRACE_MS: u64 = 500;
 
 /// How it ended.
 #[derive(Debug)]
@@ -293,7 +295,7 @@ fn attend(running: &mut Running, mut heard: Option<PipeReader>, bands: &mut Side
             return Ended::Itself(status);
         }
         if !terms.outlives_peer && (terms.cancel.is_set() || is_deaf.is_some()) {
-            running.end(terms.grace_ms, heard, |_| ());
+            running.end(terms.grace_ms.min(GONE_GRACE_MS), heard, |_| ());
             return Ended::PeerGone(is_deaf);
         }
         let now_ms = clock.now_ms();
@@ -527,6 +529,27 @@ mod tests {
     }
 
     #[test]
+    fn when_the_peer_has_gone_one_that_does_not_listen_is_killed_sooner() {
+        let (dir, deaf) = program("#!/bin/sh\ntrap '' TERM\necho $$ > self\nwhile :; do sleep 1000; done\n");
+        let cancel = Cancel::new();
+        let grace_ms = PATIENCE_MS;
+        let terms = Terms { cancel: &cancel, outlives_peer: false, timeout_ms: 0, keepalive_ms: 0, grace_ms, own_stderr: false };
+        std::thread::scope(|scope| {
+            let ended = scope.spawn(|| feed(&deaf, None, &mut SideBand::large(vec![]), &terms));
+            let begun = Instant::now();
+            while !std::fs::read_to_string(dir.path().join("self")).is_ok_and(|pid| pid.ends_with('\n')) {
+                assert!(begun.elapsed() < Duration::from_millis(PATIENCE_MS), "it never began");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let begun = Instant::now();
+            cancel.set();
+            assert!(matches!(ended.join().expect("no panic"), Ended::PeerGone(None)));
+            assert!(begun.elapsed() < Duration::from_millis(PATIENCE_MS / 2));
+        });
+        assert!(!runs(&dir.path().join("self")));
+    }
+
+    #[test]
     fn silence_is_filled_with_signs_of_life() {
         /// Ends the program when three signs have come.
         struct Peer(PathBuf, Vec<u8>);
@@ -558,10 +581,11 @@ mod tests {
 
     #[test]
     fn it_starts_as_any_process_does() {
-        // No descriptor of ours, SIGPIPE not ignored as it is with us, nothing blocked, a group of its own.
+        // No descriptor of ours, SIGPIPE not ignored as it is with us, nothing blocked, a group of its own. A shell that starts
+        // something blocks signals for a moment: it looks at itself without help.
         let (dir, program) = program(
             "#!/bin/sh\nfor fd in 3 4 5 6 7 8 9 10 11 12; do [ -e /proc/$$/fd/$fd ] && readlink /proc/$$/fd/$fd; done\n\
-             grep -E '^Sig(Ign|Blk):' /proc/$$/status\nset -- $(cat /proc/$$/stat); [ \"$5\" = $$ ] && echo leader\n",
+             while read line; do case $line in SigIgn:*|SigBlk:*) echo \"$line\";; esac; done </proc/$$/status\nset -- $(cat /proc/$$/stat); [ \"$5\" = $$ ] && echo leader\n",
         );
         let ours = std::fs::File::create(dir.path().join("ours")).expect("created");
         let (ended, said) = run(&program, None, PATIENCE_MS);

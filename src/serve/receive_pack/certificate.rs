@@ -83,10 +83,11 @@ impl Nonce {
         Some(Self { seed, place: options.place.clone(), hash: repository.hash_kind(), at_s: now_s() })
     }
 
-    /// `<seconds>-<hmac>`; `None` only when the hash function was attacked.
+    /// `<seconds>-<hmac>`; `None` only when the hash function was attacked. Key and text change places in git; where it
+    /// serves the same repository, each must know the other's nonces.
     pub fn text(&self) -> Option<String> {
-        let signed = [self.place.as_slice(), format!(":{}", self.at_s).as_bytes()].concat();
-        Some(format!("{}-{}", self.at_s, hmac(self.hash, &self.seed, &signed)?))
+        let moment = [self.place.as_slice(), format!(":{}", self.at_s).as_bytes()].concat();
+        Some(format!("{}-{}", self.at_s, hmac(self.hash, &moment, &self.seed)?))
     }
 
     /// What to say of the nonce that the client signed. Where each request is served by another process, one of another
