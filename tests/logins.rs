@@ -166,6 +166,48 @@ fn a_certificate_that_lacks_anything_lets_in_nobody() {
 }
 
 #[test]
+fn every_kind_of_key_signs_and_is_signed() {
+    if !has_ssh() {
+        return;
+    }
+    let kinds = [&["rsa", "-b", "2048"][..], &["ecdsa", "-b", "256"], &["ecdsa", "-b", "521"], &["ed25519"]];
+    let sandbox = Sandbox::new();
+    let all: Vec<String> = (0..kinds.len())
+        .map(|at| {
+            std::fs::read_to_string(make_key(&sandbox, &sandbox.path(at.to_string()), kinds[at]).with_extension("pub")).expect("a key")
+        })
+        .collect();
+    let keys: Vec<String> = all.iter().map(|line| format!("{:?}", line.trim())).collect();
+    let house = House::start(&format!("{RULES}\n[[certificate_authority]]\nkeys = [{}]\n", keys.join(", ")));
+    for authority in 0..kinds.len() {
+        let of = (authority + 1) % kinds.len();
+        let mut keygen = sandbox.command("ssh-keygen");
+        keygen
+            .arg("-q")
+            .arg("-s")
+            .arg(sandbox.path(authority.to_string()))
+            .args(["-I", "x", "-n", "ann"])
+            .arg(sandbox.path(format!("{of}.pub")));
+        let signed = run(&mut keygen);
+        assert!(signed.status.success(), "{}", report(&keygen, &signed));
+        let options = [("IdentityFile", of.to_string()), ("CertificateFile", format!("{of}-cert.pub"))];
+        let options = options.map(|(name, file)| format!("{name}={}", sandbox.path(file).display()));
+        assert_eq!(greeting(&house.ssh("git", &options, &[])).as_deref(), Some("ann"), "{:?} by {:?}", kinds[of], kinds[authority]);
+    }
+    // SHA-1 is no signature, though ssh-keygen still makes it.
+    let mut keygen = sandbox.command("ssh-keygen");
+    keygen
+        .args(["-q", "-t", "ssh-rsa", "-s"])
+        .arg(sandbox.path("0"))
+        .args(["-I", "x", "-n", "ann"])
+        .arg(house.sandbox.path("keys/ann.pub"));
+    let signed = run(&mut keygen);
+    assert!(signed.status.success(), "{}", report(&keygen, &signed));
+    assert_eq!(house.greeted("git", &house.sandbox.path("keys/ann-cert.pub")), None);
+    house.server.wait_for("its authority signed it with ssh-rsa, which is not taken");
+}
+
+#[test]
 fn a_certificate_may_be_for_one_command_only() {
     if !has_ssh() {
         return;

@@ -28,11 +28,12 @@ use std::future::Future;
 /// A server in which everybody whose key is known reads `website`, only `ann` writes, and `refs/heads/secret`
 /// is hers alone:
 ///
-/// ```no_run
+/// ```
 /// use packmule::access::*;
 /// use packmule::serve::{ProposedEdit, Verdict};
 /// use packmule::store::Repositories;
 /// use packmule::transport::{HostKey, Server};
+/// use std::path::Path;
 /// use std::sync::Arc;
 ///
 /// struct Team {
@@ -86,18 +87,23 @@ use std::future::Future;
 ///     }
 /// }
 ///
-/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-/// let repositories = Arc::new(Repositories::open("/srv/git".as_ref())?);
-/// let ann = PublicKey::from_openssh(&std::fs::read_to_string("ann.pub")?)?;
-/// let (host_key, _) = HostKey::load_or_create("/srv/git/.packmule/host_key".as_ref())?;
-/// let server = Server::builder()
-///     .driver(Team { keys: vec![(ann, "ann")], repositories })
-///     .host_key(host_key)
-///     .bind("127.0.0.1:0")
-///     .await?;
-/// println!("ssh://{}/website", server.local_addr());
-/// server.serve(async { tokio::signal::ctrl_c().await.unwrap_or(()) }).await;
-/// # Ok(())
+/// /// Serve the folder `root` until `shutdown` comes back; `ann` is the line of her `.pub` file.
+/// async fn serve(root: &Path, ann: &str, shutdown: impl Future<Output = ()>) -> Result<(), Box<dyn std::error::Error>> {
+///     let repositories = Arc::new(Repositories::open(root)?);
+///     let (host_key, _) = HostKey::load_or_create(&root.join(".packmule/host_key"))?;
+///     let server = Server::builder()
+///         .driver(Team { keys: vec![(PublicKey::from_openssh(ann)?, "ann")], repositories })
+///         .host_key(host_key)
+///         .bind("127.0.0.1:0")
+///         .await?;
+///     println!("ssh://{}/website", server.local_addr());
+///     server.serve(shutdown).await;
+///     Ok(())
+/// }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// #     let folder = tempfile::tempdir()?;
+/// #     let ann = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ ann@laptop";
+/// #     tokio::runtime::Runtime::new()?.block_on(serve(folder.path(), ann, std::future::ready(())))
 /// # }
 /// ```
 pub trait Driver: Send + Sync + 'static {
