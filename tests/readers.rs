@@ -3,9 +3,12 @@
 mod common;
 
 use bstr::BString;
-use common::{PACKMULE, Sandbox, check, run};
+use common::{PACKMULE, Sandbox, check, pkt, run, run_with_input};
 use gix_hash::ObjectId;
+use packmule::base::Cancel;
+use packmule::serve::{OpenGate, Options, receive_pack, upload_pack};
 use packmule::store::{CommitMode, ConfigScope, HeldSnapshot, Push, RefEdit, Repository, Snapshot, checkpoint_idle};
+use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -188,6 +191,137 @@ fn of_many_pushes_to_one_ref_exactly_one_wins_and_pushes_to_others_are_not_held_
     });
     check::sound(&sandbox, &one);
     check::sound(&sandbox, &other);
+}
+
+#[test]
+fn atomic_pushes_that_overlap_in_any_order_all_come_to_an_end_and_each_is_whole() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.bare("r.git", "sha1");
+    let commits = commits(&sandbox, &path, 5);
+    let sets: [&[usize]; 4] = [&[0, 1, 2, 3], &[3, 2, 1, 0], &[2, 3, 4, 5], &[5, 0]];
+    let (begun, won) = (Instant::now(), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for (set, new) in sets.iter().zip(&commits) {
+            let (path, won) = (&path, &won);
+            scope.spawn(move || {
+                let repository = open(path, ConfigScope::RepositoryOnly);
+                for _ in 0..15 {
+                    let push = Push::begin(&repository).expect("begins");
+                    let old = |name: &BString| push.view().refs().find(name.as_ref()).and_then(|entry| entry.id);
+                    let edit = |at: &usize| {
+                        let name = name(0, *at);
+                        let old = old(&name).unwrap_or(gix_hash::Kind::Sha1.null());
+                        RefEdit { name, old, new: *new, message: "push".into() }
+                    };
+                    let edits: Vec<_> = set.iter().map(edit).collect();
+                    let done = push.commit(&edits, CommitMode::Atomic, &"A <a@x>".into()).expect("no fault").results;
+                    assert!(done.iter().all(Result::is_ok) || done.iter().all(Result::is_err), "{done:?}");
+                    won.fetch_add(usize::from(done[0].is_ok()), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert!(begun.elapsed() < Duration::from_secs(60), "they waited for each other");
+    assert!(won.into_inner() >= sets.len(), "some of them happen");
+    check::sound(&sandbox, &path);
+}
+
+/// What lies at one path becomes another repository, the moment that `at` bytes have gone by.
+struct Swap<'a> {
+    left: usize,
+    ours: &'a Path,
+    other: &'a Path,
+}
+
+impl Swap<'_> {
+    fn pass(&mut self, bytes: usize) {
+        if self.left > 0 && self.left <= bytes {
+            std::fs::rename(self.ours, self.ours.with_extension("moved")).expect("renamed");
+            std::fs::rename(self.other, self.ours).expect("renamed");
+        }
+        self.left = self.left.saturating_sub(bytes);
+    }
+}
+
+struct Swapping<'a, T>(T, Swap<'a>);
+
+impl<T: Read> Read for Swapping<'_, T> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let few = buffer.len().min(100);
+        let count = self.0.read(&mut buffer[..few])?;
+        self.1.pass(count);
+        Ok(count)
+    }
+}
+
+impl Write for Swapping<'_, &mut Vec<u8>> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.1.pass(bytes.len());
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_request_never_touches_another_repository_that_took_the_place_of_its_own() {
+    let sandbox = Sandbox::new();
+    let client = sandbox.work_tree("client", "sha1");
+    (0..20).for_each(|at| drop(sandbox.commit_file(&client, &format!("f{at}"), format!("{at} of ours"))));
+    let tip = sandbox.git(&client, ["rev-parse", "HEAD"]);
+    let stranger = sandbox.work_tree("stranger", "sha1");
+    sandbox.commit_file(&stranger, "secret", "of the other");
+    let secrets = sandbox.git(&stranger, ["rev-parse", "HEAD", "HEAD:secret"]);
+    let pack = run_with_input(&mut sandbox.git_command(&client, ["pack-objects", "-q", "--revs", "--stdout"]), b"HEAD\n").stdout;
+    let want = [pkt::data(format!("want {tip} side-band-64k")), b"0000".to_vec(), pkt::data("done\n")].concat();
+    let update = [pkt::data(format!("{} {tip} refs/heads/new\0report-status", "0".repeat(40))), b"0000".to_vec(), pack].concat();
+    // Before the pack of a push nothing has begun, and it goes where the name leads then.
+    for (is_push, left) in [(false, 1), (false, 400), (false, 1200), (true, 400), (true, 1000), (true, update.len())] {
+        for name in ["ours.git", "other.git", "ours.moved"] {
+            let _ = std::fs::remove_dir_all(sandbox.path(name));
+        }
+        let [ours, other] = [(&client, "ours.git"), (&stranger, "other.git")].map(|(from, name)| {
+            let path = sandbox.bare(name, "sha1");
+            sandbox.git(from, ["push", "-q", &path.to_string_lossy(), "HEAD:refs/heads/main"]);
+            sandbox.git(&path, ["repack", "-adq"]);
+            path
+        });
+        let before = check::refs(&sandbox, &other);
+        let (swap, options, cancel) = (Swap { left, ours: &ours, other: &other }, Options::default(), Cancel::new());
+        let (repository, mut heard) = (open(&ours, ConfigScope::RepositoryOnly), vec![]);
+        if is_push {
+            let outcome = receive_pack(&repository, &OpenGate, &options, Swapping(&update[..], swap), &mut heard, &cancel);
+            let said = String::from_utf8_lossy(&heard).into_owned();
+            assert!(!said.contains("\nok ") && !said.contains("ok refs/heads/new"), "{left}: {said} {outcome:?}");
+        } else {
+            let outcome = upload_pack(&repository, &OpenGate, &options, &want[..], Swapping(&mut heard, swap), &cancel);
+            eprintln!("{left}: {outcome:?}");
+            let sent: Vec<u8> = side_band(&heard);
+            if outcome.is_ok() {
+                let taken = sandbox.bare(format!("taken{left}.git"), "sha1");
+                sandbox.git_with_input(&taken, ["index-pack", "--stdin"], &sent);
+                let has = |id: &str| run(&mut sandbox.git_command(&taken, ["cat-file", "-e", id])).status.success();
+                assert!(has(&tip) && !secrets.lines().any(has));
+            }
+        }
+        assert_eq!(check::refs(&sandbox, &ours), before, "{is_push} {left}: what lies there now");
+        check::sound(&sandbox, &ours);
+    }
+}
+
+/// The pack in an answer.
+fn side_band(mut answer: &[u8]) -> Vec<u8> {
+    let mut pack = vec![];
+    while let Ok(Some(packet)) = pkt::take(&mut answer) {
+        if let pkt::Pkt::Data(line) = packet
+            && line.first() == Some(&1)
+        {
+            pack.extend(&line[1..]);
+        }
+    }
+    pack
 }
 
 #[test]

@@ -269,3 +269,65 @@ fn symbolic_broken_and_doubled_refs_are_as_with_git() {
         assert!(!told["refs/heads/x"] && !refs.contains("refs/heads/x"), "{told:?} {refs}");
     }
 }
+
+#[test]
+fn chains_of_symbolic_refs_are_followed_as_far_as_git_follows_them() {
+    let rig = Rig::new();
+    for length in [3, 4, 5] {
+        for ends_somewhere in [false, true] {
+            let setup = |rig: &Rig, server: &Path| {
+                for at in 0..length {
+                    rig.git(server, &["symbolic-ref", &format!("refs/heads/s{at}"), &format!("refs/heads/s{}", at + 1)]);
+                }
+                if ends_somewhere {
+                    std::fs::write(server.join(format!("refs/heads/s{length}")), rig.objects["first"].clone() + "\n").expect("written");
+                }
+            };
+            let old = if ends_somewhere { "first" } else { "" };
+            rig.same(&format!("{length} links, {ends_somewhere}"), &setup, &[(b"refs/heads/s0", old, "second")]);
+        }
+    }
+}
+
+#[test]
+fn a_name_ends_with_its_first_nul_and_may_be_as_long_as_a_packet() {
+    let rig = Rig::new();
+    let long = ["refs/heads/", &"y/".repeat(32_000), "y"].concat().into_bytes();
+    for (what, name) in [
+        ("words behind a NUL", &b"refs/heads/second\0not a capability"[..]),
+        ("a NUL at once", b"refs/heads/\0x"),
+        ("nothing but a NUL", b"\0"),
+    ] {
+        // In a second line, where there are no capabilities.
+        let edits = [(&b"refs/heads/x"[..], "", "first"), (name, "", "first")];
+        let [git, ours] = [pkt::Who::Git, pkt::Who::Packmule].map(|who| rig.outcome(who, &as_it_is, &edits, false));
+        assert_eq!(ours, git, "{what}");
+    }
+    // No file system holds it: git refuses it alone, and here it is no command.
+    let edits = [(&b"refs/heads/x"[..], "", "first"), (&long, "", "first")];
+    let [git, ours] = [pkt::Who::Git, pkt::Who::Packmule].map(|who| rig.outcome(who, &as_it_is, &edits, false));
+    assert_eq!((git.0.len(), git.0.values().filter(|ok| **ok).count()), (2, 1));
+    assert!(ours.0.is_empty() && !ours.1.contains("refs/heads/x"), "{ours:?}");
+}
+
+#[test]
+fn nothing_outside_a_namespace_can_be_named_in_it() {
+    let rig = Rig::new();
+    let first = rig.objects["first"].clone();
+    for name in ["refs/heads/x", "refs/heads/../../../heads/main", "../heads/main", "refs/namespaces/b/refs/heads/x", "HEAD", "refs/../x"] {
+        let outcomes = [pkt::Who::Git, pkt::Who::Packmule].map(|who| {
+            let _ = std::fs::remove_dir_all(rig.sandbox.path("server.git"));
+            let server = rig.sandbox.copy(&rig.base, "server.git");
+            let line = format!("{} {first} {name}\0report-status", rig.objects[""]);
+            let empty = common::run_with_input(&mut rig.sandbox.git_command(&server, ["pack-objects", "-q", "--stdout"]), b"").stdout;
+            let request = [pkt::data(line), b"0000".to_vec(), empty].concat();
+            let mut command = who.command(&rig.sandbox, 0, "receive-pack", &[], &server);
+            let output = common::run_with_input(command.env("GIT_NAMESPACE", "a"), &request);
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            let verdict = said.lines().find_map(|line| line.get(4..).filter(|line| line.starts_with("ok ") || line.starts_with("ng ")));
+            (verdict.map(|verdict| verdict[..2].to_owned()), check::refs(&rig.sandbox, &server))
+        });
+        assert_eq!(outcomes[1], outcomes[0], "{name}");
+        assert!(outcomes[1].1.contains("refs/namespaces/a/refs/heads/x") == (name == "refs/heads/x"), "{name}: {}", outcomes[1].1);
+    }
+}

@@ -44,7 +44,7 @@ pub const ATTRIBUTES_BYTES_MAX: usize = 4 << 20;
 pub const OPTION_BYTES_MAX: usize = 1 << 20;
 /// Push options: each is a variable in the environment of hooks, which the system bounds.
 pub const PUSH_OPTIONS_MAX: usize = 1_000;
-/// Symbolic refs followed before a chain counts as a loop (`refs.h`: `SYMREF_MAXDEPTH`).
+/// Refs read before a chain of symbolic ones counts as a loop, the one at its end among them (`refs.h`: `SYMREF_MAXDEPTH`).
 pub const SYMREF_DEPTH_MAX: usize = 5;
 /// Quiet time after which a keep-alive packet or a progress line is sent, in milliseconds.
 pub const KEEPALIVE_MS: u64 = 5_000;

@@ -154,7 +154,8 @@ fn check_object_format(chosen: &Capabilities, hash: gix_hash::Kind) -> Result<()
 fn parse_command(line: &[u8], hash: gix_hash::Kind) -> Result<PushCommand, Error> {
     let (old, rest) = split_id(line, hash)?;
     let (new, name) = split_id(rest, hash)?;
-    if name.is_empty() || name.len() > REF_NAME_BYTES_MAX {
+    // Without the blank before a name, of no bytes even, it is no command (`queue_command`).
+    if name.len() > REF_NAME_BYTES_MAX || rest.len() == hash.len_in_hex() {
         return Err(Error::protocol(format!("protocol error: expected old/new/ref, got '{}'", line[..line.len().min(200)].as_bstr())));
     }
     Ok(PushCommand { old, new, name: name.into() })

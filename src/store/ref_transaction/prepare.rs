@@ -55,7 +55,8 @@ impl RefTransaction<'_> {
         let mut name = edit.name.clone();
         let mut through = vec![];
         while let Loose::Symbolic(target) = self.loose(name.as_bstr())? {
-            if through.len() == SYMREF_DEPTH_MAX {
+            // git reads so many refs, the one at the end among them.
+            if through.len() + 1 == SYMREF_DEPTH_MAX {
                 return Err(RefRefusal::Loop);
             }
             through.push(std::mem::replace(&mut name, target));
