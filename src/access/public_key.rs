@@ -1,5 +1,6 @@
 //! A public key and its fingerprints.
 
+use russh::keys::ssh_key::Fingerprint;
 use russh::keys::{HashAlg, PublicKey as Key};
 use std::sync::Arc;
 
@@ -30,11 +31,25 @@ impl PublicKey {
         self.0.fingerprint(HashAlg::Sha256).to_string()
     }
 
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, PublicKeyError> {
+        Key::from_bytes(bytes).map(Self::from_ssh).map_err(|error| PublicKeyError(error.to_string()))
+    }
+
+    /// The fingerprint of the key with this SHA-256.
+    pub(crate) fn fingerprint_from(sha256: [u8; 32]) -> String {
+        Fingerprint::Sha256(sha256).to_string()
+    }
+
+    /// The key as it goes over the wire.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        // A key that was read can be written: only an encoder that runs out of space fails.
+        self.0.to_bytes().unwrap_or_default()
+    }
+
     /// `MD5:` and pairs of hexadecimal digits, as `ssh-keygen -l -E md5` shows it: for lists that were kept that way. MD5 can be
     /// made to collide, so nobody is to be known by this alone.
     pub fn fingerprint_md5(&self) -> String {
-        // A key that was read can be written: only an encoder that runs out of space fails.
-        let digest = md5::compute(self.0.to_bytes().unwrap_or_default());
+        let digest = md5::compute(self.to_bytes());
         let pairs: Vec<String> = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         format!("MD5:{}", pairs.join(":"))
     }

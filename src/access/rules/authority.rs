@@ -1,15 +1,10 @@
-//! Authorities that sign certificates, whom they may speak for, and what they took back.
-//!
-//! What is taken back stands in a file in the form that `ssh-keygen -k` is fed with (ssh-keygen(1), "KEY REVOCATION LISTS"):
-//! `serial: 7`, `serial: 10-20`, `id: NAME`, `key: LINE OF A .pub FILE` (`sha1:` and `sha256:` mean the same), `hash: SHA256:...`, or
-//! just the line of a `.pub` file; `#` begins a comment. Serial numbers and ids are those of this authority; a key is the one
-//! in the certificate. The binary form that `ssh-keygen -k` writes is not read.
+//! Authorities that sign certificates, and whom they may speak for.
 
 use super::book::{ANONYMOUS, Compiler, RuleBook, Who};
+use super::revoked::Revoked;
 use super::written::{Written, WrittenAuthority};
-use crate::access::{Certificate, PublicKey};
+use crate::access::Certificate;
 use std::collections::HashSet;
-use std::path::Path;
 
 /// Somebody who signs certificates.
 #[derive(Debug)]
@@ -62,10 +57,11 @@ impl Compiler {
         if written.authorities.is_empty() {
             return;
         }
-        let has_own = |name: &str| written.users.iter().any(|(user, of)| user.get_ref() == name && !of.principals.is_empty());
+        let with_own = written.users.iter().filter(|(_, user)| !user.principals.is_empty());
+        let with_own: HashSet<&str> = with_own.map(|(name, _)| name.get_ref().as_str()).collect();
         for number in 0..self.book.users.len() {
             let name = self.book.users[number].name.clone();
-            if name != ANONYMOUS && !has_own(&name) {
+            if name != ANONYMOUS && !with_own.contains(name.as_str()) {
                 self.book.principals.entry(name).or_default().push(number);
             }
         }
@@ -95,150 +91,5 @@ impl Compiler {
             };
             self.book.authorities.push(Authority { speaks_for, revoked });
         }
-    }
-}
-
-/// What one authority took back.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Revoked {
-    /// From, to, both included.
-    serials: Vec<(u64, u64)>,
-    ids: HashSet<String>,
-    /// Their SHA-256.
-    fingerprints: HashSet<String>,
-}
-
-impl Revoked {
-    fn read(file: &Path) -> Result<Self, String> {
-        let bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
-        if bytes.starts_with(b"SSHKRL\n") {
-            return Err(format!("{}: the binary form is not read, only the text that ssh-keygen -k makes it of", file.display()));
-        }
-        let text = String::from_utf8(bytes).map_err(|_| format!("{}: not text", file.display()))?;
-        let mut revoked = Self::default();
-        for (at, line) in text.lines().enumerate().map(|(at, line)| (at + 1, line.trim())) {
-            if !line.is_empty() && !line.starts_with('#') {
-                revoked.line(line).map_err(|why| format!("{}:{at}: {why}", file.display()))?;
-            }
-        }
-        Ok(revoked)
-    }
-
-    fn line(&mut self, line: &str) -> Result<(), String> {
-        let (word, rest) = line.split_once(':').map_or(("key", line), |(word, rest)| (word, rest.trim()));
-        match word.trim() {
-            "serial" => {
-                let (from, to) = rest.split_once('-').unwrap_or((rest, rest));
-                let serials = (number(from)?, number(to)?);
-                if serials.0 > serials.1 {
-                    return Err(format!("the range {rest} is backwards"));
-                }
-                self.serials.push(serials);
-            }
-            "id" => {
-                self.ids.insert(rest.to_owned());
-            }
-            "hash" if rest.starts_with("SHA256:") => {
-                self.fingerprints.insert(rest.trim_end_matches('=').to_owned());
-            }
-            "key" | "sha1" | "sha256" => {
-                let key = PublicKey::from_openssh(rest).map_err(|error| error.to_string())?;
-                self.fingerprints.insert(key.fingerprint());
-            }
-            // The comment of a key may hold a colon.
-            _ if PublicKey::from_openssh(line).is_ok() => return self.line(&format!("key: {line}")),
-            other => return Err(format!("'{}' is nothing that can be revoked", crate::access::printable(other))),
-        }
-        Ok(())
-    }
-
-    /// Why `shown` counts no more, if so.
-    fn holds(&self, shown: &Certificate) -> Option<&'static str> {
-        // Serial number 0 is that of all which were not counted.
-        if shown.serial != 0 && self.serials.iter().any(|(from, to)| (*from..=*to).contains(&shown.serial)) {
-            Some("its serial number")
-        } else if self.ids.contains(&shown.key_id) {
-            Some("its id")
-        } else if self.fingerprints.contains(&shown.key.fingerprint()) {
-            Some("its key")
-        } else if self.fingerprints.contains(&shown.authority.fingerprint()) {
-            Some("its authority's key")
-        } else {
-            None
-        }
-    }
-}
-
-fn number(text: &str) -> Result<u64, String> {
-    let text = text.trim();
-    let read = text.strip_prefix("0x").map_or_else(|| text.parse(), |digits| u64::from_str_radix(digits, 16));
-    read.map_err(|_| format!("'{}' is no serial number", crate::access::printable(text)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ANN: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
-    const BOB: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB2kMbWcEzcqCV6Xd5LBWJRO3gN1tNb0HIm4bgWkKZ1B";
-
-    fn certificate(serial: u64, id: &str) -> Certificate {
-        Certificate {
-            key: PublicKey::from_openssh(ANN).expect("a key"),
-            authority: PublicKey::from_openssh(BOB).expect("a key"),
-            key_id: id.to_owned(),
-            serial,
-            principals: vec![],
-            valid_after_s: 0,
-            valid_before_s: u64::MAX,
-            critical_options: Default::default(),
-            extensions: Default::default(),
-        }
-    }
-
-    fn read(text: &str) -> Result<Revoked, String> {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("revoked");
-        std::fs::write(&file, text).expect("written");
-        Revoked::read(&file).map_err(|why| why.rsplit('/').next().unwrap_or_default().to_owned())
-    }
-
-    #[test]
-    fn serials_ids_and_keys_are_taken_back() {
-        let hash = format!("hash: {}", PublicKey::from_openssh(ANN).expect("a key").fingerprint());
-        for (line, why) in [
-            ("serial: 7", "its serial number"),
-            ("serial: 0x7", "its serial number"),
-            ("serial: 1-9", "its serial number"),
-            ("id: laptop", "its id"),
-            (ANN, "its key"),
-            (&format!("{ANN} ann: her key"), "its key"),
-            (&format!("key: {ANN} ann"), "its key"),
-            (&format!("sha256: {ANN}"), "its key"),
-            (&hash, "its key"),
-            (BOB, "its authority's key"),
-        ] {
-            assert_eq!(read(&format!("# a list\n\n{line}\n")).expect(line).holds(&certificate(7, "laptop")), Some(why), "{line}");
-        }
-        for line in ["serial: 8-9", "serial: 0-6", "id: lap", "", "id: 7"] {
-            assert_eq!(read(line).expect(line).holds(&certificate(7, "laptop")), None, "{line}");
-        }
-        assert_eq!(read("serial: 0-9").expect("a range").holds(&certificate(0, "")), None);
-    }
-
-    #[test]
-    fn a_list_that_cannot_be_read_whole_is_not_read_at_all() {
-        for (text, says) in [
-            ("serial: 7\nserial: x", "revoked:2: 'x' is no serial number"),
-            ("serial: 9-7", "backwards"),
-            ("nonsense", "revoked:1: not a public key"),
-            ("user: ann", "revoked:1: 'user' is nothing"),
-            ("hash: MD5:00", "'hash' is nothing"),
-            ("SSHKRL\n\0", "binary form"),
-        ] {
-            let fault = read(text).expect_err(text);
-            assert!(fault.contains(says), "{text}: {fault}");
-        }
-        assert!(Revoked::read(Path::new("/nowhere/at/all")).is_err());
     }
 }

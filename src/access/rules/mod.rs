@@ -6,6 +6,7 @@
 //! | `verb` | words into what somebody may do |
 //! | `pattern` | what a rule says of names into a yes or no |
 //! | `authority` | certificates into whom they mean |
+//! | `revoked` | lists of what authorities took back into a yes or no |
 //! | `book` | all of it into a [`RuleBook`], or into every [`Fault`] at once |
 //!
 //! The first rule that is about user, repository, ref and verb decides; what no rule is about is denied. A repository whose
@@ -17,6 +18,7 @@
 mod authority;
 mod book;
 mod pattern;
+mod revoked;
 mod verb;
 mod written;
 
