@@ -89,8 +89,12 @@ impl Revoked {
             return Err(format!("a revocation list of version {version}, and {FORMAT_VERSION} is known"));
         }
         // Its own number, when it was made, flags; a reserved word and a comment.
-        (list.u64()?, list.u64()?, list.u64()?);
-        (list.string()?, list.string()?);
+        for _ in 0..3 {
+            list.u64()?;
+        }
+        for _ in 0..2 {
+            list.string()?;
+        }
         let mut revoked = Self::default();
         while !list.is_empty() {
             let kind = list.u8()?;
