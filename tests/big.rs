@@ -1,12 +1,15 @@
-//! Packs whose indexes need 64 bits for offsets, objects and packs of more than 4 GiB: clone, fetch, lazy fetch and archive, in
-//! bounded memory.
+//! Packs whose indexes need 64 bits for offsets, objects and packs of more than 4 GiB: push, clone, fetch, lazy fetch and archive,
+//! in bounded memory.
 //!
 //! The real thing takes minutes and 20 GB of disk, and runs when asked for: `cargo test --test big -- --ignored`.
 
 mod common;
 
 use common::remote::Remote;
-use common::{Case, PACKMULE, Sandbox, check, report, run};
+use common::zlib::{adler, deflated_run};
+use common::{Case, PACKMULE, Sandbox, check, pkt, report, run};
+use gix_hash::{Hasher, Kind as Hash, ObjectId};
+use packmule::pack::{Deflater, Kind, type_code, write_entry_header};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -91,19 +94,27 @@ fn repository(remote: &Remote<'_>, name: &str, level: u32) -> (PathBuf, String) 
     (path, blob)
 }
 
+/// Between two looks at a process.
+const TICK: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// Memory that is a process's own, maps of files aside.
+fn own_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let own = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.split_whitespace().next()?.parse::<u64>().ok());
+    own.unwrap_or(0) * 1024
+}
+
 /// What comes back for `input`: how many bytes, and the most memory that was the program's own meanwhile.
 fn serve(sandbox: &Sandbox, words: &[&str], protocol: u8, path: &Path, input: &[u8]) -> (u64, u64) {
     let mut command = sandbox.command(PACKMULE);
     command.args(words).arg(path).env("GIT_PROTOCOL", format!("version={protocol}"));
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("packmule starts");
     child.stdin.take().expect("piped").write_all(input).expect("it is read");
-    let status = format!("/proc/{}/status", child.id());
+    let pid = child.id();
     let mut output = child.stdout.take().expect("piped");
     let (mut buffer, mut bytes, mut memory) = (vec![0; 1 << 20], 0, 0);
     loop {
-        let own = std::fs::read_to_string(&status).unwrap_or_default();
-        let own = own.lines().find_map(|line| line.strip_prefix("RssAnon:")?.split_whitespace().next()?.parse::<u64>().ok());
-        memory = memory.max(own.unwrap_or(0) * 1024);
+        memory = memory.max(own_bytes(pid));
         match output.read(&mut buffer).expect("readable") {
             0 => break,
             count => bytes += count as u64,
@@ -158,4 +169,94 @@ fn objects_and_packs_of_more_than_4_gib_are_served_in_little_memory() {
             eprintln!("level {level}, {format}: {bytes} bytes sent, {memory} bytes held");
         }
     }
+}
+
+/// A pack on its way into a program.
+struct Stream<W> {
+    to: W,
+    hasher: Hasher,
+}
+
+impl<W: Write> Stream<W> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.to.write_all(bytes).expect("it is read");
+    }
+
+    fn object(&mut self, kind: Kind, bytes: &[u8]) {
+        let mut entry = vec![];
+        write_entry_header(type_code(kind), bytes.len() as u64, &mut entry);
+        Deflater::new(1).whole(bytes, &mut entry).expect("into memory");
+        self.put(&entry);
+    }
+}
+
+/// A blob of this letter.
+fn blob_of(letter: u8, bytes: u64) -> ObjectId {
+    let mut hasher = gix_hash::hasher(Hash::Sha1);
+    hasher.update(format!("blob {bytes}\0").as_bytes());
+    let chunk = vec![letter; 1 << 20];
+    (0..bytes >> 20).for_each(|_| hasher.update(&chunk));
+    hasher.update(&chunk[..(bytes % (1 << 20)) as usize]);
+    hasher.try_finalize().expect("no collision")
+}
+
+#[test]
+#[ignore = "takes a minute and 5 GB of disk"]
+fn objects_and_packs_of_more_than_31_and_32_bits_are_pushed_in_little_memory() {
+    /// Bytes of one stored block.
+    const BLOCK_BYTES: u64 = 65_535;
+    let (times, blocks) = (BLOB_BYTES / 258, (1 << 31) / BLOCK_BYTES + 10);
+    let (deflated, stored) = (1 + 258 * times, blocks * BLOCK_BYTES);
+    let (run, zeros) = (blob_of(b'k', deflated), blob_of(0, stored));
+    let tree = [&b"100644 run\0"[..], run.as_slice(), b"100644 zeros\0", zeros.as_slice()].concat();
+    let tree_id = gix_object::compute_hash(Hash::Sha1, Kind::Tree, &tree).expect("no collision");
+    let who = "A U Thor <author@example.com> 1112912053 -0700";
+    let commit = format!("tree {tree_id}\nauthor {who}\ncommitter {who}\n\nbig\n").into_bytes();
+    let tip = gix_object::compute_hash(Hash::Sha1, Kind::Commit, &commit).expect("no collision");
+
+    let sandbox = Sandbox::new();
+    let server = sandbox.bare("server.git", "sha1");
+    let mut command = sandbox.command(PACKMULE);
+    command.arg("receive-pack").arg(&server);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("packmule starts");
+    let pid = child.id();
+    let watcher = std::thread::spawn(move || {
+        (0..).map(|_: u32| own_bytes(pid)).take_while(|own| *own > 0).inspect(|_| std::thread::sleep(TICK)).max()
+    });
+    let mut to = child.stdin.take().expect("piped");
+    let line = format!("{} {tip} refs/heads/main\0report-status", "0".repeat(40));
+    to.write_all(&[pkt::data(line), b"0000".to_vec()].concat()).expect("it is read");
+    let mut pack = Stream { to, hasher: gix_hash::hasher(Hash::Sha1) };
+    pack.put(b"PACK\0\0\0\x02\0\0\0\x04");
+    let mut entry = vec![];
+    write_entry_header(3, stored, &mut entry);
+    pack.put(&[&entry[..], &[0x78, 1]].concat());
+    let len = (BLOCK_BYTES as u16).to_le_bytes();
+    let block = [&[0, len[0], len[1], !len[0], !len[1]][..], &vec![0; BLOCK_BYTES as usize]].concat();
+    (0..blocks).for_each(|_| pack.put(&block));
+    pack.put(&[&[1, 0, 0, 0xff, 0xff][..], &adler(b"", 0, u128::from(stored)).to_be_bytes()].concat());
+    let mut entry = vec![];
+    write_entry_header(3, deflated, &mut entry);
+    deflated_run(b"k", times, &mut entry);
+    pack.put(&entry);
+    pack.object(Kind::Tree, &tree);
+    pack.object(Kind::Commit, &commit);
+    let Stream { mut to, hasher } = pack;
+    to.write_all(hasher.try_finalize().expect("no collision").as_slice()).expect("it is read");
+    drop(to);
+    let (mut said, mut output, mut buffer) = (vec![], child.stdout.take().expect("piped"), [0; 4096]);
+    while let Ok(count @ 1..) = output.read(&mut buffer) {
+        said.extend_from_slice(&buffer[..count]);
+    }
+    assert!(child.wait().expect("a child of ours").success());
+    assert!(String::from_utf8_lossy(&said).contains("ok refs/heads/main\n"), "{}", String::from_utf8_lossy(&said));
+    let memory = watcher.join().expect("no panic").expect("it was seen");
+    assert!(memory <= MEMORY_BYTES_MAX, "{memory} bytes held");
+    let size = |name: &str| sandbox.git(&server, ["cat-file", "-s", name]);
+    assert_eq!([size("main:run"), size("main:zeros"), size("main")], [deflated, stored, commit.len() as u64].map(|size| size.to_string()));
+    let index = packs(&server)[0].with_extension("idx");
+    let listed = sandbox.git_with_input(&server, ["show-index"], &std::fs::read(index).expect("an index"));
+    let offset = listed.lines().find(|line| line.contains(&tip.to_string())).and_then(|line| line.split(' ').next()?.parse::<u64>().ok());
+    assert!(offset.expect("it is there") > 1 << 31, "{listed}");
 }

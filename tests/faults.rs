@@ -11,7 +11,7 @@ use common::remote::Remote;
 use common::server::{Server, has_ssh};
 use common::{Case, PACKMULE, Sandbox, check, pkt, run, run_with_input};
 use rig::{Rig, SHAPES, has_strace, is_acknowledged};
-use std::io::Write as _;
+use std::io::{BufRead as _, Write as _};
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
@@ -195,4 +195,74 @@ fn connections_that_break_at_random_leave_nothing_in_a_server() {
     assert!(now[2] <= before[2] + (24 << 10), "descriptors, threads, KiB: {before:?} before, {now:?} now");
     check::sound(&sandbox, &path);
     assert_eq!(check::ref_value(&sandbox, &path, "refs/heads/new"), "");
+}
+
+/// `strace` with these words, once it watches the process.
+fn watched(sandbox: &Sandbox, pid: u32, words: &[&str]) -> Option<std::process::Child> {
+    let mut command = sandbox.command("strace");
+    command.args(["-f", "-o"]).arg(sandbox.path("trace")).args(words).args(["-p", &pid.to_string()]);
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("strace starts");
+    let mut said = std::io::BufReader::new(child.stderr.take().expect("piped")).lines();
+    let attached = said.any(|line| line.is_ok_and(|line| line.contains("attached")));
+    std::thread::spawn(move || said.for_each(drop));
+    attached.then_some(child)
+}
+
+#[test]
+fn a_server_that_is_killed_while_a_push_makes_a_repository_leaves_all_of_it_or_nothing() {
+    if !has_ssh() || !has_strace() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let client = sandbox.history("client", "sha1", 31, 10).0;
+    let tip = sandbox.git(&client, ["rev-parse", "main"]);
+    drop(Server::start(&sandbox)); // makes its key
+    let (mut made, mut lost) = (0, 0);
+    for (at, inject) in [
+        "mkdir:signal=KILL:when=1",
+        "mkdir:signal=KILL:when=6",
+        "linkat:signal=KILL:when=1",
+        "fsync,fdatasync:signal=KILL:when=2",
+        "rename,renameat2:signal=KILL:when=1",
+        "rename,renameat2:signal=KILL:when=2",
+        "fsync,fdatasync:signal=KILL:when=14",
+        "fsync,fdatasync:signal=KILL:when=16",
+        "fsync,fdatasync:signal=KILL:when=17",
+        "fsync,fdatasync:signal=KILL:when=40",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let mut server = Server::start(&sandbox);
+        let name = format!("folder{at}/made");
+        let push = |server: &Server| {
+            let remote = Remote::ssh(&sandbox, V2, server);
+            run(&mut remote.command(&client, "push", [remote.url(&name), "main".to_owned()])).status.success()
+        };
+        let Some(mut strace) = watched(&sandbox, server.pid(), &["-e", &format!("inject={inject}")]) else {
+            common::skipped("strace may not watch a process that runs");
+            return;
+        };
+        let acknowledged = push(&server);
+        if acknowledged {
+            server.signal("KILL"); // what was to kill it did not come
+        }
+        server.wait();
+        strace.wait().expect("waited for");
+        let path = server.root.join(format!("{name}.git"));
+        drop(server);
+        let server = Server::start(&sandbox);
+        let is_there = path.exists();
+        if is_there {
+            check::sound(&sandbox, &path);
+            assert_eq!(check::ref_value(&sandbox, &path, "refs/heads/main"), tip, "{inject}");
+        }
+        assert!(is_there || !acknowledged, "{inject}");
+        assert!(!server.root.join(".packmule/new").exists(), "{inject}: {:?}", check::files(&server.root));
+        assert!(push(&server), "{inject}: {}", server.said());
+        check::sound(&sandbox, &path);
+        eprintln!("{inject}: acknowledged {acknowledged}, there {is_there}");
+        (made, lost) = (made + usize::from(is_there), lost + usize::from(!is_there));
+    }
+    assert!(lost > 0, "some die in time: {made} made, {lost} lost");
 }

@@ -4,6 +4,7 @@
 mod common;
 
 use common::pkt::{self, Who};
+use common::zlib::deflated_run;
 use common::{PACKMULE, Sandbox, check, run, run_with_input};
 use gix_hash::{Kind as Hash, ObjectId};
 use packmule::pack::{Deflater, Kind, type_code, write_entry_header};
@@ -70,40 +71,6 @@ impl Made {
         pack.extend_from_slice(hasher.try_finalize().expect("no collision").as_slice());
         [pkt::data(format!("{} {tip} {name}\0report-status", Hash::Sha1.null())), b"0000".to_vec(), pack].concat()
     }
-}
-
-/// `head`, which ends with the letter `k`, and so many times 258 of it as a zlib stream (RFC 1950, RFC 1951), without looking at
-/// every letter.
-fn deflated_run(head: &[u8], times: u64, out: &mut Vec<u8>) {
-    let len = u16::try_from(head.len()).expect("one stored block");
-    out.extend([0x78, 1, 0]);
-    out.extend([len.to_le_bytes(), (!len).to_le_bytes()].concat());
-    out.extend(head);
-    let (mut bits, mut held) = (0u64, 0);
-    let mut put = |new: u64, count: u32, out: &mut Vec<u8>| {
-        bits |= new << held;
-        held += count;
-        while held >= 8 {
-            out.push(bits as u8);
-            (bits, held) = (bits >> 8, held - 8);
-        }
-    };
-    // A block with fixed codes: 258 bytes more of what stands one byte back, again and again.
-    put(0b010, 3, out);
-    (0..times).for_each(|_| put(0b1010_0011, 13, out));
-    put(0, 7, out);
-    // And the last one, empty.
-    put(0b011, 3, out);
-    put(0, 7 + 7, out);
-    let (mut one, mut two) = (1u64, 0u64);
-    for byte in head {
-        one = (one + u64::from(*byte)) % 65_521;
-        two = (two + one) % 65_521;
-    }
-    let (run, letter) = (u128::from(times) * 258, u128::from(b'k'));
-    two = ((u128::from(two) + run * u128::from(one) + letter * (run * (run + 1) / 2)) % 65_521) as u64;
-    one = ((u128::from(one) + run * letter) % 65_521) as u64;
-    out.extend(((two as u32) << 16 | one as u32).to_be_bytes());
 }
 
 /// What packmule says of the push, within its memory; no signal ends it.

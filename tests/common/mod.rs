@@ -10,6 +10,7 @@ pub mod pkt;
 pub mod remote;
 pub mod scenario;
 pub mod server;
+pub mod zlib;
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
