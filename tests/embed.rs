@@ -5,10 +5,11 @@ mod common;
 use common::server::{has_ssh, make_key, write_ssh_config};
 use common::{Sandbox, check, report, run};
 use packmule::access::{
-    Authentication, BoxError, Command, Credentials, Decision, Driver, Grant, Location, Place, PublicKey, PushProposal, RefRules, Refusal,
-    RequestPath, Transport, UserId,
+    Authentication, BoxError, Chain, Command, Credentials, Decision, Door, Driver, Grant, Keys, Location, Place, PublicKey, PushProposal,
+    RefRules, Refusal, RequestPath, Transport, UserId,
 };
 use packmule::serve::{ProposedEdit, Verdict};
+use packmule::store::Repositories;
 use packmule::transport::{HostKey, Server};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -80,11 +81,11 @@ struct Household {
 impl Household {
     /// Serve a repository with `main`, `open` and `secret` to ann and bob.
     fn start() -> Self {
-        Self::start_with(|keys, sandbox| House { keys, folder: sandbox.path("") })
+        Self::start_with(|keys, sandbox| Door::new(House { keys, folder: sandbox.path("") }))
     }
 
-    /// Likewise, with the driver that is made of the keys of ann and bob.
-    fn start_with<D: Driver>(make: impl FnOnce(Vec<(PublicKey, &'static str)>, &Sandbox) -> D) -> Self {
+    /// Likewise, with the door that is made of the keys of ann and bob.
+    fn start_with(make: impl FnOnce(Vec<(PublicKey, &'static str)>, &Sandbox) -> Door) -> Self {
         let sandbox = Sandbox::new();
         let repository = sandbox.bare("somewhere/else.git", "sha1");
         let seed = sandbox.work_tree("seed", "sha1");
@@ -98,9 +99,9 @@ impl Household {
             (PublicKey::from_openssh(&std::fs::read_to_string(file).expect("a key")).expect("a key"), name)
         });
         make_key(&sandbox, &sandbox.path("keys/eve"), &["ed25519"]);
-        let driver = make(keys.into(), &sandbox);
+        let door = make(keys.into(), &sandbox);
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let bound = Server::builder().driver(driver).host_key(HostKey::generate().expect("a key")).bind("127.0.0.1:0");
+        let bound = Server::builder().door(door).host_key(HostKey::generate().expect("a key")).bind("127.0.0.1:0");
         let server = runtime.block_on(bound).expect("a port");
         let port = server.local_addr().port();
         runtime.spawn(server.serve(std::future::pending()));
@@ -283,7 +284,7 @@ fn paths_may_be_names_in_a_table_and_teams_may_change_while_it_runs() {
         for number in [17, 23] {
             sandbox.bare(format!("storage/{number}.git"), "sha1");
         }
-        Forge { keys, rows: [("ann/x", 17), ("bob/x", 23)].into(), teams: of_driver, folder: sandbox.path("storage") }
+        Door::new(Forge { keys, rows: [("ann/x", 17), ("bob/x", 23)].into(), teams: of_driver, folder: sandbox.path("storage") })
     });
     let (sandbox, seed) = (&house.sandbox, house.sandbox.path("seed"));
     let stored = |number: u32| sandbox.path(format!("storage/{number}.git"));
@@ -309,4 +310,31 @@ fn paths_may_be_names_in_a_table_and_teams_may_change_while_it_runs() {
     assert!(success, "{said}");
     check::same_objects(sandbox, &stored(17), &sandbox.path("copy"));
     check::sound(sandbox, &stored(17));
+}
+
+#[test]
+fn of_two_drivers_in_a_row_each_has_people_and_paths_of_its_own() {
+    if !has_ssh() {
+        return;
+    }
+    let house = Household::start_with(|keys, sandbox| {
+        let root = sandbox.path("of-keys");
+        std::fs::create_dir(&root).expect("a root");
+        let [(ann, _), (bob, _)] = &keys[..] else { panic!("ann and bob") };
+        let repositories = Arc::new(Repositories::open(&root).expect("a root"));
+        let (first, ann) = (Keys::new(repositories).allow(bob.clone(), UserId::new("bob")), ann.clone());
+        // The second knows both, but bob never gets there.
+        Chain::new().then(first).then(House { keys: vec![(ann, "ann"), (bob.clone(), "ann")], folder: sandbox.path("") }).into()
+    });
+    let (sandbox, seed) = (&house.sandbox, house.sandbox.path("seed"));
+    let (success, said) = house.git("bob", &seed, 2, &["push", &house.url("private"), "main"]);
+    assert!(success && sandbox.path("of-keys/private.git").exists(), "{said}");
+    let (success, said) = house.git("ann", &seed, 2, &["ls-remote", &house.url("private")]);
+    assert!(!success && said.contains("no repository \"private\" here"), "{said}");
+    let (success, said) = house.git("ann", &seed, 2, &["ls-remote", &house.url("shared/plans")]);
+    assert!(success && said.contains("refs/heads/secret"), "{said}");
+    let (success, said) = house.git("bob", &seed, 2, &["ls-remote", &house.url("shared/plans")]);
+    assert!(!success && said.contains("no repository \"shared/plans\" here"), "{said}");
+    let (success, said) = house.git("eve", &seed, 2, &["ls-remote", &house.url("private")]);
+    assert!(!success && said.contains("Permission denied"), "{said}");
 }

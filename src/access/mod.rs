@@ -4,10 +4,10 @@
 //!
 //! | callback | turns what into what |
 //! |---|---|
-//! | [`Driver::authenticate`] | [`Credentials`] whose proof has been checked into a [`UserId`] |
+//! | [`Driver::authenticate`] | [`Credentials`], whose signature has been verified where there is one, into a [`UserId`] |
 //! | [`Driver::user`] | a [`UserId`] into the driver's own type of user |
-//! | [`Driver::authorise`] | user, [`Command`] and [`RequestPath`] into a [`Grant`] or a [`Refusal`] |
-//! | [`Driver::locate`] | a [`RequestPath`] into a [`Location`], asked only after the third said yes |
+//! | [`Driver::authorise`] | user, [`Command`], [`RequestPath`] and [`Transport`] into a [`Grant`] or a [`Refusal`] |
+//! | [`Driver::locate`] | a [`RequestPath`] and a [`Transport`] into a [`Location`], asked only after the third said yes |
 //!
 //! The [`Grant`] then judges refs: it becomes the [`Gate`](crate::serve::Gate) through which alone the engine
 //! sees them. The first is asked when somebody logs in, and again before a later command on the same connection: a key may
