@@ -48,6 +48,11 @@ pub trait PackSource: Send + Sync + 'static {
 
     /// The `.rev` file, where there is one.
     fn rev(&self) -> Option<Bytes>;
+
+    /// Whether what was handed out is still what lies there; no, where that cannot be told.
+    fn is_current(&self) -> bool {
+        false
+    }
 }
 
 /// A source whose index and pack were handed over already.
@@ -164,6 +169,11 @@ impl PackFile {
     /// Whether the pack was tried to be opened and could not.
     pub fn is_left_out(&self) -> bool {
         matches!(self.index.get(), Some(None)) || matches!(self.data.get(), Some(None))
+    }
+
+    /// Whether it was opened, and its files are still those that were.
+    pub fn is_current(&self) -> bool {
+        matches!(self.index.get(), Some(Some(_))) && !self.is_left_out() && self.source.is_current()
     }
 
     /// Whether index and pack can be opened: opens them.

@@ -4,6 +4,7 @@ use super::{HookOptions, SharedState};
 use crate::base::limits;
 use crate::pack::check::CheckMode;
 use crate::pack::index::IngestLimits;
+use crate::store::{self, Repository, Snapshot, Spares};
 use std::sync::Arc;
 
 /// Which of the two services.
@@ -133,6 +134,21 @@ impl Default for Options {
             identity: "packmule <packmule@localhost>".into(),
             shared: None,
         }
+    }
+}
+
+impl Options {
+    /// A view of `repository` as it is now; what has not changed since another request looked is shared with it.
+    pub(super) fn snapshot(&self, repository: &Repository) -> Result<Snapshot, store::Error> {
+        match &self.shared {
+            Some(shared) => shared.snapshot(repository),
+            None => repository.snapshot(),
+        }
+    }
+
+    /// Where the quarantine of a push goes for the next one.
+    pub(super) fn spares(&self) -> Option<Arc<Spares>> {
+        self.shared.as_ref().map(|shared| shared.spares.clone())
     }
 }
 

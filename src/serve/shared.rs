@@ -11,7 +11,7 @@
 use super::Error;
 use crate::base::Cancel;
 use crate::base::limits::{SHARED_ENTRIES_MAX, TICK_MS};
-use crate::store::{HeldSnapshot, Repository, Snapshot};
+use crate::store::{self, HeldSnapshot, Repository, Snapshot, Spares};
 use gix_hash::ObjectId;
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
@@ -96,6 +96,8 @@ pub struct SharedState {
     inner: Mutex<Inner>,
     /// Bytes of what is held whole although it may not be kept any more.
     reserved_bytes: Arc<AtomicUsize>,
+    /// Quarantines from one push to the next.
+    pub(super) spares: Arc<Spares>,
 }
 
 /// Room for something that may be in use longer than it is kept; given back when dropped.
@@ -169,7 +171,7 @@ impl std::fmt::Debug for SharedState {
 impl SharedState {
     /// Nothing yet; `bytes_max` bounds what is kept when no request needs it.
     pub fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, inner: Mutex::default(), reserved_bytes: Arc::default() }
+        Self { bytes_max, inner: Mutex::default(), reserved_bytes: Arc::default(), spares: Arc::default() }
     }
 
     /// How much there is.
@@ -184,9 +186,9 @@ impl SharedState {
     }
 
     /// A view of `repository` as it is now: the last one again, where nothing has changed since.
-    pub(super) fn snapshot(&self, repository: &Repository) -> Result<Snapshot, Error> {
+    pub(super) fn snapshot(&self, repository: &Repository) -> Result<Snapshot, store::Error> {
         if repository.is_staged() {
-            return Ok(repository.snapshot()?); // it lies elsewhere tomorrow
+            return repository.snapshot(); // it lies elsewhere tomorrow
         }
         let path = repository.git_dir();
         let held = self.inner().view(path);
@@ -195,7 +197,7 @@ impl SharedState {
             Ok(now) => now,
             Err(err) => {
                 *last = None;
-                return Err(err.into());
+                return Err(err);
             }
         };
         let (snapshot, bytes) = (now.snapshot().clone(), now.held_bytes());
@@ -208,6 +210,7 @@ impl SharedState {
     /// Let go of views that are no longer true, and all that was made from them: packs that were removed meanwhile
     /// free their room on disk. For whoever has time now and then.
     pub fn let_go_of_the_past(&self) {
+        self.let_go_of_spares();
         let views: Vec<_> = self.inner().repositories.iter().map(|(path, view)| (path.clone(), view.held.clone())).collect();
         for (path, held) in views {
             // One that is in use at this moment is looked over anyway.
@@ -217,6 +220,11 @@ impl SharedState {
                 self.inner().drop_view(&path);
             }
         }
+    }
+
+    /// Let go of what pushes in quick succession hand from one to the next, where none has come for a second.
+    pub fn let_go_of_spares(&self) {
+        self.spares.let_go();
     }
 
     /// Room for `bytes`, unless so much is in use already that all together would be more than the bound.

@@ -80,7 +80,7 @@ impl Repository {
         let same = |before: &&HeldSnapshot| before.snapshot.objects.companions() == companions && before.objects.hold();
         let (objects, objects_stamps) = match before.filter(same) {
             Some(before) => (before.snapshot.objects.clone(), before.objects.clone()),
-            None => self.open_objects(companions)?,
+            None => self.open_objects(companions, before)?,
         };
         let mut snapshot =
             Snapshot { state: 0, refs, head, objects, settings: self.settings.clone(), shallow: Arc::new(shallow), hash: self.hash };
@@ -113,7 +113,7 @@ impl Repository {
         Ok((Arc::new(packed), stamps))
     }
 
-    fn open_objects(&self, companions: Companions) -> Result<(Arc<ObjectStore>, Stamps), Error> {
+    fn open_objects(&self, companions: Companions, before: Option<&HeldSnapshot>) -> Result<(Arc<ObjectStore>, Stamps), Error> {
         let mut stamps = Stamps::new();
         let dirs = alternates::object_dirs(&self.objects_dir(), self.alternates_env());
         for dir in &dirs {
@@ -121,18 +121,15 @@ impl Repository {
                 stamps.note(&dir.join(name));
             }
         }
-        let objects = self.object_store(companions)?;
+        let objects = self.object_store(companions, before.map(|before| &*before.snapshot.objects));
         if objects.alternates() != &dirs[1..] {
             stamps.give_up(); // the list changed meanwhile: these stamps say nothing of what was opened
         }
         Ok((Arc::new(objects), stamps))
     }
 
-    pub(super) fn object_store(&self, companions: Companions) -> Result<ObjectStore, Error> {
-        match self.scope {
-            super::ConfigScope::Git => ObjectStore::open_with_env(&self.objects_dir(), self.hash, companions, &config::process_env),
-            super::ConfigScope::RepositoryOnly => ObjectStore::open(&self.objects_dir(), self.hash, companions),
-        }
+    pub(super) fn object_store(&self, companions: Companions, before: Option<&ObjectStore>) -> ObjectStore {
+        ObjectStore::open(&self.objects_dir(), self.hash, companions, self.alternates_env(), before)
     }
 
     fn alternates_env(&self) -> Option<config::Env<'static>> {
@@ -156,7 +153,9 @@ impl Snapshot {
 mod tests {
     use super::super::testing::{git, git_with_input, init};
     use super::*;
+    use crate::pack::{Location, PackFile};
     use crate::store::ConfigScope;
+    use gix_hash::ObjectId;
     use std::path::{Path, PathBuf};
 
     /// Let the ref `name` lead to a commit that says `message`.
@@ -236,6 +235,43 @@ mod tests {
             let seen = held.snapshot().refs().find("refs/heads/main".into()).unwrap().id.unwrap();
             assert_eq!(seen.to_string(), id);
         }
+    }
+
+    #[test]
+    fn packs_that_are_open_and_still_there_stay_open_when_others_come_and_go() {
+        let dir = tempfile::tempdir().unwrap();
+        init(dir.path(), &["--bare"]);
+        let packs = dir.path().join("objects/pack");
+        let mut tips = vec![];
+        for name in ["refs/heads/a", "refs/heads/b", "refs/heads/c"] {
+            commit(dir.path(), name, name);
+            git(dir.path(), &["repack", "-dq"]);
+            tips.push(ObjectId::from_hex(git(dir.path(), &["rev-parse", name]).trim().as_bytes()).unwrap());
+        }
+        settle();
+        let pack_of = |view: &HeldSnapshot, tip: usize| match view.snapshot().objects().locate(&tips[tip]).unwrap() {
+            Some(Location::Packed { pack, .. }) => view.snapshot().objects().packs()[pack as usize].clone(),
+            other => panic!("{other:?}"),
+        };
+        let before = repository(dir.path()).snapshot_again(None).unwrap();
+        let opened: Vec<_> = (0..3).map(|tip| pack_of(&before, tip)).collect();
+        assert!(opened.iter().all(|pack| pack.is_usable() && pack.is_current()));
+        // The second is put back as another file of that name, the third goes, a fourth comes.
+        let at = |pack: &PackFile, ending: &str| packs.join(format!("{}.{ending}", pack.name()));
+        let bytes = std::fs::read(at(&opened[1], "pack")).unwrap();
+        std::fs::remove_file(at(&opened[1], "pack")).unwrap();
+        std::fs::write(at(&opened[1], "pack"), bytes).unwrap();
+        git(dir.path(), &["update-ref", "-d", "refs/heads/c"]);
+        for ending in ["pack", "idx", "rev"] {
+            let _ = std::fs::remove_file(at(&opened[2], ending));
+        }
+        commit(dir.path(), "refs/heads/d", "refs/heads/d");
+        git(dir.path(), &["repack", "-dq"]);
+        let now = repository(dir.path()).snapshot_again(Some(&before)).unwrap();
+        assert_eq!(now.snapshot().objects().packs().len(), 3);
+        assert!(Arc::ptr_eq(&opened[0], &pack_of(&now, 0)), "nothing has happened to it");
+        assert!(!opened[1].is_current() && !Arc::ptr_eq(&opened[1], &pack_of(&now, 1)), "these are other files");
+        assert_eq!(now.snapshot().objects().locate(&tips[2]).unwrap(), None);
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Mapped {
         }
         // SAFETY: the map is read-only and private to this process; packs, indexes and their companions are
         // written under another name and renamed when complete, by git and by us alike, and never changed after.
-        let map = unsafe { memmap2::Mmap::map(&file)? };
+        let map = unsafe { memmap2::MmapOptions::new().len(before.len() as usize).map(&file)? };
         if map.len() as u64 != before.len() || file.metadata()?.len() != before.len() {
             return Err(Error::new(ErrorKind::InvalidData, "the file changes while it is read"));
         }

@@ -31,6 +31,7 @@
 //! | `owner` | locks and quarantines that a dead process left into nothing |
 //! | `journal` | a push into one durable, atomic step: the file `packmule-journal` |
 //! | `quarantine` | pack bytes from a peer into a pack that nobody sees yet |
+//! | `spares` | the emptied quarantine of one push into that of the next one |
 //! | `loose_ref`, `packed_refs` | one ref, straight from disk, into its value; `packed-refs` without some refs |
 //! | `ref_lock` | a staged file into a lock that the owner's record can prove |
 //! | `reflog` | changes of refs into lines beneath `logs` |
@@ -76,6 +77,7 @@ mod scan_refs;
 mod settings;
 mod shallow_file;
 mod snapshot;
+mod spares;
 mod staging;
 mod stamp;
 #[cfg(test)]
@@ -102,4 +104,5 @@ pub use repository::{ConfigScope, Repository};
 pub use scan_refs::{ListedRef, RefText};
 pub use settings::{DenyCurrent, LogRefs, Settings, Unborn};
 pub use snapshot::Snapshot;
+pub use spares::Spares;
 pub use work_trees::WorkTrees;

@@ -16,7 +16,7 @@ use super::{alternates, loose};
 use crate::base::FastSet;
 use crate::pack::{Bitmaps, CommitGraph, Error, Kind, Location, Objects, PackFile};
 use gix_hash::{ObjectId, oid};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -53,6 +53,9 @@ struct Seen {
     own: Vec<u32>,
 }
 
+/// Packs that are open already, by name.
+type Open<'a> = HashMap<&'a str, &'a Arc<PackFile>>;
+
 /// What the folders held when the view was opened.
 struct Listed {
     hash: gix_hash::Kind,
@@ -72,19 +75,18 @@ struct Listed {
 }
 
 impl ObjectStore {
-    /// The view of `objects_dir` and its alternates.
-    pub(super) fn open(objects_dir: &Path, hash: gix_hash::Kind, companions: Companions) -> Result<Self, super::Error> {
-        Ok(Self::open_dirs(alternates::object_dirs(objects_dir, None), hash, companions))
-    }
-
-    /// As [`ObjectStore::open`], with the alternates that the environment names.
-    pub(super) fn open_with_env(
+    /// The view of `objects_dir` and its alternates, with those that `env` names. Packs that `before` has open stay open,
+    /// where they are still there.
+    pub(super) fn open(
         objects_dir: &Path,
         hash: gix_hash::Kind,
         companions: Companions,
-        env: Env<'_>,
-    ) -> Result<Self, super::Error> {
-        Ok(Self::open_dirs(alternates::object_dirs(objects_dir, Some(env)), hash, companions))
+        env: Option<Env<'_>>,
+        before: Option<&Self>,
+    ) -> Self {
+        let open = before.map_or(&[][..], |before| before.packs());
+        let open: Open = open.iter().map(|pack| (pack.name(), pack)).collect();
+        Self::open_dirs(alternates::object_dirs(objects_dir, env), hash, companions, &open)
     }
 
     /// Whether objects may be missing because a remote promised them: packs that came under a filter lie here
@@ -95,7 +97,7 @@ impl ObjectStore {
         files.flatten().any(|file| promises(&file.file_name()))
     }
 
-    fn open_dirs(dirs: Vec<PathBuf>, hash: gix_hash::Kind, companions: Companions) -> Self {
+    fn open_dirs(dirs: Vec<PathBuf>, hash: gix_hash::Kind, companions: Companions, open: &Open<'_>) -> Self {
         let (mut changes, mut packs) = (vec![], vec![]);
         let mut listed = Listed {
             hash,
@@ -112,7 +114,7 @@ impl ObjectStore {
         for dir in listed.dirs.clone() {
             let path = dir.join("pack");
             changes.push(changed(&path));
-            listed.take_in(&path, &mut numbers, &mut packs);
+            listed.take_in(&path, open, &mut numbers, &mut packs);
         }
         listed.packs = packs.len() as u32;
         Self::from_parts(Arc::new(listed), packs, changes)
@@ -268,13 +270,17 @@ impl ObjectStore {
 
 impl Listed {
     /// Add what lies in the folder of packs at `path`.
-    fn take_in(&mut self, path: &Path, numbers: &mut Numbers, packs: &mut Vec<Arc<PackFile>>) {
+    fn take_in(&mut self, path: &Path, open: &Open<'_>, numbers: &mut Numbers, packs: &mut Vec<Arc<PackFile>>) {
         let (dir, hash, companions) = (PackDir::list(path), self.hash, self.companions);
         let indexes = if companions.multi_pack_index { dir.multi_pack_indexes(hash) } else { vec![] };
         let is_single = indexes.len() == 1;
+        let pack = |name: &str| match open.get(name).filter(|pack| pack.is_current()) {
+            Some(pack) => (*pack).clone(),
+            None => Arc::new(open_pack(path, name, hash)),
+        };
         let mut add = |name: &str| {
             *numbers.entry(name.to_owned()).or_insert_with(|| {
-                packs.push(Arc::new(open_pack(path, name, hash)));
+                packs.push(pack(name));
                 packs.len() as u32 - 1
             })
         };
@@ -294,7 +300,7 @@ impl Listed {
             }
         }
         for name in dir.names_by_size(&|name| !numbers.contains_key(name)) {
-            packs.push(Arc::new(open_pack(path, &name, hash)));
+            packs.push(pack(&name));
             let number = packs.len() as u32 - 1;
             self.unindexed.push(number);
             numbers.insert(name, number);
@@ -420,7 +426,7 @@ mod tests {
     use gix_hash::Kind::Sha1;
 
     fn open(git_dir: &Path) -> ObjectStore {
-        ObjectStore::open(&git_dir.join("objects"), Sha1, Companions::ALL).unwrap()
+        ObjectStore::open(&git_dir.join("objects"), Sha1, Companions::ALL, None, None)
     }
 
     fn blob(git_dir: &Path, text: &str) -> ObjectId {
@@ -459,10 +465,9 @@ mod tests {
             }
         }
         assert_eq!(objects.locate(&Sha1.null()).unwrap(), None);
-        let from_env = ObjectStore::open_with_env(&at("c.git/objects"), Sha1, Companions::ALL, &|name| {
-            (name == "GIT_ALTERNATE_OBJECT_DIRECTORIES").then(|| at("b.git/objects").into())
-        });
-        assert_eq!(from_env.unwrap().alternates(), [at("b.git/objects"), at("a.git/objects")].map(|path| path.canonicalize().unwrap()));
+        let env = |name: &str| (name == "GIT_ALTERNATE_OBJECT_DIRECTORIES").then(|| at("b.git/objects").into());
+        let from_env = ObjectStore::open(&at("c.git/objects"), Sha1, Companions::ALL, Some(&env), None);
+        assert_eq!(from_env.alternates(), [at("b.git/objects"), at("a.git/objects")].map(|path| path.canonicalize().unwrap()));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! | `lock-…` | what each lock was linked from, so that a lock is ours exactly when both are one inode |
 //! | `pack/` | packs not yet visible, and as their `.keep` another link to `owner`; those linked into `objects/pack` are likewise known by their inode |
 //!
-//! Few files come and go with a push, for ext4 looks at every inode that was freed a moment ago before it gives out another.
+//! Few files come and go with a push ([`super::spares`] tells why).
 //!
 //! A process that dies, however suddenly, lets go of its `flock`: that is the only proof of death that is believed.
 //! Locks that are in nobody's record, and quarantines of other programs, are never touched.
@@ -23,6 +23,7 @@
 //! other. Where it does not, every push is refused with a sentence that says so; reading is not affected.
 
 use super::flock::Flock;
+use super::spares::Spares;
 use super::turns::{Turn, Turns};
 use super::{Error, Repository, journal, loose_ref};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -119,11 +120,28 @@ pub(super) struct Claim {
     pub owner: Flock<File>,
 }
 
-/// Sweep, then make a quarantine that is owned from its first visible moment.
-pub(super) fn claim(places: &Places) -> Result<Claim, Error> {
+/// Sweep, then make a quarantine that is owned from its first visible moment, or take a spare one.
+pub(super) fn claim(places: &Places, spares: Option<&Spares>) -> Result<Claim, Error> {
     let lock = RepositoryLock::acquire(places)?;
     sweep_under(&lock, places)?;
-    claim_under(&lock, places)
+    match spares.and_then(|spares| spares.take(&lock, places)) {
+        Some(claim) => Ok(claim),
+        None => claim_under(&lock, places),
+    }
+}
+
+/// Give a quarantine of ours that is empty a new name.
+pub(super) fn rename_folder(_: &RepositoryLock, claim: Claim, objects_dir: &Path) -> Result<Claim, Error> {
+    let dir = objects_dir.join(new_name()?);
+    // Were there a folder of that name, it would have to be empty, which no quarantine is.
+    fs::rename(&claim.dir, &dir).map_err(Error::io(format!("making {}", dir.display())))?;
+    Ok(Claim { dir, ..claim })
+}
+
+fn new_name() -> Result<String, Error> {
+    let mut random = [0u8; 8];
+    getrandom::fill(&mut random).map_err(|err| Error::io("reading random bytes")(io::Error::other(err.to_string())))?;
+    Ok(format!("{QUARANTINE_PREFIX}{:016x}", u64::from_be_bytes(random)))
 }
 
 /// Make a quarantine that is owned from its first visible moment.
@@ -145,9 +163,7 @@ pub(super) fn claim_under(_: &RepositoryLock, places: &Places) -> Result<Claim, 
 
 fn make_folder(objects_dir: &Path) -> Result<PathBuf, Error> {
     loop {
-        let mut random = [0u8; 8];
-        getrandom::fill(&mut random).map_err(|err| Error::io("reading random bytes")(io::Error::other(err.to_string())))?;
-        let dir = objects_dir.join(format!("{QUARANTINE_PREFIX}{:016x}", u64::from_be_bytes(random)));
+        let dir = objects_dir.join(new_name()?);
         match fs::DirBuilder::new().mode(0o700).create(&dir) {
             Ok(()) => return Ok(dir),
             Err(err) if err.kind() == ErrorKind::AlreadyExists => {}

@@ -5,12 +5,13 @@
 //! whatever stands beside it: `.keep`, `.promisor`, `.mtimes`.
 
 use super::Mapped;
+use super::stamp::FileIdentity;
 use crate::pack::{LocalBytes, MultiPackIndex, PackBytes, PackSource};
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
 use std::io::Result;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Longest list of a chain's layers that is read, in bytes.
 const CHAIN_BYTES_MAX: u64 = 1 << 20;
@@ -118,18 +119,26 @@ pub(super) type Numbers = HashMap<String, u32>;
 pub(super) struct PackFiles {
     /// Path without ending.
     stem: PathBuf,
+    /// Which ones were mapped.
+    mapped: Mutex<Vec<(PathBuf, FileIdentity)>>,
 }
 
 impl PackFiles {
     /// Those of the pack `name` in the folder `dir`.
     pub fn new(dir: &Path, name: &str) -> Self {
-        Self { stem: dir.join(name) }
+        Self { stem: dir.join(name), mapped: Mutex::default() }
     }
 
     fn map(&self, ending: &str) -> Result<Bytes> {
         let mut path = self.stem.clone().into_os_string();
         path.push(ending);
-        Mapped::open(Path::new(&path))
+        let path = PathBuf::from(path);
+        // Looked at before it is opened: if another one takes its place meanwhile, it counts as another one.
+        let identity = FileIdentity::of(&path);
+        let map = Mapped::open(&path)?;
+        let mut mapped = self.mapped.lock().unwrap_or_else(PoisonError::into_inner);
+        mapped.extend(identity.map(|identity| (path, identity)));
+        Ok(map)
     }
 }
 
@@ -144,5 +153,10 @@ impl PackSource for PackFiles {
 
     fn rev(&self) -> Option<Bytes> {
         self.map(".rev").ok()
+    }
+
+    fn is_current(&self) -> bool {
+        let mapped = self.mapped.lock().unwrap_or_else(PoisonError::into_inner);
+        mapped.iter().all(|(path, identity)| FileIdentity::of(path) == Some(*identity))
     }
 }

@@ -5,7 +5,7 @@ use super::owner::{Places, RepositoryLock};
 use super::quarantine::Quarantine;
 use super::ref_transaction::{Ground, NoObserver, RefTransaction, TransactionObserver};
 use super::shallow_file::{SHALLOW_LOCK_TIMEOUT, ShallowEdit};
-use super::{Error, Mapped, MaySee, ObjectStore, Repository, Snapshot};
+use super::{Error, Mapped, MaySee, ObjectStore, Repository, Snapshot, Spares};
 use crate::base::{Cancel, Progress};
 use crate::pack::check::Checks;
 use crate::pack::index::{self, Incoming, IngestLimits, Ingested};
@@ -100,9 +100,19 @@ pub struct Push {
 impl Push {
     /// Begin: bring to its end what dead owners committed, remove what else they left, become an owner, pin the base view.
     pub fn begin(repository: &Repository) -> Result<Self, Error> {
+        Self::begin_with(repository, None, || repository.snapshot())
+    }
+
+    /// As [`Push::begin`], one of many in a process that lives long; the base view is what `look` gives, which must show the
+    /// repository as it is then.
+    pub fn begin_with(
+        repository: &Repository,
+        spares: Option<Arc<Spares>>,
+        look: impl FnOnce() -> Result<Snapshot, Error>,
+    ) -> Result<Self, Error> {
         journal::recover(repository)?;
-        let quarantine = Quarantine::begin(Places::of(repository))?;
-        let view = repository.snapshot()?;
+        let quarantine = Quarantine::begin(Places::of(repository), spares.filter(|_| !repository.is_staged()))?;
+        let view = look()?;
         let base_packs = view.objects().packs().len() as u32;
         let base = view.objects().clone();
         let (packs, cuts, repository) = (vec![], vec![], repository.clone());
@@ -185,6 +195,7 @@ impl Push {
     /// Hooks run in the quarantine: what they write there becomes permanent with the push.
     pub fn expect_objects_of_hooks(&mut self) {
         self.has_hooks = true;
+        self.quarantine.keep_for_nobody();
     }
 
     /// Write a file such as `shallow`, with `commits` beside those of the view, for git within hooks; it goes with the

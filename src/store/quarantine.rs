@@ -4,43 +4,52 @@
 //! `.idx`, so it never meets half of one. The `.keep` holds off a repack that began before the refs were there; it
 //! goes when they are. The folder's layout and fate after a crash: see the `owner` module.
 
+use super::flock::Flock;
 use super::journal::{EMBEDDED_BYTES_MAX, NamedPack};
 use super::owner::{self, Claim, OWNER_FILE, PACK_ENDINGS, Places, RepositoryLock};
+use super::spares::Spares;
 use super::{Error, hook_objects};
 use bstr::BString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// One push's own folder; with everything in it and every lock recorded in it, it vanishes when dropped.
 pub(super) struct Quarantine {
     places: Places,
-    claim: Claim,
-    /// Nothing of it is visible any more: no need to take anything back.
-    settled: bool,
+    /// `None` once it has been handed over.
+    owner: Option<Flock<File>>,
+    dir: PathBuf,
+    spares: Option<Arc<Spares>>,
 }
 
 impl Quarantine {
-    /// Make one, after removing what dead owners left.
-    pub(super) fn begin(places: Places) -> Result<Self, Error> {
-        let claim = owner::claim(&places)?;
-        Ok(Self { places, claim, settled: false })
+    /// Make one, after removing what dead owners left, or take it from `spares`, to whom it returns.
+    pub(super) fn begin(places: Places, spares: Option<Arc<Spares>>) -> Result<Self, Error> {
+        let Claim { dir, owner } = owner::claim(&places, spares.as_deref())?;
+        Ok(Self { places, owner: Some(owner), dir, spares })
+    }
+
+    /// Let it vanish in the end: others may have put into it what they like.
+    pub(super) fn keep_for_nobody(&mut self) {
+        self.spares = None;
     }
 
     /// The folder's name, by which the journal knows it.
     pub(super) fn name(&self) -> BString {
-        self.claim.dir.file_name().unwrap_or_default().as_encoded_bytes().into()
+        self.dir.file_name().unwrap_or_default().as_encoded_bytes().into()
     }
 
     /// The folder.
     pub(super) fn dir(&self) -> &Path {
-        &self.claim.dir
+        &self.dir
     }
 
     /// Where packs are received.
     pub(super) fn pack_dir(&self) -> PathBuf {
-        self.claim.dir.join("pack")
+        self.dir.join("pack")
     }
 
     /// The packs `names` (`pack-…` without ending) as the journal names them: a small one with its bytes, a big one once it is
@@ -97,7 +106,7 @@ impl Quarantine {
     /// Make visible and durable what hooks wrote into the folder beside the packs `names`.
     pub(super) fn publish_what_hooks_wrote(&self, hash: gix_hash::Kind, names: &[String]) -> Result<(), Error> {
         let failed = |err| Error::io("keeping the objects that a hook wrote")(err);
-        let written = hook_objects::Written::sync(&self.claim.dir, hash, names).map_err(failed)?;
+        let written = hook_objects::Written::sync(&self.dir, hash, names).map_err(failed)?;
         let lock = RepositoryLock::acquire(&self.places)?;
         written.publish(&lock, &self.places.objects_dir).map_err(failed)
     }
@@ -105,12 +114,12 @@ impl Quarantine {
     fn link_pack(&self, name: &str, visible: &Path) -> io::Result<()> {
         let ours = self.pack_dir();
         let keep = format!("{name}.keep");
-        link_if_free(&self.claim.dir.join(OWNER_FILE), &ours.join(&keep))?; // another time where hooks had it published
+        link_if_free(&self.dir.join(OWNER_FILE), &ours.join(&keep))?; // another time where hooks had it published
         link_if_free(&ours.join(&keep), &visible.join(&keep))?; // somebody else's .keep does as well
         for ending in PACK_ENDINGS {
             let file = format!("{name}.{ending}");
             if ours.join(&file).try_exists()? {
-                link_or_keep(&ours.join(&file), &visible.join(&file), &self.claim.dir.join(&file))?;
+                link_or_keep(&ours.join(&file), &visible.join(&file), &self.dir.join(&file))?;
             }
         }
         Ok(())
@@ -125,32 +134,32 @@ impl Quarantine {
                 tracing::warn!(keep = %visible.display(), %err, "a .keep of ours stays");
             }
         }
-        self.settled = true;
-        self.remove();
+        let Some(owner) = self.owner.take() else { return };
+        let claim = Claim { dir: self.dir.clone(), owner };
+        self.warn(match &self.spares {
+            Some(spares) => spares.keep(&self.places, claim),
+            None => owner::remove_folder(&claim.dir),
+        });
     }
 
-    fn remove(&self) {
-        let removed = if self.settled {
-            owner::remove_folder(&self.claim.dir)
-        } else {
-            match RepositoryLock::acquire(&self.places) {
-                Ok(lock) => owner::dissolve(&lock, &self.claim.dir, &self.places),
-                Err(err) => Err(io::Error::other(err)),
-            }
-        };
+    fn warn(&self, removed: io::Result<()>) {
         if let Err(err) = removed {
             // Once the proof of life is let go, the next push sweeps it.
-            tracing::warn!(quarantine = %self.claim.dir.display(), %err, "a quarantine of ours stays");
+            tracing::warn!(quarantine = %self.dir.display(), %err, "a quarantine of ours stays");
         }
     }
 }
 
 impl Drop for Quarantine {
     fn drop(&mut self) {
-        if !self.settled {
-            self.remove();
+        if self.owner.is_none() {
+            return; // nothing of it is visible any more: nothing is to be taken back
         }
-        let _ = &self.claim.owner; // the flock ends with the struct, after all else is gone
+        self.warn(match RepositoryLock::acquire(&self.places) {
+            Ok(lock) => owner::dissolve(&lock, &self.dir, &self.places),
+            Err(err) => Err(io::Error::other(err)),
+        });
+        // The flock ends with the struct, after all else is gone.
     }
 }
 

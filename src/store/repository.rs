@@ -114,7 +114,7 @@ impl Repository {
         let (refs, shallow) = Refs::open(self)?;
         let head = ref_files::read_head(&self.git_dir, &refs, self.hash)?;
         refs.check()?;
-        let objects = self.object_store(self.companions(&shallow))?;
+        let objects = self.object_store(self.companions(&shallow), None);
         Ok(Snapshot {
             state: new_state(),
             refs: Arc::new(refs),

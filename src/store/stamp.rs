@@ -56,6 +56,23 @@ impl Stamp {
     }
 }
 
+/// Which file lies at a path. It tells nothing of changes in place: for files that are never changed so, whose times move all
+/// the same, since git sets those of a pack when it would write what lies in it (`object-file.c`: `freshen_packed_object`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileIdentity {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+}
+
+impl FileIdentity {
+    /// That of the file at `path`, where there is one that can be looked at.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let meta = path.metadata().ok()?;
+        Some(Self { device: meta.dev(), inode: meta.ino(), bytes: meta.len() })
+    }
+}
+
 /// Files and folders that some view was made of.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stamps {

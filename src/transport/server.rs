@@ -23,7 +23,9 @@ use tokio::task::JoinSet;
 /// Longest pause after an error of `accept`, in milliseconds.
 const ACCEPT_PAUSE_MS_MAX: u64 = 1_000;
 /// Time between two looks at what is kept, in seconds.
-const TIDY_S: u64 = 30;
+const TIDY_S: u64 = 2;
+/// So many times as seldom it looks at views that requests share.
+const TIDY_ALL_TURNS: u64 = 15;
 
 /// Everything that a server needs before it can listen.
 pub struct Builder {
@@ -228,11 +230,13 @@ async fn tidy(state: Arc<SharedState>) {
     let mut turn = tokio::time::interval(Duration::from_secs(TIDY_S));
     turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut before = SharedStatistics::default();
-    loop {
+    for turns in 0u64.. {
         turn.tick().await;
         let tidied = state.clone();
+        let is_all = turns.is_multiple_of(TIDY_ALL_TURNS);
         // A panic there is logged by the runtime's hook; the next turn comes all the same.
-        let _ = tokio::task::spawn_blocking(move || tidied.let_go_of_the_past()).await;
+        let tidied = move || if is_all { tidied.let_go_of_the_past() } else { tidied.let_go_of_spares() };
+        let _ = tokio::task::spawn_blocking(tidied).await;
         let now = state.statistics();
         if now != before {
             let SharedStatistics { bytes, entries, repositories, found, waited, made, dropped } = now;

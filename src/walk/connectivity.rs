@@ -236,8 +236,7 @@ impl Walk<'_> {
 
     /// Whether all trees of commits, and those that stand alone, are whole.
     fn are_trees_whole(&mut self, found: &[Number], trees: &[ObjectId]) -> Result<bool, Error> {
-        let mut cover = Cover::new(self.pushed.objects, None, self.phase, self.cancel);
-        cover.are_kinds_checked = true;
+        let mut cover = Cover::new(self.pushed.objects, None, self.phase, self.cancel).checking_kinds();
         let here: Vec<Number> = found.iter().copied().filter(|number| !self.commits.is_broken(*number)).collect();
         let covered =
             cover_commits(&mut self.commits, &mut cover, &here).and_then(|()| trees.iter().try_for_each(|id| cover.add_tree(*id, None)));

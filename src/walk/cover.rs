@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 /// Trees are decoded along their delta chains; what the newest ones share is worth keeping.
 const CACHE_BYTES_MAX: usize = 24 << 20;
+/// The same while a push is checked, which is to take no more memory than the rest of it.
+const CHECK_CACHE_BYTES_MAX: usize = 4 << 20;
 
 /// Blobs known by id alone: about 10 MB.
 const BY_ID_MAX: usize = 1 << 18;
@@ -57,7 +59,7 @@ pub(super) struct Cover<'a> {
     pub given: FastSet<ObjectId>,
     /// Every entry met must be of the type that its tree takes it for. Of what is stored that is so; of what somebody
     /// sends, an object that was met as what it is could else pass for what it is not.
-    pub are_kinds_checked: bool,
+    are_kinds_checked: bool,
     /// Trees and blobs that are not here are passed over.
     pub passes_missing: bool,
     phase: &'a Phase,
@@ -93,6 +95,13 @@ impl<'a> Cover<'a> {
             cancel,
             steps: 0,
         }
+    }
+
+    /// For what somebody sent: entries must be of the types that trees take them for.
+    pub fn checking_kinds(mut self) -> Self {
+        self.are_kinds_checked = true;
+        self.decoder = Decoder::new(self.objects, CHECK_CACHE_BYTES_MAX);
+        self
     }
 
     /// What was covered so far.

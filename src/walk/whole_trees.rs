@@ -8,7 +8,7 @@ use crate::base::{Cancel, FastMap};
 use crate::pack::{self, Decoder, Kind, Objects};
 use gix_hash::ObjectId;
 
-const CACHE_BYTES_MAX: usize = 16 << 20;
+const CACHE_BYTES_MAX: usize = 4 << 20;
 
 /// Whether something is wrong with what a peer sent, and not with us.
 pub(super) fn is_blameable(err: &Error) -> bool {

@@ -83,7 +83,7 @@ fn serve<'a>(
     let nonce_text = nonce.as_ref().and_then(Nonce::text);
     let offer = Offer { settings: repository.settings(), hash: repository.hash_kind(), options, nonce: nonce_text.as_deref() };
     if options.advertise_only || !options.stateless {
-        let snapshot = repository.snapshot()?;
+        let snapshot = options.snapshot(repository)?;
         let refs = visible_refs(&snapshot, gate, &snapshot.settings().receive_hide_refs);
         advertise::advertise(&offer, &snapshot, &refs, gate, &mut *out)?;
     }
@@ -141,7 +141,7 @@ struct Conversation<'a> {
 
 impl Conversation<'_> {
     fn push(&mut self, input: &mut (dyn Read + Send)) -> Result<(), Error> {
-        let mut push = self.repository.push()?;
+        let mut push = Push::begin_with(self.repository, self.options.spares(), || self.options.snapshot(self.repository))?;
         self.see_only_what_refs_show(&mut push)?;
         if self.request.has_pack()
             && let Err(err) = unpack::unpack(self, &mut push, input)

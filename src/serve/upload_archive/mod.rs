@@ -61,7 +61,7 @@ pub fn upload_archive(
 ) -> Result<ArchiveStatistics, Error> {
     let mut out: &mut dyn Write = &mut output;
     let prepared = read_archive_request(&mut PktReader::new(input)).map_err(Error::from);
-    let prepared = prepared.and_then(|request| Ok((request, repository.snapshot()?)));
+    let prepared = prepared.and_then(|request| Ok((request, options.snapshot(repository)?)));
     let outcome = prepared.and_then(|(request, snapshot)| match request {
         ArchiveRequest::List => list(snapshot.settings(), &mut *out),
         ArchiveRequest::Archive(order) => {

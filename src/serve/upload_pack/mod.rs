@@ -54,13 +54,9 @@ pub fn upload_pack(
 ) -> Result<FetchStatistics, Error> {
     let mut input = Listening::new(input, cancel);
     let out: &mut dyn Write = &mut output;
-    let snapshot = match &options.shared {
-        Some(shared) => shared.snapshot(repository),
-        None => repository.snapshot().map_err(Error::from),
-    };
-    let snapshot = match snapshot {
+    let snapshot = match options.snapshot(repository) {
         Ok(snapshot) => snapshot,
-        Err(err) => return Err(tell(out, err, Voice::Line)),
+        Err(err) => return Err(tell(out, err.into(), Voice::Line)),
     };
     if snapshot.settings().fetch.has_pack_objects_hook {
         tracing::warn!("uploadpack.packObjectsHook is set; it is never run");

@@ -35,7 +35,7 @@ pub(super) fn needed(
     if cuts.is_empty() {
         return Ok(cuts);
     }
-    let objects = repository.object_store(repository.companions(&[]))?;
+    let objects = repository.object_store(repository.companions(&[]), None);
     let mut history = History::new(&objects, [stored, &cuts].concat());
     let mut needed = vec![];
     for id in cuts {
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(needed(&[], &[needs_cut, cut]), [cut], "whole down to another cut");
         assert!(needed(&[cut], &[needs_cut]).is_empty(), "or to a line that is there");
 
-        let objects = repository.object_store(repository.companions(&[])).expect("opens");
+        let objects = repository.object_store(repository.companions(&[]), None);
         git(dir.path(), &["tag", "-a", "-m", "t", "v", &needs_cut.to_string()]);
         let tag = ObjectId::from_hex(git(dir.path(), &["rev-parse", "refs/tags/v"]).trim().as_bytes()).expect("hex");
         let lists = [vec![over_root, root], vec![root, tag], vec![merge], vec![ObjectId::from_hex(blob.as_bytes()).expect("hex")]];

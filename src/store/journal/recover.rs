@@ -185,7 +185,7 @@ impl Recovery<'_> {
 
     /// The commits that need one of these cuts, which are sorted, and those that touch the same refs.
     fn that_wait(&self, happen: &BTreeMap<usize, &Found>, missing: &[ObjectId]) -> Result<BTreeSet<usize>, Error> {
-        let objects = self.repository.object_store(self.repository.companions(&[]))?;
+        let objects = self.repository.object_store(self.repository.companions(&[]), None);
         let tips = |found: &&Found| found.commit.edits.iter().map(|edit| edit.new).filter(|id| !id.is_null()).collect();
         let lists: Vec<Vec<ObjectId>> = happen.values().map(tips).collect();
         let is_cut = |found: &Found| found.commit.cuts_but(found.but()).iter().any(|id| missing.binary_search(id).is_ok());
@@ -342,7 +342,7 @@ impl Recovery<'_> {
 
     /// Whether everything that its refs name is here.
     fn has_tips(&self, commit: &Commit) -> Result<bool, Error> {
-        let objects = self.repository.object_store(self.repository.companions(&[]))?;
+        let objects = self.repository.object_store(self.repository.companions(&[]), None);
         for edit in commit.edits.iter().filter(|edit| !edit.new.is_null()) {
             if objects.locate(&edit.new)?.is_none() {
                 return Ok(false);

@@ -4,6 +4,7 @@ use super::super::flock::Flock;
 use super::super::{ConfigScope, Found, Repositories, RepositoryName};
 use super::*;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
@@ -130,6 +131,48 @@ fn quarantined_objects_are_seen_by_their_push_only() {
     assert!(!sees(&pair.repository.snapshot().expect("reads")));
     drop(push);
     assert_eq!(pair.packs(), [""; 0]);
+    pair.assert_sound();
+}
+
+#[test]
+fn pushes_in_quick_succession_hand_on_an_empty_quarantine_that_others_take_for_a_living_one() {
+    let pair = Pair::new(gix_hash::Kind::Sha1);
+    let spares = Arc::new(Spares::default());
+    let kept = || {
+        let names: Vec<_> = files(&pair.server.path().join("objects")).into_iter().filter(|name| name.contains("incoming")).collect();
+        names.into_iter().map(|name| (files(&pair.server.path().join("objects").join(&name)), name)).collect::<Vec<_>>()
+    };
+    let mut at: Option<usize> = None;
+    let mut push = || {
+        let next = at.map_or(0, |at| at + 1);
+        let mut push = Push::begin_with(&pair.repository, Some(spares.clone()), || pair.repository.snapshot()).expect("begins");
+        let owner = fs::metadata(push.quarantine_dir().join("owner")).expect("there").ino();
+        let pack = pair.pack(at, next);
+        push.ingest(&mut pack.as_slice(), &LIMITS, &Checks::off(), &Progress::new(), &Cancel::new()).expect("a good pack");
+        let edits = [pair.edit("refs/heads/main", at, Some(next))];
+        let name = push.quarantine_dir().file_name().expect("a name").to_owned();
+        assert_eq!(push.commit(&edits, CommitMode::Atomic, &"A <a@x>".into()).expect("no fault").results, [Ok(())]);
+        at = Some(next);
+        (owner, name)
+    };
+    push();
+    assert_eq!(kept(), [], "nobody knows yet that more will come");
+    let second = push();
+    let empty = vec!["owner".to_owned(), "pack".to_owned()];
+    assert_eq!(kept(), [(empty.clone(), second.1.to_string_lossy().into_owned())]);
+    assert_eq!(files(&pair.server.path().join("objects").join(&second.1).join("pack")), [""; 0]);
+    assert_eq!(fs::read(pair.server.path().join("objects").join(&second.1).join("owner")).expect("reads"), b"");
+    assert_eq!(crate::store::sweep(&pair.repository).expect("reads"), 0, "its owner lives");
+    let third = push();
+    assert!(second.0 == third.0 && second.1 != third.1, "the same one by another name");
+    spares.let_go();
+    assert_eq!(kept().len(), 1, "the next push may come at once");
+    fs::remove_dir_all(pair.server.path().join("objects").join(&third.1)).expect("removed");
+    let delete = Push::begin_with(&pair.repository, Some(spares.clone()), || pair.repository.snapshot()).expect("begins without it");
+    let edits = [pair.edit("refs/heads/main", Some(2), None)];
+    assert_eq!(delete.commit(&edits, CommitMode::Atomic, &"A <a@x>".into()).expect("no fault").results, [Ok(())]);
+    assert_eq!(kept().len(), 1);
+    drop(spares);
     pair.assert_sound();
 }
 

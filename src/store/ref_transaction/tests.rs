@@ -66,7 +66,7 @@ impl Repo {
 
     fn run(&self, mode: CommitMode, edits: &[RefEdit]) -> Vec<Result<(), RefRefusal>> {
         let places = self.places();
-        let quarantine = Quarantine::begin(places.clone()).expect("begins");
+        let quarantine = Quarantine::begin(places.clone(), None).expect("begins");
         let ground = Ground { places: &places, quarantine: quarantine.dir(), hash: self.hash, log_refs: self.log_refs, redo: None };
         let mut observer = NoObserver;
         let transaction = RefTransaction::prepare(ground, edits, mode, &mut observer).expect("no fault");
@@ -360,7 +360,7 @@ fn a_veto_changes_nothing_and_every_state_is_told() {
     let repo = Repo::sha1();
     let places = repo.places();
     for (name, states) in [("refs/heads/a", State::Committed), ("refs/heads/b", State::Aborted)] {
-        let quarantine = Quarantine::begin(places.clone()).expect("begins");
+        let quarantine = Quarantine::begin(places.clone(), None).expect("begins");
         let ground = Ground { places: &places, quarantine: quarantine.dir(), hash: repo.hash, log_refs: LogRefs::Existing, redo: None };
         let mut guard = Guard(vec![]);
         let edits = [repo.edit(name, None, Some(0))];
@@ -529,7 +529,7 @@ fn a_process_that_dies_with_locks_held() {
     let Some(dir) = std::env::var_os(DIES_IN) else { return };
     let dir = PathBuf::from(dir);
     let places = Places { git_dir: dir.clone(), common_dir: dir.clone(), objects_dir: dir.join("objects") };
-    let quarantine = Quarantine::begin(places.clone()).expect("begins");
+    let quarantine = Quarantine::begin(places.clone(), None).expect("begins");
     fs::write(quarantine.pack_dir().join("pack-x.pack"), "half").expect("written");
     fs::hard_link(quarantine.pack_dir().join("pack-x.pack"), places.objects_dir.join("pack/pack-x.pack")).expect("linked");
     let hash = gix_hash::Kind::Sha1;
@@ -551,7 +551,7 @@ fn a_process_that_dies_with_locks_held() {
 fn what_a_dead_push_left_is_removed_by_the_next_one_and_nothing_else() {
     let repo = Repo::sha1();
     repo.set("refs/heads/a", 0);
-    let living = Quarantine::begin(repo.places()).expect("begins");
+    let living = Quarantine::begin(repo.places(), None).expect("begins");
     let status = Command::new(std::env::current_exe().expect("is known"))
         .args(["--exact", "store::ref_transaction::tests::a_process_that_dies_with_locks_held"])
         .env(DIES_IN, repo.path())
@@ -581,7 +581,7 @@ fn a_panic_leaves_no_lock_and_no_quarantine() {
     let repo = Repo::sha1();
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let places = repo.places();
-        let quarantine = Quarantine::begin(places.clone()).expect("begins");
+        let quarantine = Quarantine::begin(places.clone(), None).expect("begins");
         let ground = Ground { places: &places, quarantine: quarantine.dir(), hash: repo.hash, log_refs: LogRefs::Existing, redo: None };
         let mut observer = NoObserver;
         let edits = [repo.edit("refs/heads/a/b", None, Some(0))];
