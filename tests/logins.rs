@@ -265,7 +265,7 @@ fn a_password_lets_in_whoever_has_one_and_is_never_written_down() {
             assert_eq!((greeting(&output), output.status.code()), (None, Some(255)), "{method} {user} {password}");
         }
     }
-    house.server.wait_for("proof=password");
+    house.server.wait_for("proof=\"password\"");
     assert!(!house.server.said().contains("canary") && !house.server.said().contains(HASH), "{}", house.server.said());
 }
 

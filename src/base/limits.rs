@@ -24,6 +24,8 @@ pub const REF_PREFIX_BYTES_MAX: usize = 8 << 20;
 pub const PUSH_COMMAND_BYTES_MAX: usize = 256 << 20;
 /// Commands in one push.
 pub const PUSH_COMMANDS_MAX: usize = 1_000_000;
+/// Refused commands of one push that are remembered with their reasons; further ones are counted.
+pub const REFUSALS_KEPT_MAX: usize = 100;
 /// Longest ref name taken from the wire, in bytes.
 pub const REF_NAME_BYTES_MAX: usize = 4_096;
 /// Words that `git archive --remote` may send (`builtin/upload-archive.c`: `MAX_ARGS`).

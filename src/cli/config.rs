@@ -24,6 +24,8 @@ pub struct Config {
     pub hash: Hash,
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`.
     pub log: String,
+    /// A line per login, refusal and command.
+    pub audit: AuditConfig,
     /// The SSH front end.
     pub ssh: SshConfig,
     /// What a fetch may ask for.
@@ -56,6 +58,7 @@ impl Default for Config {
             root: ".".into(),
             hash: Hash::Sha1,
             log: "info".to_owned(),
+            audit: AuditConfig::default(),
             ssh: SshConfig::default(),
             fetch: FetchConfig::default(),
             shared: SharedConfig::default(),
@@ -68,6 +71,27 @@ impl Default for Config {
             rule: vec![],
         }
     }
+}
+
+/// The audit log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditConfig {
+    /// Its file; empty: standard error.
+    pub file: PathBuf,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How a line of a log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Words and `name=value`.
+    #[default]
+    Text,
+    /// One object.
+    Json,
 }
 
 /// The hash of a repository's objects.
@@ -288,6 +312,7 @@ impl Config {
             }
         };
         from_here(&mut config.root);
+        from_here(&mut config.audit.file);
         from_here(&mut config.ssh.host_key);
         from_here(&mut config.hooks.path);
         from_here(&mut config.push.allowed_signers);

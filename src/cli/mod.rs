@@ -7,6 +7,7 @@
 //! | `failure` | errors into message, hints and exit code |
 //! | `admin_keys` | files with public keys into people who may do everything |
 //! | `rules` | users, groups and rules of `config.toml` into a book of them; `check`, `why` |
+//! | `log` | what happens into lines: the log, and the audit log as text or JSON |
 //! | `serve` | `packmule serve` into a running server |
 //! | `drop_in` | `packmule upload-pack`, `receive-pack` and `upload-archive` into git's programs |
 //! | `stdio` | standard input and output into a peer that can hang up |
@@ -16,6 +17,7 @@ mod args;
 mod config;
 mod drop_in;
 mod failure;
+mod log;
 mod rules;
 mod serve;
 mod stdio;

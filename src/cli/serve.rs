@@ -4,13 +4,14 @@ use super::admin_keys::{self, AdminKey};
 use super::args::ServeArgs;
 use super::config::Config;
 use super::failure::Failure;
+use super::log::{self, AuditFile};
 use super::rules::{Following, Source};
 use crate::access::Keys;
 use crate::access::rules::{RuleBook, Rules};
 use crate::store::{self, Found, Repositories, RepositoryName};
 use crate::transport::{HostKey, Server, Stop};
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ const SPARE_THREADS: usize = 64;
 /// Run the command.
 pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let config = settings(args)?;
-    start_log(&config.log)?;
+    let audit = log::start(&config.log, &config.audit)?;
     let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     let person = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok();
     let (access, keys) = admit(args, &config, home, person)?;
@@ -57,7 +58,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         host_key_file: std::path::absolute(&key_file).unwrap_or(key_file),
         host_key_new: new,
     };
-    let interrupted = runtime.block_on(serve(&config, &repositories, access, host_key, told))?;
+    let interrupted = runtime.block_on(serve(&config, &repositories, access, host_key, audit, told))?;
     runtime.shutdown_timeout(Duration::from_millis(LAST_MS));
     store::checkpoint_idle(Duration::ZERO);
     Ok(if interrupted { INTERRUPTED.into() } else { ExitCode::SUCCESS })
@@ -114,6 +115,7 @@ async fn serve(
     repositories: &Arc<Repositories>,
     access: Option<InForce>,
     host_key: HostKey,
+    audit: AuditFile,
     told: Told<'_>,
 ) -> Result<bool, Failure> {
     let (reload, asked) = tokio::sync::mpsc::channel(1);
@@ -141,7 +143,7 @@ async fn serve(
         None => builder,
     };
     let server = builder.bind(&config.ssh.listen).await.map_err(|error| Failure::server(&error, &config.root))?;
-    let ending = end_on_signals(server.stop(), reload)?;
+    let ending = end_on_signals(server.stop(), reload, audit)?;
     let text = told.text(server.local_addr());
     // Nobody has to read it: a closed standard output is no reason not to serve.
     let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
@@ -152,9 +154,10 @@ async fn serve(
     Ok(interrupted)
 }
 
-/// The first SIGINT or SIGTERM stops gracefully, the second at once; SIGHUP lets the rules be read again. The task ends with
+/// The first SIGINT or SIGTERM stops gracefully, the second at once; SIGHUP lets the rules be read and
+/// the audit log's file be opened again. The task ends with
 /// the second.
-fn end_on_signals(stop: Stop, reload: tokio::sync::mpsc::Sender<()>) -> Result<tokio::task::JoinHandle<()>, Failure> {
+fn end_on_signals(stop: Stop, reload: tokio::sync::mpsc::Sender<()>, audit: AuditFile) -> Result<tokio::task::JoinHandle<()>, Failure> {
     let listen = |kind| signal(kind).map_err(|error| Failure::io(format!("cannot listen for signals: {error}")));
     let (mut interrupt, mut terminate, mut hangup) =
         (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
@@ -165,6 +168,7 @@ fn end_on_signals(stop: Stop, reload: tokio::sync::mpsc::Sender<()>) -> Result<t
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
                 _ = hangup.recv() => {
+                    audit.reopen();
                     // One that waits already will see everything.
                     if let Err(TrySendError::Closed(())) = reload.try_send(()) {
                         tracing::info!("hang-up signal: there are no rules to be read again");
@@ -197,17 +201,6 @@ fn settings(args: &ServeArgs) -> Result<Config, Failure> {
     }
     config.ssh.admin_keys.extend(args.admin_key.iter().cloned());
     Ok(config)
-}
-
-fn start_log(level: &str) -> Result<(), Failure> {
-    if !["error", "warn", "info", "debug", "trace"].contains(&level) {
-        return Err(Failure::configuration(format!("'{level}' is no level of logging")).hint("error, warn, info, debug or trace"));
-    }
-    let filter = tracing_subscriber::EnvFilter::new(format!("packmule={level}"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    // A second start in one process keeps the first one's log.
-    let _ = log.with_target(false).try_init();
-    Ok(())
 }
 
 /// What whoever starts the server is told.

@@ -18,7 +18,7 @@ mod visible;
 pub use error::Error;
 pub use gate::{EditKind, Gate, OpenGate, Proposal, ProposedEdit, Verdict, Visibility};
 pub use hooks::{HookFolder, HookOptions, plain_environment};
-pub use receive_pack::{PushStatistics, receive_pack};
+pub use receive_pack::{PushStatistics, RefusedCommand, receive_pack};
 pub use session::{Certificates, Defaults, Options, Protocol, Service, Wants};
 pub use shared::{SharedState, SharedStatistics};
 pub use upload_archive::{ArchiveStatistics, upload_archive};

@@ -41,6 +41,10 @@ const SETTING_MAX: u64 = 1_000_000_000;
 const COMMANDS_MAX: u64 = 16_000;
 /// Unanswered keep-alives after which a client counts as gone.
 pub(super) const KEEPALIVES_MAX: usize = 3;
+/// Refs of one push that its line in the audit log shows.
+pub(super) const REFS_SHOWN_MAX: usize = 100;
+/// Refusals of one connection, at login and later, that the audit log shows one by one.
+pub(super) const REFUSALS_WRITTEN_MAX: u64 = 50;
 /// Names shown in greetings and hints.
 pub(super) const NAMES_SHOWN_MAX: usize = 20;
 

@@ -20,6 +20,7 @@ use self::judge::{Command, judge};
 use super::hooks::Hooks;
 use super::visible::visible_refs;
 use super::{Error, Gate, Options};
+use crate::base::limits::REFUSALS_KEPT_MAX;
 use crate::base::{Cancel, span};
 use crate::pack;
 use crate::store::{CommitMode, Committed, Push, RefEdit, RefRefusal, Repository};
@@ -40,8 +41,23 @@ pub struct PushStatistics {
     pub updated: Vec<(BString, ObjectId, ObjectId)>,
     /// Commands that were refused.
     pub refused: u64,
+    /// The first of them, and why: no more than [`REFUSALS_KEPT_MAX`](crate::base::limits::REFUSALS_KEPT_MAX).
+    pub refusals: Vec<RefusedCommand>,
     /// The repository came into being.
     pub created: bool,
+}
+
+/// A command that did not happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedCommand {
+    /// Full name of the ref, symbolic ones resolved.
+    pub name: BString,
+    /// The value that the client named as old; null for a creation.
+    pub old: ObjectId,
+    /// The value that it should have; null for a deletion.
+    pub new: ObjectId,
+    /// What the client was told.
+    pub why: String,
 }
 
 /// Serve one conversation. What the peer must hear, an error included, has been written when this returns.
@@ -224,6 +240,10 @@ impl Conversation<'_> {
             let _ = self.bands.say(Band::Progress, format!("created {name}\n").as_bytes());
         }
         self.statistics.refused = commands.iter().filter(|command| command.result.is_err()).count() as u64;
+        let refused = commands.iter().filter_map(|command| Some((command, command.result.as_ref().err()?))).take(REFUSALS_KEPT_MAX);
+        self.statistics.refusals = refused
+            .map(|(command, why)| RefusedCommand { name: command.resolved.clone(), old: command.old, new: command.new, why: why.clone() })
+            .collect();
         for at in 0..commands.len() {
             if let Some(other) = commands[at].same_as {
                 commands[at].result = commands[other].result.clone();

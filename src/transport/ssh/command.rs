@@ -17,6 +17,17 @@ pub(super) struct GitCommand {
     pub(super) path: RequestPath,
 }
 
+impl GitCommand {
+    /// The service in git's word for it.
+    pub(super) fn word(&self) -> &'static str {
+        match self.service {
+            Command::UploadPack if self.is_archive => "upload-archive",
+            Command::UploadPack => "upload-pack",
+            Command::ReceivePack => "receive-pack",
+        }
+    }
+}
+
 /// Understand `line`, or say why not in a sentence for the client.
 pub(super) fn parse(line: &[u8]) -> Result<GitCommand, String> {
     if line.len() > COMMAND_BYTES_MAX {

@@ -1,6 +1,7 @@
 //! One socket into a conversation with deadlines: hands it to russh, watches from outside, ends it when nothing moves.
 
 use super::super::SshLimits;
+use super::super::audit::Audited;
 use super::super::limits::{GOODBYE_MS, IDENTIFICATION_MS, SOCKET_BUFFER_BYTES, WATCH_MS};
 use super::super::logins::LoginPlace;
 use super::algorithms::Configs;
@@ -62,6 +63,7 @@ pub(super) struct Connection {
     pub(super) number: u64,
     pub(super) peer: SocketAddr,
     pub(super) guard: Arc<Guard>,
+    pub(super) audited: Audited,
     began: Instant,
     logged_in: AtomicBool,
     login_place: Mutex<Option<LoginPlace>>,
@@ -77,6 +79,7 @@ impl Connection {
             number,
             peer,
             guard: Guard::new(),
+            audited: Audited::new(number, peer),
             began: now,
             logged_in: AtomicBool::new(false),
             login_place: Mutex::new(place),
@@ -176,6 +179,7 @@ where
     while connection.is_busy() && *shared.phase.borrow() != Phase::Ending {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    connection.audited.end();
     let why = printable(&why);
     let (read_bytes, written_bytes) = connection.guard.bytes();
     let ms = connection.began.elapsed().as_millis();

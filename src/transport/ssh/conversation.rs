@@ -3,6 +3,7 @@
 //! A refusal before the engine starts is an `ERR` packet: git prints its sentence and nothing else. What is no
 //! git command at all hears its sentence on standard error.
 
+use super::super::audit::{self, Asked, Outcome};
 use super::super::bridge::{Inbox, outbox};
 use super::super::hangup::Hangup;
 use super::super::limits::GOODBYE_MS;
@@ -11,8 +12,8 @@ use super::connection::{Connection, Phase, Shared};
 use super::guarded::Guard;
 use super::handler::Login;
 use super::reply;
-use crate::access::{Admission, Caller, Command, Description, Granted, printable};
-use crate::serve::{self, Defaults, Options, Protocol, Wants};
+use crate::access::{Admission, Caller, Command, Description, Granted, RequestPath, printable};
+use crate::serve::{self, Defaults, Options, Protocol, PushStatistics, Wants};
 use crate::store::Repository;
 use bytes::Bytes;
 use russh::ChannelWriteHalf;
@@ -65,6 +66,9 @@ struct Ready {
 /// A login is as good as new for the first command that comes so soon.
 const NEW_LOGIN_MS: u128 = 10_000;
 
+/// Why they hear it.
+const NOT_KNOWN: &str = "what they logged in with counts no more";
+
 /// What somebody hears whose key counts no more.
 const FORGOTTEN: &str = "you are not known here any more; connect anew";
 
@@ -72,14 +76,34 @@ const FORGOTTEN: &str = "you are not known here any more; connect anew";
 struct Denied {
     sentence: String,
     status: u32,
+    verdict: &'static str,
+    /// For the log: why, with the rule.
+    why: Option<String>,
+}
+
+impl Denied {
+    fn refused(sentence: &str) -> Self {
+        Self { sentence: sentence.to_owned(), status: REFUSED, verdict: "refused", why: Some(sentence.to_owned()) }
+    }
 }
 
 /// What the engine did, for the log.
 struct Done {
     objects: u64,
     pack_bytes: u64,
-    refs: usize,
+    /// Not one command of a push happened.
+    all_refused: bool,
+    /// What a push did to refs.
+    refs: Option<String>,
     created: bool,
+}
+
+impl Done {
+    /// Of a push.
+    fn pushed(done: &PushStatistics) -> Self {
+        let all_refused = done.refused > 0 && done.updated.is_empty();
+        Self { objects: done.objects, pack_bytes: done.pack_bytes, all_refused, refs: audit::refs(done), created: done.created }
+    }
 }
 
 impl Conversation {
@@ -89,8 +113,8 @@ impl Conversation {
             Ask::Command(line) => match command::parse(&line) {
                 Ok(command) => self.serve(command).await,
                 Err(sentence) => {
-                    let line = printable(&String::from_utf8_lossy(&line));
-                    tracing::info!(request = %self.request, user = %self.login.user, command = %line, "no git command");
+                    let line = String::from_utf8_lossy(&line).into_owned();
+                    self.audit(&line, None, Outcome { verdict: "refused", why: Some("no git command".to_owned()), ..Outcome::default() });
                     self.tell(Some(STDERR), Bytes::from(format!("packmule: {sentence}\n")), REFUSED).await;
                 }
             },
@@ -100,7 +124,7 @@ impl Conversation {
     async fn greet(&self) {
         self.inbox.discard();
         if !self.is_still_known().await.unwrap_or(false) {
-            tracing::info!(request = %self.request, user = %self.login.user, proof = %self.login.proof, "not greeted any more");
+            self.audit("greeting", None, Outcome { verdict: "refused", why: Some(NOT_KNOWN.to_owned()), ..Outcome::default() });
             return self.tell(Some(STDERR), Bytes::from(format!("packmule: {FORGOTTEN}\n")), REFUSED).await;
         }
         let description = match self.login.session.caller().await {
@@ -111,7 +135,7 @@ impl Conversation {
                 None
             }
         };
-        tracing::info!(request = %self.request, user = %self.login.user, "greeted");
+        self.audit("greeting", None, Outcome { verdict: "done", ..Outcome::default() });
         let text = reply::greeting(&self.login.user, &self.login.proof, description.as_ref());
         self.tell(None, Bytes::from(text), FINE).await;
     }
@@ -129,44 +153,58 @@ impl Conversation {
         tracing::debug!(request = %self.request, user = %self.login.user, path = %command.path, service = ?command.service, "begins");
         match self.prepare(&command).await {
             Ok(ready) => self.run_engine(command, ready, began).await,
-            Err(denied) => self.tell(None, reply::err_packet(&denied.sentence), denied.status).await,
+            Err(Denied { sentence, status, verdict, why }) => {
+                self.audit(
+                    command.word(),
+                    Some(&command.path),
+                    Outcome { verdict, why, duration_ms: ms_since(began), ..Outcome::default() },
+                );
+                self.tell(None, reply::err_packet(&sentence), status).await;
+            }
         }
+    }
+
+    /// The line about this command.
+    fn audit(&self, service: &str, path: Option<&RequestPath>, outcome: Outcome) {
+        let asked = Asked { request: &self.request, user: &self.login.user, proof: &self.login.proof, service, path };
+        self.connection.audited.command(&asked, outcome);
     }
 
     /// The callbacks in their order, then the repository itself.
     async fn prepare(&self, command: &GitCommand) -> Result<Ready, Denied> {
         if self.shared.is_stopping() {
-            return Err(Denied { sentence: "the server is stopping; try again in a moment".to_owned(), status: REFUSED });
+            return Err(Denied::refused("the server is stopping; try again in a moment"));
         }
         let failed = |error: crate::access::Error| {
             let shown = printable(&error.to_string());
             tracing::error!(request = %self.request, user = %self.login.user, path = %command.path, error = %shown, "access denied");
-            Denied { sentence: error.for_peer().to_owned(), status: FATAL }
+            Denied { sentence: error.for_peer().to_owned(), status: FATAL, verdict: "failed", why: Some(error.to_string()) }
         };
         if !self.is_still_known().await.map_err(failed)? {
-            tracing::info!(request = %self.request, user = %self.login.user, proof = %self.login.proof, "not known any more");
-            return Err(Denied { sentence: FORGOTTEN.to_owned(), status: REFUSED });
+            return Err(Denied { why: Some(NOT_KNOWN.to_owned()), ..Denied::refused(FORGOTTEN) });
         }
         let caller = self.login.session.caller().await.map_err(failed)?;
         let granted = match caller.ask(command.service, &command.path).await.map_err(failed)? {
             Admission::Granted(granted) => granted,
             Admission::Refused(refusal) => {
-                tracing::info!(request = %self.request, user = %self.login.user, path = %command.path, service = ?command.service, refusal = printable(&refusal.to_string()), "refused");
                 let sentence = match refusal.for_peer() {
                     Some(sentence) => sentence,
                     None => self.no_repository(command, &caller).await,
                 };
-                return Err(Denied { sentence, status: REFUSED });
+                return Err(Denied { sentence, status: REFUSED, verdict: "refused", why: Some(refusal.to_string()) });
             }
-            Admission::NotFound => return Err(Denied { sentence: self.no_repository(command, &caller).await, status: REFUSED }),
+            Admission::NotFound => {
+                let sentence = self.no_repository(command, &caller).await;
+                return Err(Denied { sentence, status: REFUSED, verdict: "not found", why: None });
+            }
         };
         match self.open(granted).await {
             Ok(Some(ready)) => Ok(ready),
             Ok(None) => {
-                tracing::info!(request = %self.request, user = %self.login.user, path = %command.path, "no repository there");
-                Err(Denied { sentence: self.no_repository(command, &caller).await, status: REFUSED })
+                let sentence = self.no_repository(command, &caller).await;
+                Err(Denied { sentence, status: REFUSED, verdict: "not found", why: None })
             }
-            Err(sentence) => Err(Denied { sentence, status: FATAL }),
+            Err(sentence) => Err(Denied { verdict: "failed", why: Some(sentence.clone()), sentence, status: FATAL }),
         }
     }
 
@@ -221,9 +259,14 @@ impl Conversation {
     async fn run_engine(self, command: GitCommand, ready: Ready, began: Instant) {
         let _permit = match self.turn().await {
             Ok(Some(permit)) => permit,
-            Ok(None) => return,
+            Ok(None) => {
+                let gone = Outcome { verdict: "gone", duration_ms: ms_since(began), ..Outcome::default() };
+                return self.audit(command.word(), Some(&command.path), gone);
+            }
             Err(sentence) => {
-                tracing::warn!(request = %self.request, user = %self.login.user, path = %command.path, "{sentence}");
+                let why = Some(sentence.to_owned());
+                let outcome = Outcome { verdict: "refused", why, duration_ms: ms_since(began), ..Outcome::default() };
+                self.audit(command.word(), Some(&command.path), outcome);
                 return self.tell(None, reply::err_packet(sentence), REFUSED).await;
             }
         };
@@ -255,12 +298,13 @@ impl Conversation {
             let outcome =
                 match service {
                     Command::UploadPack if is_archive => serve::upload_archive(&repository, &*gate, &options, input, &mut output, &cancel)
-                        .map(|done| Done { objects: done.entries, pack_bytes: done.bytes, refs: 0, created: false }),
-                    Command::UploadPack => serve::upload_pack(&repository, &*gate, &options, input, &mut output, &cancel)
-                        .map(|done| Done { objects: done.objects, pack_bytes: done.pack_bytes, refs: 0, created: false }),
-                    Command::ReceivePack => serve::receive_pack(&repository, &*gate, &options, input, &mut output, &cancel).map(|done| {
-                        Done { objects: done.objects, pack_bytes: done.pack_bytes, refs: done.updated.len(), created: done.created }
+                        .map(|done| Done { objects: done.entries, pack_bytes: done.bytes, all_refused: false, refs: None, created: false }),
+                    Command::UploadPack => serve::upload_pack(&repository, &*gate, &options, input, &mut output, &cancel).map(|done| {
+                        Done { objects: done.objects, pack_bytes: done.pack_bytes, all_refused: false, refs: None, created: false }
                     }),
+                    Command::ReceivePack => {
+                        serve::receive_pack(&repository, &*gate, &options, input, &mut output, &cancel).map(|done| Done::pushed(&done))
+                    }
                 };
             let flushed = output.flush();
             outcome.and_then(|done| flushed.map(|()| done).map_err(serve::Error::from))
@@ -308,31 +352,26 @@ impl Conversation {
         sent_bytes: u64,
         began: Instant,
     ) -> (u32, Option<String>) {
-        let (request, login, path, service) = (&self.request, &self.login, &command.path, command.service);
-        let (received_bytes, ms) = (self.inbox.bytes(), began.elapsed().as_millis());
-        match outcome {
-            Ok(Ok(Done { objects, pack_bytes, refs, created })) => {
-                tracing::info!(
-                    %request, user = %login.user, proof = %login.proof, peer = %self.connection.peer, %path, ?service,
-                    objects, pack_bytes, refs, created, sent_bytes, received_bytes, ms, "done"
-                );
+        let request = &self.request;
+        let mut line = Outcome { sent_bytes, received_bytes: self.inbox.bytes(), duration_ms: ms_since(began), ..Outcome::default() };
+        let (status, sentence) = match outcome {
+            Ok(Ok(Done { objects, pack_bytes, all_refused, refs, created })) => {
+                line = Outcome { verdict: if all_refused { "refused" } else { "done" }, objects, pack_bytes, refs, created, ..line };
                 (FINE, None)
             }
             Ok(Err(error)) => {
-                tracing::warn!(
-                    %request, user = %login.user, proof = %login.proof, peer = %self.connection.peer, %path, ?service,
-                    sent_bytes, received_bytes, ms, error = printable(&error.to_string()), "failed"
-                );
+                line = Outcome { verdict: if self.hangup.is_set() { "gone" } else { "failed" }, why: Some(error.to_string()), ..line };
                 (FATAL, None)
             }
             Err(panic) => {
-                tracing::error!(
-                    %request, user = %login.user, proof = %login.proof, peer = %self.connection.peer, %path, ?service,
-                    sent_bytes, received_bytes, ms, panic = printable(&panic.to_string()), "bug"
-                );
+                let panic = printable(&panic.to_string());
+                tracing::error!(request, user = %self.login.user, path = %command.path, panic, "bug");
+                line = Outcome { verdict: "bug", why: Some(panic), ..line };
                 (BUG, Some(format!("internal error in request {request}; tell the administrator, whose log says more")))
             }
-        }
+        };
+        self.audit(command.word(), Some(&command.path), line);
+        (status, sentence)
     }
 
     /// Say one thing and end.
@@ -371,6 +410,10 @@ impl Conversation {
             tokio::time::sleep(Duration::from_millis(LINGER_STEP_MS)).await;
         }
     }
+}
+
+fn ms_since(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// How often to look whether the client has heard, in milliseconds.

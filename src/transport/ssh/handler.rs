@@ -2,6 +2,7 @@
 //!
 //! No callback waits without an end: while one does, nothing else of its connection moves.
 
+use super::super::audit::Attempt;
 use super::super::bridge::Inbox;
 use super::super::hangup::Hangup;
 use super::super::limits::{GIT_PROTOCOL_BYTES_MAX, PASSWORD_BYTES_MAX};
@@ -70,25 +71,29 @@ impl Handler {
 
     /// Whether these credentials let somebody in.
     async fn log_in(&mut self, credentials: Credentials) -> bool {
-        let (connection, peer) = (self.connection.number, self.connection.peer);
         let proof: Arc<str> = credentials.proof().into();
-        let claims = printable(credentials.user_name());
+        let claims = credentials.user_name().to_owned();
+        let attempt = Attempt { claims: &claims, proof: &proof };
+        let audited = &self.connection.audited;
         let is_anonymous = matches!(credentials, Credentials::Anonymous(_));
         match self.shared.door.log_in(credentials).await {
             Ok(LogIn::Accepted(session)) => {
                 let user = session.user().clone();
-                tracing::info!(connection, %peer, %user, %proof, "logged in");
+                audited.logged_in(&attempt, &user);
                 self.login = Some(Login { user, proof, session: Arc::new(session), since: Instant::now(), is_used: Arc::default() });
                 self.connection.logged_in();
                 return true;
             }
             // Every client tries first whether it has to show anything.
-            Ok(LogIn::Unknown) if is_anonymous => tracing::debug!(connection, %peer, %claims, "not anonymous"),
-            Ok(LogIn::Unknown) => tracing::info!(connection, %peer, %claims, %proof, "unknown"),
-            Ok(LogIn::Refused(why)) => {
-                tracing::info!(connection, %peer, %claims, %proof, why = printable(&why.to_string()), "login refused")
+            Ok(LogIn::Unknown) if is_anonymous => {
+                tracing::debug!(connection = self.connection.number, claims = printable(&claims), "not anonymous");
             }
-            Err(error) => tracing::error!(connection, %peer, %claims, %proof, error = printable(&error.to_string()), "login denied"),
+            Ok(LogIn::Unknown) => audited.login_refused(&attempt, "unknown", None),
+            Ok(LogIn::Refused(why)) => audited.login_refused(&attempt, "refused", Some(&why.to_string())),
+            Err(error) => {
+                tracing::error!(connection = self.connection.number, error = printable(&error.to_string()), "login denied");
+                audited.login_refused(&attempt, "failed", Some(&error.to_string()));
+            }
         }
         false
     }
@@ -221,9 +226,9 @@ impl russh::server::Handler for Handler {
                 Ok(if self.log_in(credentials).await { Auth::Accept } else { Auth::reject() })
             }
             Err(fault) => {
-                let (connection, peer, claims) = (self.connection.number, self.connection.peer, printable(user));
-                let (id, why) = (printable(shown.key_id()), fault.to_string());
-                tracing::info!(connection, %peer, %claims, %id, %why, "certificate refused");
+                let key = PublicKey::from_ssh(shown.public_key().clone().into()).fingerprint();
+                let proof = format!("certificate '{}' for {key}", shown.key_id());
+                self.connection.audited.login_refused(&Attempt { claims: user, proof: &proof }, "refused", Some(&fault.to_string()));
                 Ok(Auth::reject())
             }
         }
