@@ -47,7 +47,7 @@ impl House {
         let people = format!(
             "[users.ann]\nkey_files = [\"keys/ann.pub\"]\npassword = \"{HASH}\"\n[[certificate_authority]]\nkey_files = [\"keys/ca.pub\"]\n"
         );
-        let ssh = "[ssh]\nlisten = \"127.0.0.1:0\"\nown_keys = false\n";
+        let ssh = "[ssh]\nlisten = \"127.0.0.1:0\"\nown_keys = false\n[ssh.penalties]\nenabled = false\n";
         let secret = "[push]\ncert_nonce_seed = \"canary-seed\"\n";
         std::fs::write(sandbox.path("config.toml"), [&head, ssh, secret, &people, RULES].concat()).expect("written");
         let mut serve = sandbox.command(PACKMULE);

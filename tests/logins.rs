@@ -28,7 +28,7 @@ struct House {
 }
 
 impl House {
-    /// A server under `config`, with `plans` in it, an authority `ca`, and keys for ann and eve that no rule names.
+    /// A server under `config` that forgives failures, with `plans` in it, an authority `ca`, and keys for ann and eve that no rule names.
     fn start(config: &str) -> Self {
         let sandbox = Sandbox::new();
         for name in ["ann", "eve", "ca", "other-ca"] {
@@ -36,8 +36,11 @@ impl House {
         }
         std::fs::write(sandbox.path("revoked"), "# nothing yet\n").expect("written");
         let head = "root = \"served\"\n";
-        std::fs::write(sandbox.path("config.toml"), format!("{head}{config}\n[ssh]\nlisten = \"127.0.0.1:0\"\nown_keys = false\n"))
-            .expect("written");
+        std::fs::write(
+            sandbox.path("config.toml"),
+            format!("{head}{config}\n[ssh]\nlisten = \"127.0.0.1:0\"\nown_keys = false\n[ssh.penalties]\nenabled = false\n"),
+        )
+        .expect("written");
         std::fs::create_dir(sandbox.path("served")).expect("a root");
         let plans = sandbox.bare("served/plans.git", "sha1");
         let seed = sandbox.work_tree("seed", "sha1");

@@ -10,7 +10,7 @@ use super::PublicKey;
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Algorithm, HashAlg};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 const SOURCE_ADDRESS: &str = "source-address";
 const FORCE_COMMAND: &str = "force-command";
@@ -113,7 +113,7 @@ impl std::fmt::Display for Certificate {
 /// Whether `peer` is in the list `allowed` of addresses and networks, separated by commas. What cannot be read allows nobody.
 fn check_source(allowed: &str, peer: Option<IpAddr>) -> Result<(), CertificateFault> {
     let is_inside = peer.is_some_and(|peer| {
-        let found: Option<Vec<bool>> = allowed.split(',').map(|network| holds(network, peer.to_canonical())).collect();
+        let found: Option<Vec<bool>> = allowed.split(',').map(|network| network_holds(network, peer.to_canonical())).collect();
         found.is_some_and(|found| found.contains(&true))
     });
     let shown = peer.map_or_else(|| "nowhere".to_owned(), |peer| peer.to_string());
@@ -121,7 +121,7 @@ fn check_source(allowed: &str, peer: Option<IpAddr>) -> Result<(), CertificateFa
 }
 
 /// Whether `network` (`192.0.2.0/24`, `2001:db8::/32`, or one address) holds `address`; none where it is no network.
-fn holds(network: &str, address: IpAddr) -> Option<bool> {
+pub(crate) fn network_holds(network: &str, address: IpAddr) -> Option<bool> {
     let (first, bits) = network.split_once('/').map_or((network, None), |(first, bits)| (first, Some(bits)));
     let first: IpAddr = first.parse().ok()?;
     let as_bits = |address: IpAddr| match address {
@@ -136,6 +136,11 @@ fn holds(network: &str, address: IpAddr) -> Option<bool> {
         return None;
     }
     Some(first.is_ipv4() == address.is_ipv4() && as_bits(address).0 & mask == base)
+}
+
+/// Whether it is a network, or one address.
+pub(crate) fn is_network(text: &str) -> bool {
+    network_holds(text, Ipv4Addr::UNSPECIFIED.into()).is_some()
 }
 
 #[cfg(test)]

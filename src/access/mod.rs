@@ -35,6 +35,7 @@ mod text;
 mod transport;
 
 pub use certificate::Certificate;
+pub(crate) use certificate::{is_network, network_holds};
 pub use credentials::{
     AnonymousCredentials, AuthMethods, Authentication, CertificateCredentials, Credentials, KeyCredentials, PasswordCredentials, Secret,
     UserId,

@@ -9,7 +9,7 @@ use crate::base::limits::{SHARED_BYTES_MAX, TREE_FILTER_DEPTH_MAX};
 use crate::pack::check::CheckMode;
 use crate::pack::index::IngestLimits;
 use crate::serve::{Certificates, HookFolder, HookOptions, plain_environment};
-use crate::transport::SshLimits;
+use crate::transport::{PenaltySettings, SshLimits};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -127,6 +127,8 @@ pub struct SshConfig {
     pub admin_keys: Vec<PathBuf>,
     /// Bounds.
     pub limits: SshLimits,
+    /// What failed logins cost.
+    pub penalties: PenaltySettings,
 }
 
 impl Default for SshConfig {
@@ -137,6 +139,7 @@ impl Default for SshConfig {
             own_keys: true,
             admin_keys: Vec::new(),
             limits: SshLimits::default(),
+            penalties: PenaltySettings::default(),
         }
     }
 }

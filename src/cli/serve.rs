@@ -133,6 +133,7 @@ async fn serve(
     let builder = builder
         .host_key(host_key)
         .limits(config.ssh.limits.clone())
+        .penalties(config.ssh.penalties.clone())
         .ingest((&config.push).into())
         .checks(config.push.check_objects.into())
         .certificates(config.push.certificates())

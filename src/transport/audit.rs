@@ -1,6 +1,6 @@
 //! What happened into one structured line for each login, refusal and command, through `tracing` under [`AUDIT_TARGET`].
 //!
-//! A line is an event whose message says what it is about (`logged in`, `login refused`, `connection refused`, `command`,
+//! A line is an event whose message says what it is about (`logged in`, `login refused`, `connection refused`, `penalty begins`, `command`,
 //! `lines left out`) and whose fields say the rest: `verdict` in a word, `why` with the rule that decided, and who, with what proof, from where, what,
 //! how much and how long. Text is escaped with [`printable`] and cut, and handed over as strings, which subscribers quote: no name
 //! can forge a field, a line or a terminal's command. `refs` is an array in JSON. No secret gets here: a proof is a
@@ -84,6 +84,12 @@ impl Audited {
                 "login refused"
             );
         }
+    }
+
+    /// From now on who comes from this address, or claims this name with a password, is not heard for so many seconds.
+    pub(super) fn penalty_begins(&self, of: &str, seconds: u64) {
+        let of = printable(of);
+        tracing::info!(target: AUDIT_TARGET, connection = self.connection, peer = %self.peer, of, seconds, "penalty begins");
     }
 
     /// A command came to its end, or did not begin.

@@ -1,27 +1,23 @@
-//! The end of a peer into the end of all work for it: a [`Cancel`] flag that async tasks can wait for.
+//! The end of a peer into the end of all work for it: a flag that async tasks can wait for.
 
-use crate::base::Cancel;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
 
-/// Set once; sync loops look at [`Hangup::cancel`], async tasks await [`Hangup::wait`].
+/// Set once; async tasks await [`Hangup::wait`].
 #[derive(Debug, Default)]
 pub(super) struct Hangup {
-    cancel: Cancel,
+    flag: AtomicBool,
     notify: Notify,
 }
 
 impl Hangup {
     pub(super) fn set(&self) {
-        self.cancel.set();
+        self.flag.store(true, Ordering::Release);
         self.notify.notify_waiters();
     }
 
     pub(super) fn is_set(&self) -> bool {
-        self.cancel.is_set()
-    }
-
-    pub(super) fn cancel(&self) -> &Cancel {
-        &self.cancel
+        self.flag.load(Ordering::Acquire)
     }
 
     /// Comes back once the flag is set, at once if it is already.

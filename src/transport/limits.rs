@@ -32,6 +32,11 @@ pub(super) const WATCH_MS: u64 = 500;
 pub(super) const GOODBYE_MS: u64 = 2_000;
 /// Time a client has to send its first line, in milliseconds.
 pub(super) const IDENTIFICATION_MS: u64 = 10_000;
+/// Connections from one address that has a penalty and that have not logged in, and how long each waits before it is heard, in milliseconds.
+pub(super) const PENALISED_LOGINS_MAX: usize = 2;
+pub(super) const PENALTY_PAUSE_MS: u64 = 1_000;
+/// Keys that a client may ask about, for each that it may try.
+pub(super) const OFFERS_PER_ATTEMPT_MAX: usize = 8;
 /// Connections from one address that have not logged in: this part of all such, and no fewer than the next number.
 pub(super) const LOGINS_PER_ADDRESS_PART: usize = 4;
 pub(super) const LOGINS_PER_ADDRESS_MIN: usize = 10;
@@ -56,6 +61,12 @@ pub struct SshLimits {
     /// Connections at once; further ones wait in the system's queue.
     #[serde(deserialize_with = "at_least_one")]
     pub connections_max: usize,
+    /// Connections at once from one address; further ones are closed.
+    #[serde(deserialize_with = "at_least_one")]
+    pub connections_per_address_max: usize,
+    /// Connections at once of one user; nobody logs in to further ones.
+    #[serde(deserialize_with = "at_least_one")]
+    pub connections_per_user_max: usize,
     /// Connections at once that have not logged in yet; further ones are closed.
     #[serde(deserialize_with = "at_least_one")]
     pub logins_max: usize,
@@ -71,6 +82,12 @@ pub struct SshLimits {
     /// Commands at once over all connections; further ones wait.
     #[serde(deserialize_with = "commands")]
     pub commands_max: usize,
+    /// Commands of one user at once; further ones wait.
+    #[serde(deserialize_with = "at_least_one")]
+    pub commands_per_user_max: usize,
+    /// Time a command may take from its place to its end, in seconds; 0: any.
+    #[serde(deserialize_with = "any_time")]
+    pub command_max_s: u64,
     /// Time a command waits for its place among those, in seconds.
     #[serde(deserialize_with = "at_least_one")]
     pub queue_s: u64,
@@ -92,7 +109,7 @@ pub struct SshLimits {
 }
 
 /// A bound of nothing would let nothing through.
-fn at_least_one<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<T, D::Error> {
+pub(super) fn at_least_one<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<T, D::Error> {
     within(deserializer, 1, SETTING_MAX)
 }
 
@@ -101,7 +118,7 @@ fn commands<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Erro
     within(deserializer, 1, COMMANDS_MAX)
 }
 
-fn any_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+pub(super) fn any_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     within(deserializer, 0, SETTING_MAX)
 }
 
@@ -118,11 +135,15 @@ impl Default for SshLimits {
     fn default() -> Self {
         Self {
             connections_max: 512,
+            connections_per_address_max: 256,
+            connections_per_user_max: 256,
             logins_max: 100,
             login_grace_s: 120,
             auth_attempts_max: 6,
             channels_max: 10,
             commands_max: 128,
+            commands_per_user_max: 96,
+            command_max_s: 86_400,
             queue_s: 60,
             idle_s: 600,
             request_s: 120,
@@ -136,6 +157,11 @@ impl Default for SshLimits {
 impl SshLimits {
     pub(super) fn login_grace(&self) -> Duration {
         Duration::from_secs(self.login_grace_s)
+    }
+
+    /// None where a command may take any time.
+    pub(super) fn command(&self) -> Option<Duration> {
+        (self.command_max_s > 0).then(|| Duration::from_secs(self.command_max_s))
     }
 
     pub(super) fn idle(&self) -> Duration {

@@ -3,16 +3,20 @@
 //! The loop takes a permit before it accepts, so that more connections than allowed wait in the system's queue,
 //! and goes on after errors of `accept` with a pause that grows (out of descriptors is a state that passes).
 
-use super::logins::{LoginPlace, Logins};
+use super::audit::connection_refused;
+use super::limits::{LOGINS_PER_ADDRESS_MIN, LOGINS_PER_ADDRESS_PART, PENALISED_LOGINS_MAX, PENALTY_PAUSE_MS};
+use super::penalties::Penalties;
+use super::places::{Place, Places, Turns};
 use super::ssh::{self, Configs, Phase, Shared};
-use super::{Error, HostKey, SshLimits};
+use super::{Error, HostKey, PenaltySettings, SshLimits};
 use crate::access::{Door, Driver};
 use crate::base::limits::{SHARED_BYTES_MAX, TREE_FILTER_DEPTH_MAX};
+use crate::base::{Clock, SystemClock};
 use crate::pack::check::CheckMode;
 use crate::pack::index::IngestLimits;
 use crate::serve::{Certificates, HookOptions, SharedState, SharedStatistics};
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -32,6 +36,8 @@ pub struct Builder {
     door: Option<Door>,
     host_keys: Vec<HostKey>,
     limits: SshLimits,
+    penalties: PenaltySettings,
+    clock: Arc<dyn Clock>,
     ingest: IngestLimits,
     checks: CheckMode,
     hooks: Option<HookOptions>,
@@ -65,6 +71,20 @@ impl Builder {
     #[must_use]
     pub fn limits(mut self, limits: SshLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// What failed logins cost.
+    #[must_use]
+    pub fn penalties(mut self, penalties: PenaltySettings) -> Self {
+        self.penalties = penalties;
+        self
+    }
+
+    /// Penalties pass by this clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
         self
     }
 
@@ -126,6 +146,9 @@ impl Builder {
             door,
             configs: Configs::new(&self.host_keys, &self.limits),
             commands: Arc::new(Semaphore::new(self.limits.commands_max.min(Semaphore::MAX_PERMITS))),
+            penalties: Penalties::new(self.penalties, self.clock),
+            users: Places::new(usize::MAX, self.limits.connections_per_user_max),
+            turns: Turns::new(self.limits.commands_per_user_max),
             limits: self.limits,
             ingest: self.ingest,
             checks: self.checks,
@@ -177,6 +200,8 @@ impl Server {
             door: None,
             host_keys: Vec::new(),
             limits: SshLimits::default(),
+            penalties: PenaltySettings::default(),
+            clock: Arc::new(SystemClock::default()),
             ingest: crate::serve::Options::default().ingest,
             checks: CheckMode::Usual,
             hooks: None,
@@ -248,7 +273,7 @@ async fn tidy(state: Arc<SharedState>) {
 
 async fn accept(listener: &TcpListener, shared: &Arc<Shared>, connections: &mut JoinSet<()>) {
     let places = Arc::new(Semaphore::new(shared.limits.connections_max.min(Semaphore::MAX_PERMITS)));
-    let logins = Logins::new(shared.limits.logins_max);
+    let mut entrance = Entrance::new(shared.clone());
     let mut pause_ms = 0;
     loop {
         while connections.try_join_next().is_some() {}
@@ -256,11 +281,8 @@ async fn accept(listener: &TcpListener, shared: &Arc<Shared>, connections: &mut 
         match listener.accept().await {
             Ok((socket, peer)) => {
                 pause_ms = 0;
-                match logins.enter(peer.ip()) {
-                    Some(login) => {
-                        connections.spawn(one(shared.clone(), socket, peer, place, login));
-                    }
-                    None => tracing::warn!(%peer, logins_max = shared.limits.logins_max, "too many logins at once; connection closed"),
+                if let Some(entered) = entrance.enter(peer) {
+                    connections.spawn(one(shared.clone(), socket, peer, place, entered));
                 }
             }
             Err(error) if is_the_peers(&error) => tracing::debug!(%error, "a client left before it was accepted"),
@@ -273,7 +295,57 @@ async fn accept(listener: &TcpListener, shared: &Arc<Shared>, connections: &mut 
     }
 }
 
-async fn one(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, _place: OwnedSemaphorePermit, login: LoginPlace) {
+/// Where connections are let in or closed at once, by where they come from.
+struct Entrance {
+    shared: Arc<Shared>,
+    /// Those that have not logged in.
+    logins: Arc<Places<IpAddr>>,
+    all: Arc<Places<IpAddr>>,
+    /// Closed so far, for each reason.
+    closed: [u64; 3],
+}
+
+/// A connection's places.
+struct Entered {
+    login: Place<IpAddr>,
+    _of_address: Place<IpAddr>,
+    is_penalised: bool,
+}
+
+impl Entrance {
+    fn new(shared: Arc<Shared>) -> Self {
+        let SshLimits { logins_max, connections_per_address_max, .. } = shared.limits;
+        let logins = Places::new(logins_max, (logins_max / LOGINS_PER_ADDRESS_PART).max(LOGINS_PER_ADDRESS_MIN));
+        Self { shared, logins, all: Places::new(usize::MAX, connections_per_address_max), closed: [0; 3] }
+    }
+
+    fn enter(&mut self, peer: SocketAddr) -> Option<Entered> {
+        let source = self.shared.penalties.source(peer.ip());
+        let Some(of_address) = self.all.enter(source) else {
+            return self.close(0, peer, "too many", "connections_per_address_max");
+        };
+        let is_penalised = self.shared.penalties.of_strangers_at(peer.ip()).is_some();
+        // A few are heard all the same: whose key is right shall find in the log why it was refused.
+        let login = if is_penalised { self.logins.enter_within(source, PENALISED_LOGINS_MAX) } else { self.logins.enter(source) };
+        match login {
+            Some(login) => Some(Entered { login, _of_address: of_address, is_penalised }),
+            None if is_penalised => self.close(1, peer, "penalty", "its address has a penalty for failed logins"),
+            None => self.close(2, peer, "too many", "logins_max, or its address's part of that"),
+        }
+    }
+
+    fn close<T>(&mut self, reason: usize, peer: SocketAddr, verdict: &'static str, why: &str) -> Option<T> {
+        self.closed[reason] += 1;
+        connection_refused(peer, verdict, why, self.closed[reason]);
+        None
+    }
+}
+
+async fn one(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, _place: OwnedSemaphorePermit, entered: Entered) {
+    if entered.is_penalised {
+        tokio::time::sleep(Duration::from_millis(PENALTY_PAUSE_MS)).await;
+    }
+    let Entered { login, _of_address, .. } = entered;
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, %error, "set_nodelay");
     }

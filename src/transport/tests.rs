@@ -1,6 +1,6 @@
 //! A server in this process, and OpenSSH's client against it: deadlines, traps, and drivers that misbehave.
 
-use super::{HostKey, Server, SshLimits, Stop};
+use super::{HostKey, PenaltySettings, Server, SshLimits, Stop};
 use crate::access::{
     Authentication, BoxError, Command as Service, Credentials, Decision, Driver, Grant, Location, Place, Refusal, RequestPath, Transport,
     UserId,
@@ -63,7 +63,10 @@ impl House {
         run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(folder.path().join("key")));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let host_key = HostKey::generate().expect("a key");
-        let bound = Server::builder().driver(Anyone { repository }).host_key(host_key).limits(limits).bind("127.0.0.1:0");
+        // Clients here leave without logging in on purpose.
+        let penalties = PenaltySettings { enabled: false, ..PenaltySettings::default() };
+        let builder = Server::builder().driver(Anyone { repository }).host_key(host_key).limits(limits).penalties(penalties);
+        let bound = builder.bind("127.0.0.1:0");
         let server = runtime.block_on(bound).expect("a port");
         let (address, stop) = (server.local_addr(), server.stop());
         let served = runtime.spawn(server.serve(std::future::pending()));
@@ -291,6 +294,58 @@ fn a_command_that_gets_no_place_hears_so() {
     while !run(&mut house.ssh(&["git-upload-pack 'big'"])).stdout.windows(10).any(|bytes| bytes == b"refs/heads") {
         assert!(began.elapsed() < PATIENCE, "the place is never free again");
     }
+}
+
+#[test]
+fn a_user_and_an_address_have_so_many_connections_and_no_more() {
+    for change in
+        [|limits: &mut SshLimits| limits.connections_per_user_max = 1, |limits: &mut SshLimits| limits.connections_per_address_max = 1]
+    {
+        let house = House::new(limits(change));
+        let master = Master::new(&house);
+        assert!(!house.greets());
+        let said = run(&mut master.session(&[]));
+        assert!(said.status.success(), "the one that there is is not hurt: {said:?}");
+        drop(master);
+        let began = Instant::now();
+        while !house.greets() {
+            assert!(began.elapsed() < PATIENCE, "its place was not given back");
+        }
+    }
+}
+
+#[test]
+fn a_user_has_so_many_commands_at_once() {
+    let house = House::new(limits(|limits| (limits.commands_per_user_max, limits.queue_s) = (1, 1)));
+    let mut first = house.fetch_without_reading();
+    let began = Instant::now();
+    loop {
+        let said = run(&mut house.ssh(&["git-upload-pack 'big'"]));
+        if String::from_utf8_lossy(&said.stdout).contains("ERR the server is busy; try again in a moment") {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "{said:?}");
+    }
+    let _ = first.kill();
+    let _ = first.wait();
+}
+
+#[test]
+fn a_command_may_take_so_long_and_hears_so() {
+    let house = House::new(limits(|limits| limits.command_max_s = 1));
+    for words in ["git-upload-pack 'big'", "git-receive-pack 'big'"] {
+        let mut child = house.ssh(&[words]).stdin(Stdio::piped()).spawn().expect("ssh starts");
+        let stdin = child.stdin.take();
+        let (mut stdout, mut stderr) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
+        let reading = std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+        ends(&mut child);
+        let mut said = String::new();
+        stderr.read_to_string(&mut said).expect("text");
+        reading.join().expect("joined").expect("read");
+        assert!(said.contains("a command may take no longer than 1 seconds here"), "{words}: {said}");
+        drop(stdin);
+    }
+    assert!(house.greets());
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use super::super::SshLimits;
 use super::super::audit::Audited;
 use super::super::limits::{GOODBYE_MS, IDENTIFICATION_MS, SOCKET_BUFFER_BYTES, WATCH_MS};
-use super::super::logins::LoginPlace;
+use super::super::penalties::{Fault, Penalties};
+use super::super::places::{Place, Places, Turns};
 use super::algorithms::Configs;
 use super::guarded::{Guard, Guarded};
 use super::handler::Handler;
@@ -14,12 +15,15 @@ use crate::pack::index::IngestLimits;
 use crate::serve::{Certificates, HookOptions, SharedState};
 use russh::Disconnect;
 use russh::server::{Handle, RunningSession};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::sync::{Semaphore, watch};
+
+/// Why a connection ended on which nobody logged in while there was time.
+const NOT_IN_TIME: &str = "not logged in in time";
 
 /// What the whole server is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +40,11 @@ pub(in crate::transport) enum Phase {
 pub(in crate::transport) struct Shared {
     pub(in crate::transport) door: Door,
     pub(in crate::transport) limits: SshLimits,
+    pub(in crate::transport) penalties: Penalties,
+    /// Connections of each user.
+    pub(in crate::transport) users: Arc<Places<String>>,
+    /// Commands of each user.
+    pub(in crate::transport) turns: Arc<Turns>,
     pub(in crate::transport) ingest: IngestLimits,
     pub(in crate::transport) checks: CheckMode,
     /// Whether hooks are run, and how.
@@ -66,14 +75,19 @@ pub(super) struct Connection {
     pub(super) audited: Audited,
     began: Instant,
     logged_in: AtomicBool,
-    login_place: Mutex<Option<LoginPlace>>,
+    /// Something was shown that let nobody in.
+    has_failed: AtomicBool,
+    /// Something was not even heard.
+    was_penalised: AtomicBool,
+    login_place: Mutex<Option<Place<IpAddr>>>,
+    user_place: Mutex<Option<Place<String>>>,
     commands: AtomicU64,
     running: AtomicUsize,
     idle_since: Mutex<Instant>,
 }
 
 impl Connection {
-    fn new(number: u64, peer: SocketAddr, place: Option<LoginPlace>) -> Arc<Self> {
+    fn new(number: u64, peer: SocketAddr, place: Option<Place<IpAddr>>) -> Arc<Self> {
         let now = Instant::now();
         Arc::new(Self {
             number,
@@ -82,18 +96,44 @@ impl Connection {
             audited: Audited::new(number, peer),
             began: now,
             logged_in: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
+            was_penalised: AtomicBool::new(false),
             login_place: Mutex::new(place),
+            user_place: Mutex::default(),
             commands: AtomicU64::new(0),
             running: AtomicUsize::new(0),
             idle_since: Mutex::new(now),
         })
     }
 
-    /// The login grace is over; its place is free for the next.
-    pub(super) fn logged_in(&self) {
+    /// The login grace is over; its place is free for the next, and it holds one of its user's.
+    pub(super) fn logged_in(&self, place: Place<String>) {
         self.logged_in.store(true, Ordering::Relaxed);
         self.touch();
+        *self.user_place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
         self.login_place.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Something was shown, or a key was asked about: if nobody logs in, that was a failure.
+    pub(super) fn tried(&self) {
+        self.has_failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Something was refused unheard.
+    pub(super) fn penalised(&self) {
+        self.was_penalised.store(true, Ordering::Relaxed);
+    }
+
+    /// What is wrong with how it ended, if anything is. Whom a penalty kept out pays no more for having tried.
+    fn fault(&self, why: &str) -> Option<Fault> {
+        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        if is(&self.logged_in) || is(&self.was_penalised) {
+            None
+        } else if why == NOT_IN_TIME {
+            Some(Fault::GraceExceeded)
+        } else {
+            Some(if is(&self.has_failed) { Fault::AuthFailed } else { Fault::NoAuth })
+        }
     }
 
     /// Count one more command; it runs until the answer is dropped.
@@ -122,7 +162,7 @@ impl Connection {
     /// Why this connection must end now, if it must.
     fn overdue(&self, limits: &SshLimits) -> Option<&'static str> {
         if !self.logged_in.load(Ordering::Relaxed) && self.began.elapsed() > limits.login_grace() {
-            return Some("not logged in in time");
+            return Some(NOT_IN_TIME);
         }
         // One second more than the deadline round each write, which knows which command it was.
         let stall = limits.output_stall() + Duration::from_secs(1);
@@ -163,7 +203,7 @@ impl Drop for Running {
 }
 
 /// Serve one connection until it and everything that ran for it has ended.
-pub(in crate::transport) async fn serve<S>(shared: Arc<Shared>, socket: S, peer: SocketAddr, place: Option<LoginPlace>)
+pub(in crate::transport) async fn serve<S>(shared: Arc<Shared>, socket: S, peer: SocketAddr, place: Option<Place<IpAddr>>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -178,6 +218,11 @@ where
     // The engine looks at its flag every moment; a push that is just being committed comes to its end first.
     while connection.is_busy() && *shared.phase.borrow() != Phase::Ending {
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    if let Some(fault) = connection.fault(&why).filter(|_| !shared.is_stopping())
+        && let Some(seconds) = shared.penalties.ended(peer.ip(), fault)
+    {
+        connection.audited.penalty_begins(&shared.penalties.source(peer.ip()).to_string(), seconds);
     }
     connection.audited.end();
     let why = printable(&why);
@@ -203,7 +248,7 @@ where
     let mut phase = shared.phase.clone();
     tokio::select! {
         begun = begun => begun,
-        () = tokio::time::sleep(shared.limits.login_grace()) => Err("not logged in in time".to_owned()),
+        () = tokio::time::sleep(shared.limits.login_grace()) => Err(NOT_IN_TIME.to_owned()),
         _ = phase.wait_for(|phase| *phase != Phase::Running) => Err("the server is stopping".to_owned()),
     }
 }

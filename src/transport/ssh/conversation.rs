@@ -7,12 +7,14 @@ use super::super::audit::{self, Asked, Outcome};
 use super::super::bridge::{Inbox, outbox};
 use super::super::hangup::Hangup;
 use super::super::limits::GOODBYE_MS;
+use super::super::places::Turn;
 use super::command::{self, GitCommand};
 use super::connection::{Connection, Phase, Shared};
 use super::guarded::Guard;
 use super::handler::Login;
 use super::reply;
 use crate::access::{Admission, Caller, Command, Description, Granted, RequestPath, printable};
+use crate::base::Cancel;
 use crate::serve::{self, Defaults, Options, Protocol, PushStatistics, Wants};
 use crate::store::Repository;
 use bytes::Bytes;
@@ -245,32 +247,26 @@ impl Conversation {
     }
 
     /// Wait for a place among the commands at once; none where the client is gone, a sentence where it waited in vain.
-    async fn turn(&self) -> Result<Option<OwnedSemaphorePermit>, &'static str> {
+    async fn turn(&self) -> Result<Option<(Turn, OwnedSemaphorePermit)>, &'static str> {
         let mut phase = self.shared.phase.clone();
+        // Whoever waits for their own commands takes nothing from others.
+        let place = async {
+            let turn = self.shared.turns.take(self.login.user.as_str()).await;
+            let permit = self.shared.commands.clone().acquire_owned().await.ok()?;
+            Some((turn, permit))
+        };
         tokio::select! {
             biased;
-            permit = self.shared.commands.clone().acquire_owned() => Ok(permit.ok()),
+            place = place => Ok(place),
             () = self.hangup.wait() => Ok(None),
             _ = phase.wait_for(|phase| *phase != Phase::Running) => Err("the server is stopping; try again in a moment"),
             () = tokio::time::sleep(self.shared.limits.queue()) => Err("the server is busy; try again in a moment"),
         }
     }
 
-    async fn run_engine(self, command: GitCommand, ready: Ready, began: Instant) {
-        let _permit = match self.turn().await {
-            Ok(Some(permit)) => permit,
-            Ok(None) => {
-                let gone = Outcome { verdict: "gone", duration_ms: ms_since(began), ..Outcome::default() };
-                return self.audit(command.word(), Some(&command.path), gone);
-            }
-            Err(sentence) => {
-                let why = Some(sentence.to_owned());
-                let outcome = Outcome { verdict: "refused", why, duration_ms: ms_since(began), ..Outcome::default() };
-                self.audit(command.word(), Some(&command.path), outcome);
-                return self.tell(None, reply::err_packet(sentence), REFUSED).await;
-            }
-        };
-        let options = Options {
+    /// What the engine is told of this command.
+    fn options(&self, command: &GitCommand) -> Options {
+        Options {
             protocol: Protocol::from_env(self.git_protocol.as_deref().unwrap_or_default()),
             wants: Wants::ReachableFromVisible,
             defaults: Defaults::Safe { tree_depth_max: self.shared.tree_depth_max },
@@ -284,38 +280,74 @@ impl Conversation {
             place: command.path.name().map_or_else(|_| bstr::BString::default(), |name| name.as_str().into()),
             repository_name: command.path.name().ok().map(|name| name.as_str().to_owned()),
             ..Options::default()
+        }
+    }
+
+    async fn run_engine(self, command: GitCommand, ready: Ready, began: Instant) {
+        let _place = match self.turn().await {
+            Ok(Some(place)) => place,
+            Ok(None) => {
+                let gone = Outcome { verdict: "gone", duration_ms: ms_since(began), ..Outcome::default() };
+                return self.audit(command.word(), Some(&command.path), gone);
+            }
+            Err(sentence) => {
+                let why = Some(sentence.to_owned());
+                let outcome = Outcome { verdict: "refused", why, duration_ms: ms_since(began), ..Outcome::default() };
+                self.audit(command.word(), Some(&command.path), outcome);
+                return self.tell(None, reply::err_packet(sentence), REFUSED).await;
+            }
         };
+        let options = self.options(&command);
         let (output, chunks, sent) = outbox();
         let limits = &self.shared.limits;
         // A push may wait long before its first byte: the client's pre-push hook runs after the advertisement.
         let first = if command.service == Command::UploadPack { limits.request().min(limits.input_idle()) } else { limits.input_idle() };
         let input = self.inbox.reader(first, limits.input_idle());
         let gate = ready.granted.into_gate(tokio::runtime::Handle::current());
-        let (service, is_archive, cancel) = (command.service, command.is_archive, self.hangup.cancel().clone());
+        let cancel = Cancel::new();
+        let (service, is_archive, its_cancel) = (command.service, command.is_archive, cancel.clone());
         let repository = ready.repository;
         let engine = tokio::task::spawn_blocking(move || {
             let mut output = output;
-            let outcome =
-                match service {
-                    Command::UploadPack if is_archive => serve::upload_archive(&repository, &*gate, &options, input, &mut output, &cancel)
-                        .map(|done| Done { objects: done.entries, pack_bytes: done.bytes, all_refused: false, refs: None, created: false }),
-                    Command::UploadPack => serve::upload_pack(&repository, &*gate, &options, input, &mut output, &cancel).map(|done| {
-                        Done { objects: done.objects, pack_bytes: done.pack_bytes, all_refused: false, refs: None, created: false }
-                    }),
-                    Command::ReceivePack => {
-                        serve::receive_pack(&repository, &*gate, &options, input, &mut output, &cancel).map(|done| Done::pushed(&done))
-                    }
-                };
+            let outcome = match service {
+                Command::UploadPack if is_archive => serve::upload_archive(&repository, &*gate, &options, input, &mut output, &its_cancel)
+                    .map(|done| Done { objects: done.entries, pack_bytes: done.bytes, all_refused: false, refs: None, created: false }),
+                Command::UploadPack => serve::upload_pack(&repository, &*gate, &options, input, &mut output, &its_cancel).map(|done| {
+                    Done { objects: done.objects, pack_bytes: done.pack_bytes, all_refused: false, refs: None, created: false }
+                }),
+                Command::ReceivePack => {
+                    serve::receive_pack(&repository, &*gate, &options, input, &mut output, &its_cancel).map(|done| Done::pushed(&done))
+                }
+            };
             let flushed = output.flush();
             outcome.and_then(|done| flushed.map(|()| done).map_err(serve::Error::from))
         });
-        let fed = self.feed(chunks).await;
-        let outcome = engine.await;
+        let ((fed, outcome), is_too_long) = self.in_its_time(async { (self.feed(chunks).await, engine.await) }, &cancel).await;
         let sent = sent.load(Ordering::Relaxed);
-        let (status, sentence) = self.log(&command, outcome, sent, began);
+        let (status, mut sentence) = self.log(&command, outcome, sent, began, is_too_long);
+        if is_too_long && status == FATAL {
+            sentence = Some(format!("a command may take no longer than {} seconds here", self.shared.limits.command_max_s));
+        }
         if fed {
             self.finish(sentence.map(|sentence| (Some(STDERR), Bytes::from(format!("packmule: {sentence}\n")))), status).await;
         }
+    }
+
+    /// Run `command` to its end, which comes soon after that of the client or of its time; whether it was the time's.
+    async fn in_its_time<T>(&self, command: impl Future<Output = T>, cancel: &Cancel) -> (T, bool) {
+        let time = after(self.shared.limits.command());
+        tokio::pin!(command, time);
+        let is_too_long = tokio::select! {
+            ended = &mut command => return (ended, false),
+            () = self.hangup.wait() => false,
+            () = time => true,
+        };
+        cancel.set();
+        if is_too_long {
+            // The client is still there, and hears why.
+            self.inbox.abort();
+        }
+        (command.await, is_too_long)
     }
 
     /// Hand pieces to the channel until the engine is done; false when the peer is gone or too slow.
@@ -351,6 +383,7 @@ impl Conversation {
         outcome: Result<Result<Done, serve::Error>, tokio::task::JoinError>,
         sent_bytes: u64,
         began: Instant,
+        is_too_long: bool,
     ) -> (u32, Option<String>) {
         let request = &self.request;
         let mut line = Outcome { sent_bytes, received_bytes: self.inbox.bytes(), duration_ms: ms_since(began), ..Outcome::default() };
@@ -360,7 +393,12 @@ impl Conversation {
                 (FINE, None)
             }
             Ok(Err(error)) => {
-                line = Outcome { verdict: if self.hangup.is_set() { "gone" } else { "failed" }, why: Some(error.to_string()), ..line };
+                let verdict = match (is_too_long, self.hangup.is_set()) {
+                    (true, _) => "too long",
+                    (false, true) => "gone",
+                    (false, false) => "failed",
+                };
+                line = Outcome { verdict, why: Some(error.to_string()), ..line };
                 (FATAL, None)
             }
             Err(panic) => {
@@ -409,6 +447,14 @@ impl Conversation {
             }
             tokio::time::sleep(Duration::from_millis(LINGER_STEP_MS)).await;
         }
+    }
+}
+
+/// Comes back after `time`, never without one.
+async fn after(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
     }
 }
 

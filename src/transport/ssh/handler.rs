@@ -5,7 +5,7 @@
 use super::super::audit::Attempt;
 use super::super::bridge::Inbox;
 use super::super::hangup::Hangup;
-use super::super::limits::{GIT_PROTOCOL_BYTES_MAX, PASSWORD_BYTES_MAX};
+use super::super::limits::{GIT_PROTOCOL_BYTES_MAX, OFFERS_PER_ATTEMPT_MAX, PASSWORD_BYTES_MAX};
 use super::algorithms::{accepts, method_set};
 use super::connection::{Connection, Shared};
 use super::conversation::{Ask, Conversation};
@@ -40,6 +40,8 @@ pub(super) struct Handler {
     login: Option<Login>,
     /// What the drivers take, once they have been asked.
     methods: Option<AuthMethods>,
+    /// Keys that the client has asked about.
+    offers: usize,
     channels: HashMap<ChannelId, ChannelState>,
 }
 
@@ -62,7 +64,7 @@ impl ChannelState {
 
 impl Handler {
     pub(super) fn new(shared: Arc<Shared>, connection: Arc<Connection>) -> Self {
-        Self { shared, connection, login: None, methods: None, channels: HashMap::new() }
+        Self { shared, connection, login: None, methods: None, offers: 0, channels: HashMap::new() }
     }
 
     fn transport(&self) -> Transport {
@@ -71,24 +73,47 @@ impl Handler {
 
     /// Whether these credentials let somebody in.
     async fn log_in(&mut self, credentials: Credentials) -> bool {
+        let peer = self.connection.peer.ip();
         let proof: Arc<str> = credentials.proof().into();
         let claims = credentials.user_name().to_owned();
         let attempt = Attempt { claims: &claims, proof: &proof };
         let audited = &self.connection.audited;
         let is_anonymous = matches!(credentials, Credentials::Anonymous(_));
+        if !is_anonymous {
+            self.connection.tried();
+        }
+        if let Some(why) = self.shared.penalties.judge(peer, &credentials) {
+            self.connection.penalised();
+            // Every client tries first whether it has to show anything.
+            if !is_anonymous {
+                audited.login_refused(&attempt, "penalty", Some(&why));
+            }
+            return false;
+        }
+        let is_password = matches!(credentials, Credentials::Password(_));
         match self.shared.door.log_in(credentials).await {
             Ok(LogIn::Accepted(session)) => {
                 let user = session.user().clone();
+                let Some(place) = self.shared.users.enter(user.as_str().to_owned()) else {
+                    audited.login_refused(&attempt, "too many", Some("connections_per_user_max"));
+                    return false;
+                };
+                self.shared.penalties.succeeded(peer, session.credentials());
                 audited.logged_in(&attempt, &user);
                 self.login = Some(Login { user, proof, session: Arc::new(session), since: Instant::now(), is_used: Arc::default() });
-                self.connection.logged_in();
+                self.connection.logged_in(place);
                 return true;
             }
             // Every client tries first whether it has to show anything.
             Ok(LogIn::Unknown) if is_anonymous => {
                 tracing::debug!(connection = self.connection.number, claims = printable(&claims), "not anonymous");
             }
-            Ok(LogIn::Unknown) => audited.login_refused(&attempt, "unknown", None),
+            Ok(LogIn::Unknown) => {
+                audited.login_refused(&attempt, "unknown", None);
+                if is_password && let Some(seconds) = self.shared.penalties.wrong_password(peer, &claims) {
+                    audited.penalty_begins(&format!("user {claims}"), seconds);
+                }
+            }
             Ok(LogIn::Refused(why)) => audited.login_refused(&attempt, "refused", Some(&why.to_string())),
             Err(error) => {
                 tracing::error!(connection = self.connection.number, error = printable(&error.to_string()), "login denied");
@@ -197,6 +222,12 @@ impl russh::server::Handler for Handler {
     }
 
     async fn auth_publickey_offered(&mut self, _: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Error> {
+        self.connection.tried();
+        // russh counts those that are rejected.
+        self.offers += 1;
+        if self.offers > self.shared.limits.auth_attempts_max.saturating_mul(OFFERS_PER_ATTEMPT_MAX) {
+            return Err(Error::Disconnect);
+        }
         if !accepts(offer.algorithm) {
             return Ok(Auth::reject());
         }
