@@ -33,6 +33,10 @@ struct House {
 impl House {
     /// A server in which ann has a key, a certificate's name and a password, which logs everything in this `format`.
     fn start(format: &str) -> Self {
+        Self::start_with_log(format, "audit.log")
+    }
+
+    fn start_with_log(format: &str, file: &str) -> Self {
         let sandbox = Sandbox::new();
         for name in ["ann", "eve", "ca"] {
             make_key(&sandbox, &sandbox.path("keys").join(name), &["ed25519"]);
@@ -43,7 +47,7 @@ impl House {
         let seed = sandbox.work_tree("seed", "sha1");
         sandbox.commit_file(&seed, "first", "1");
         sandbox.git(&seed, ["push", "-q", &plans.to_string_lossy(), "main"]);
-        let head = format!("root = \"served\"\nlog = \"trace\"\n[audit]\nfile = \"audit.log\"\nformat = \"{format}\"\n");
+        let head = format!("root = \"served\"\nlog = \"trace\"\n[audit]\nfile = \"{file}\"\nformat = \"{format}\"\n");
         let people = format!(
             "[users.ann]\nkey_files = [\"keys/ann.pub\"]\npassword = \"{HASH}\"\n[[certificate_authority]]\nkey_files = [\"keys/ca.pub\"]\n"
         );
@@ -197,6 +201,21 @@ fn the_file_may_be_moved_away_and_is_for_nobody_else_to_read() {
     house.lines(&["\"event\":\"logged in\""]);
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&house.log).expect("a file").permissions());
     assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_log_that_cannot_be_written_stops_nobody() {
+    if !has_ssh() || !Path::new("/dev/full").exists() {
+        return;
+    }
+    for format in ["text", "json"] {
+        let house = House::start_with_log(format, "/dev/full");
+        let (seed, url) = (house.sandbox.path("seed"), house.server.url("new"));
+        let (success, said) = house.git(&seed, &["push", "-q", &url, "main"]);
+        assert!(success && house.sandbox.path("served/new.git").exists(), "{said}");
+        let (success, said) = house.git(&house.sandbox.path(""), &["clone", "-q", &url, "copy"]);
+        assert!(success, "{said}");
+    }
 }
 
 #[test]

@@ -3,12 +3,15 @@
 mod common;
 
 use common::server::{Server, has_ssh, make_key, write_ssh_config};
-use common::{PACKMULE, Sandbox, run};
+use common::{PACKMULE, Sandbox, run, write_program};
 use std::process::Output;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Two failures earn the longest penalty: none of these tests outlasts it.
 const HARD: &str = "auth_failed_s = 4000\nmin_s = 5000\nmax_s = 6000\n";
+
+/// Of the password `canary-password`, by crypt(3).
+const HASH: &str = "$2b$04$abcdefghijklmnopqrstuuag0.YlF7tv7WKWN7rgqJ5KkJ9XU2wny";
 
 struct House {
     sandbox: Sandbox,
@@ -16,7 +19,7 @@ struct House {
 }
 
 impl House {
-    /// A server that knows ann and bob by their keys, and not eve, mallory and trudy by theirs.
+    /// A server that knows ann and bob by their keys and a password, and not eve, mallory and trudy by theirs.
     fn start(limits: &str, penalties: &str) -> Self {
         let sandbox = Sandbox::new();
         for name in ["ann", "bob", "eve", "mallory", "trudy"] {
@@ -26,8 +29,9 @@ impl House {
         let ssh = format!(
             "root = \"served\"\n[ssh]\nlisten = \"127.0.0.1:0\"\nown_keys = false\n[ssh.limits]\n{limits}\n[ssh.penalties]\n{penalties}\n"
         );
-        let rules = "[users.ann]\nkey_files = [\"keys/ann.pub\"]\n[users.bob]\nkey_files = [\"keys/bob.pub\"]\n[[rule]]\nusers = [\"*\"]\nrepositories = [\"*\"]\nallow = [\"read\"]\n";
-        std::fs::write(sandbox.path("config.toml"), ssh + rules).expect("written");
+        let user = |name: &str| format!("[users.{name}]\nkey_files = [\"keys/{name}.pub\"]\npassword = \"{HASH}\"\n");
+        let rules = "[[rule]]\nusers = [\"*\"]\nrepositories = [\"*\"]\nallow = [\"read\"]\n";
+        std::fs::write(sandbox.path("config.toml"), [ssh, user("ann"), user("bob"), rules.to_owned()].concat()).expect("written");
         let mut serve = sandbox.command(PACKMULE);
         serve.args(["serve", "--config"]).arg(sandbox.path("config.toml"));
         let server = Server::start_command(&sandbox, serve, sandbox.path("served"));
@@ -56,6 +60,17 @@ impl House {
     fn lets_in(&self, address: &str, key: &str) -> bool {
         let output = self.ssh_from(address, key, &[]);
         String::from_utf8_lossy(&output.stdout).starts_with(&format!("hello {key} ("))
+    }
+
+    fn lets_in_with_password(&self, address: &str, user: &str, password: &str) -> bool {
+        let askpass = self.sandbox.path("askpass");
+        write_program(&askpass, &format!("#!/bin/sh\necho '{password}'\n"));
+        let options = ["PreferredAuthentications=password", "BatchMode=no", "NumberOfPasswordPrompts=1", "PubkeyAuthentication=no"];
+        let options = options.iter().flat_map(|option| ["-o", option]);
+        let mut ssh = self.sandbox.command("ssh");
+        ssh.arg("-F").arg(self.ssh_config("trudy")).args(options).args(["-b", address, "-l", user, "mule"]);
+        let output = run(ssh.env("SSH_ASKPASS", askpass).env("SSH_ASKPASS_REQUIRE", "force").env("DISPLAY", "none"));
+        String::from_utf8_lossy(&output.stdout).starts_with(&format!("hello {user} ("))
     }
 
     fn fingerprint(&self, key: &str) -> String {
@@ -111,6 +126,33 @@ fn a_stranger_is_refused_where_nobody_ever_got_in_and_the_log_says_why() {
     assert!(!house.lets_in("127.0.0.2", "bob"));
     house.wait_for_refusal_of_bob();
     assert!(house.lets_in("127.0.0.3", "bob"));
+    // Strangers from there come two at a time, the others are not even heard.
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| assert!((0..5).all(|_| !house.lets_in("127.0.0.2", "eve"))));
+        }
+    });
+    house.server.wait_for("connection refused peer=127.0.0.2:");
+    assert!(house.lets_in("127.0.0.3", "bob"));
+}
+
+#[test]
+fn a_user_whose_password_is_guessed_is_not_locked_out_where_they_are() {
+    if !has_ssh() {
+        return;
+    }
+    let house = House::start("", HARD);
+    assert!(house.lets_in_with_password("127.0.0.5", "ann", "canary-password"));
+    // Each from an address of its own, none of which is penalised for one failure.
+    for address in ["127.0.0.2", "127.0.0.3"] {
+        assert!(!house.lets_in_with_password(address, "ann", "guess"));
+    }
+    house.server.wait_for("of=\"user ann\" seconds=6000");
+    assert!(!house.lets_in_with_password("127.0.0.4", "ann", "canary-password"));
+    house.server.wait_for("proof=\"password\" verdict=\"penalty\" why=\"this user has a penalty of ");
+    assert!(house.lets_in_with_password("127.0.0.5", "ann", "canary-password"), "it got in from there before");
+    assert!(house.lets_in("127.0.0.4", "ann") && house.lets_in_with_password("127.0.0.6", "bob", "canary-password"));
+    assert!(!house.server.said().contains("canary"));
 }
 
 #[test]
