@@ -139,8 +139,7 @@ impl Push {
             self.view.objects = Arc::new(self.view.objects.with_pack(Arc::new(pack)));
             let view = &**self.view.objects();
             let pack = view.packs().len() as u32 - 1;
-            let is_promised_some = || before.is_promised_some();
-            let incoming = Incoming { before: &*self.base, view, pack, ingested: &ingested, is_promised_some: &is_promised_some };
+            let incoming = Incoming { before: &*self.base, view, pack, ingested: &ingested };
             index::settle(&incoming, checks, limits, cancel)?;
             self.view.state = super::held::new_state();
             self.packs.push(name.clone());
