@@ -56,6 +56,7 @@
 //! # Seams
 //!
 //! - [`access::Driver`]: four callbacks for people who embed packmule; [`access::rules`] holds the driver that follows `config.toml`.
+//!   A transport asks them through an [`access::Door`].
 //! - [`serve::Gate`]: what the sync floors know of them.
 //! - [`store::Repositories`], [`store::Snapshot`], [`store::Push`]: storage as the upper floors see it.
 //! - [`pack::PackBytes`]: "I am about to touch these bytes", for packs that are not on the local disk.

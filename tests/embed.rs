@@ -5,12 +5,15 @@ mod common;
 use common::server::{has_ssh, make_key, write_ssh_config};
 use common::{Sandbox, check, report, run};
 use packmule::access::{
-    Authentication, BoxError, Command, Credentials, Decision, Driver, Grant, Location, Place, PublicKey, PushProposal, RefRules, Refusal,
-    RequestPath, UserId,
+    Authentication, BoxError, Chain, Command, Credentials, Decision, Door, Driver, Grant, Keys, Location, Place, PublicKey, PushProposal,
+    RefRules, Refusal, RequestPath, Transport, UserId,
 };
 use packmule::serve::{ProposedEdit, Verdict};
+use packmule::store::Repositories;
 use packmule::transport::{HostKey, Server};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 /// Ann may do everything; Bob does not see `refs/heads/secret` and may not push to `refs/heads/main`; nobody else is known.
 struct House {
@@ -39,7 +42,7 @@ impl Driver for House {
         Ok(Member { name: id.as_str().to_owned() })
     }
 
-    async fn authorise(&self, user: &Member, _: Command, path: &RequestPath) -> Result<Decision, BoxError> {
+    async fn authorise(&self, user: &Member, _: Command, path: &RequestPath, _: &Transport) -> Result<Decision, BoxError> {
         Ok(match path.name()?.as_str() {
             "shared/plans" => Decision::Granted(Grant::new(Rules { is_ann: user.name == "ann" })),
             "private" if user.name != "ann" => Decision::Refused(Refusal::told("only ann may look at private").because_of("rule 7")),
@@ -47,7 +50,7 @@ impl Driver for House {
         })
     }
 
-    async fn locate(&self, path: &RequestPath) -> Result<Location, BoxError> {
+    async fn locate(&self, path: &RequestPath, _: &Transport) -> Result<Location, BoxError> {
         assert_eq!(path.name()?.as_str(), "shared/plans", "asked only for what was granted");
         Ok(Location::Place(Place::at(self.folder.join("somewhere/else.git"))))
     }
@@ -78,6 +81,11 @@ struct Household {
 impl Household {
     /// Serve a repository with `main`, `open` and `secret` to ann and bob.
     fn start() -> Self {
+        Self::start_with(|keys, sandbox| Door::new(House { keys, folder: sandbox.path("") }))
+    }
+
+    /// Likewise, with the door that is made of the keys of ann and bob.
+    fn start_with(make: impl FnOnce(Vec<(PublicKey, &'static str)>, &Sandbox) -> Door) -> Self {
         let sandbox = Sandbox::new();
         let repository = sandbox.bare("somewhere/else.git", "sha1");
         let seed = sandbox.work_tree("seed", "sha1");
@@ -91,9 +99,9 @@ impl Household {
             (PublicKey::from_openssh(&std::fs::read_to_string(file).expect("a key")).expect("a key"), name)
         });
         make_key(&sandbox, &sandbox.path("keys/eve"), &["ed25519"]);
-        let house = House { keys: keys.into(), folder: sandbox.path("") };
+        let door = make(keys.into(), &sandbox);
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let bound = Server::builder().driver(house).host_key(HostKey::generate().expect("a key")).bind("127.0.0.1:0");
+        let bound = Server::builder().door(door).host_key(HostKey::generate().expect("a key")).bind("127.0.0.1:0");
         let server = runtime.block_on(bound).expect("a port");
         let port = server.local_addr().port();
         runtime.spawn(server.serve(std::future::pending()));
@@ -199,4 +207,134 @@ fn a_branch_is_closed_to_one_and_open_to_another() {
     assert!(success, "{said}");
     assert_eq!(check::ref_value(sandbox, &house.repository, "refs/heads/main"), tip);
     check::sound(sandbox, &house.repository);
+}
+
+/// A forge: people's repositories are rows of a table, `/OWNER/NAME` is no place on the disk, and teams change while it runs.
+struct Forge {
+    keys: Vec<(PublicKey, &'static str)>,
+    /// `owner/name`, with the number under which its objects are kept.
+    rows: HashMap<&'static str, u32>,
+    teams: Arc<Mutex<HashMap<String, Vec<&'static str>>>>,
+    folder: PathBuf,
+}
+
+/// A person with their teams of this moment.
+struct Person {
+    name: String,
+    teams: Vec<&'static str>,
+}
+
+/// The owner does as they like, the team `release` moves `release/*`, everybody else reads.
+struct Branches {
+    is_owner: bool,
+    is_release: bool,
+}
+
+impl Driver for Forge {
+    type User = Person;
+
+    async fn authenticate(&self, credentials: &Credentials) -> Result<Authentication, BoxError> {
+        let Credentials::PublicKey(proof) = credentials else { return Ok(Authentication::Unknown) };
+        assert!(proof.key.fingerprint_md5().starts_with("MD5:") && proof.user_name == "git");
+        let known = self.keys.iter().find(|(key, _)| *key == proof.key);
+        Ok(known.map_or(Authentication::Unknown, |(_, name)| Authentication::Accepted(UserId::new(*name))))
+    }
+
+    async fn user(&self, id: &UserId) -> Result<Person, BoxError> {
+        let teams = self.teams.lock().map_err(|_| "the table of teams is lost")?;
+        Ok(Person { name: id.as_str().to_owned(), teams: teams.get(id.as_str()).cloned().unwrap_or_default() })
+    }
+
+    async fn authorise(&self, user: &Person, _: Command, path: &RequestPath, transport: &Transport) -> Result<Decision, BoxError> {
+        assert!(transport.is_encrypted() && transport.peer_ip().is_some_and(|ip| ip.is_loopback()));
+        let name = path.name()?;
+        if !self.rows.contains_key(name.as_str()) {
+            return Ok(Decision::Refused(Refusal::hidden("no such row")));
+        }
+        let is_owner = name.as_str().starts_with(&format!("{}/", user.name));
+        Ok(Decision::Granted(Grant::new(Branches { is_owner, is_release: user.teams.contains(&"release") })))
+    }
+
+    async fn locate(&self, path: &RequestPath, _: &Transport) -> Result<Location, BoxError> {
+        let row = self.rows.get(path.name()?.as_str());
+        Ok(row.map_or(Location::NotFound, |number| Location::Place(Place::at(self.folder.join(format!("{number}.git"))))))
+    }
+}
+
+impl RefRules for Branches {
+    fn may_read(&self, _: &bstr::BStr) -> bool {
+        true
+    }
+
+    async fn judge(&self, push: &PushProposal) -> Result<Vec<Verdict>, BoxError> {
+        let may = |edit: &ProposedEdit| self.is_owner || self.is_release && edit.name.starts_with(b"refs/heads/release/");
+        let verdict = |edit| if may(edit) { Verdict::Allow } else { Verdict::Refuse("only the owner may".to_owned()) };
+        Ok(push.edits.iter().map(verdict).collect())
+    }
+}
+
+#[test]
+fn paths_may_be_names_in_a_table_and_teams_may_change_while_it_runs() {
+    if !has_ssh() {
+        return;
+    }
+    let teams = Arc::new(Mutex::new(HashMap::new()));
+    let of_driver = teams.clone();
+    let house = Household::start_with(|keys, sandbox| {
+        for number in [17, 23] {
+            sandbox.bare(format!("storage/{number}.git"), "sha1");
+        }
+        Door::new(Forge { keys, rows: [("ann/x", 17), ("bob/x", 23)].into(), teams: of_driver, folder: sandbox.path("storage") })
+    });
+    let (sandbox, seed) = (&house.sandbox, house.sandbox.path("seed"));
+    let stored = |number: u32| sandbox.path(format!("storage/{number}.git"));
+    let push = |who, path: &str, refspec| house.git(who, &seed, 2, &["push", &house.url(path), refspec]);
+    let (success, said) = push("ann", "ann/x.git", "main");
+    assert!(success, "{said}");
+    // One name, two owners, two repositories.
+    let main = sandbox.git(&seed, ["rev-parse", "main"]);
+    let value = |number| check::ref_value(sandbox, &stored(number), "refs/heads/main");
+    assert_eq!((value(17), value(23)), (main, String::new()));
+    let (success, said) = push("bob", "ann/x", "main:refs/heads/release/1");
+    assert!(!success && said.contains("(only the owner may)"), "{said}");
+    teams.lock().expect("no panic").insert("bob".to_owned(), vec!["release"]);
+    let (success, said) = push("bob", "/ann/x", "main:refs/heads/release/1");
+    assert!(success, "{said}");
+    let (success, said) = push("bob", "ann/x", "open:refs/heads/main");
+    assert!(!success && said.contains("(only the owner may)"), "{said}");
+    for path in ["17", "storage/17", "ann/y", "ann"] {
+        let (success, said) = house.git("ann", &seed, 2, &["ls-remote", &house.url(path)]);
+        assert!(!success && said.contains(&format!("no repository \"{path}\" here")), "{said}");
+    }
+    let (success, said) = house.git("bob", &sandbox.path(""), 0, &["clone", "-q", &house.url("ann/x"), "copy"]);
+    assert!(success, "{said}");
+    check::same_objects(sandbox, &stored(17), &sandbox.path("copy"));
+    check::sound(sandbox, &stored(17));
+}
+
+#[test]
+fn of_two_drivers_in_a_row_each_has_people_and_paths_of_its_own() {
+    if !has_ssh() {
+        return;
+    }
+    let house = Household::start_with(|keys, sandbox| {
+        let root = sandbox.path("of-keys");
+        std::fs::create_dir(&root).expect("a root");
+        let [(ann, _), (bob, _)] = &keys[..] else { panic!("ann and bob") };
+        let repositories = Arc::new(Repositories::open(&root).expect("a root"));
+        let (first, ann) = (Keys::new(repositories).allow(bob.clone(), UserId::new("bob")), ann.clone());
+        // The second knows both, but bob never gets there.
+        Chain::new().then(first).then(House { keys: vec![(ann, "ann"), (bob.clone(), "ann")], folder: sandbox.path("") }).into()
+    });
+    let (sandbox, seed) = (&house.sandbox, house.sandbox.path("seed"));
+    let (success, said) = house.git("bob", &seed, 2, &["push", &house.url("private"), "main"]);
+    assert!(success && sandbox.path("of-keys/private.git").exists(), "{said}");
+    let (success, said) = house.git("ann", &seed, 2, &["ls-remote", &house.url("private")]);
+    assert!(!success && said.contains("no repository \"private\" here"), "{said}");
+    let (success, said) = house.git("ann", &seed, 2, &["ls-remote", &house.url("shared/plans")]);
+    assert!(success && said.contains("refs/heads/secret"), "{said}");
+    let (success, said) = house.git("bob", &seed, 2, &["ls-remote", &house.url("shared/plans")]);
+    assert!(!success && said.contains("no repository \"shared/plans\" here"), "{said}");
+    let (success, said) = house.git("eve", &seed, 2, &["ls-remote", &house.url("private")]);
+    assert!(!success && said.contains("Permission denied"), "{said}");
 }

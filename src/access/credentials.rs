@@ -1,66 +1,25 @@
 //! What a client proved about itself, and the name that a driver gives it for that.
 
-use russh::keys::{HashAlg, PublicKey as Key};
-use std::net::SocketAddr;
+use super::{Certificate, PublicKey, Transport};
+use std::sync::Arc;
+use zeroize::Zeroizing;
 
-/// A public key, such as a line of `authorized_keys` holds. Equal keys are equal whatever their comments say.
-#[derive(Clone, Debug)]
-pub struct PublicKey(Key);
-
-/// Text that is not a public key.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a public key in OpenSSH's form: {0}")]
-pub struct PublicKeyError(String);
-
-impl PublicKey {
-    /// Read `algorithm base64 [comment]`: the one line of a `.pub` file.
-    ///
-    /// # Errors
-    /// [`PublicKeyError`] when it is not that, or the algorithm is not known.
-    pub fn from_openssh(line: &str) -> Result<Self, PublicKeyError> {
-        Key::from_openssh(line.trim()).map(Self).map_err(|error| PublicKeyError(error.to_string()))
-    }
-
-    pub(crate) fn from_ssh(key: Key) -> Self {
-        Self(key)
-    }
-
-    /// `SHA256:` and base64, as `ssh-keygen -l` shows it.
-    pub fn fingerprint(&self) -> String {
-        self.0.fingerprint(HashAlg::Sha256).to_string()
-    }
-
-    /// `ssh-ed25519`, `ecdsa-sha2-nistp256`, `ssh-rsa`, `sk-ssh-ed25519@openssh.com`, …
-    pub fn algorithm(&self) -> String {
-        self.0.algorithm().to_string()
-    }
-
-    /// What stands behind the key on its line; empty for a key that came over the wire.
-    pub fn comment(&self) -> String {
-        self.0.comment().as_str_lossy().to_owned()
-    }
-}
-
-impl PartialEq for PublicKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.key_data() == other.0.key_data()
-    }
-}
-
-impl Eq for PublicKey {}
-
-impl std::hash::Hash for PublicKey {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.0.key_data().hash(state);
-    }
-}
-
-/// Something that a client has proved. Nothing is in here before its proof was checked.
+/// Something that a client has proved, or the lack of it.
+///
+/// A key or certificate is in here only after the client's signature over this very session was verified with it: no code outside
+/// this crate can make such a value, and a key that a client merely offers never becomes one. A password is not proof yet: to
+/// compare it is the driver's part.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Credentials {
     /// The client holds the private half of this key: it signed this very session with it.
     PublicKey(KeyCredentials),
+    /// The client holds the private half of a key for which somebody signed this certificate.
+    Certificate(CertificateCredentials),
+    /// The client says this password; nobody has compared it with anything.
+    Password(PasswordCredentials),
+    /// The client proves nothing.
+    Anonymous(AnonymousCredentials),
 }
 
 /// A key that signed, and the circumstances.
@@ -73,13 +32,175 @@ pub struct KeyCredentials {
     pub user_name: String,
     /// The algorithm of the signature; for RSA keys it tells the hash.
     pub algorithm: String,
-    /// Where the client connects from.
-    pub peer: SocketAddr,
+    /// The way the client came.
+    pub transport: Transport,
 }
 
-impl KeyCredentials {
-    pub(crate) fn new(key: PublicKey, user_name: String, algorithm: String, peer: SocketAddr) -> Self {
-        Self { key, user_name, algorithm, peer }
+/// A certificate whose key signed, and the circumstances.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CertificateCredentials {
+    /// The certificate. Whether its authority is to be trusted, whom its principals name and whether it was revoked is for the
+    /// driver to say; everything else about it was checked ([`Certificate`] says what).
+    pub certificate: Certificate,
+    /// The user name that the client gave: a claim, proved by nothing.
+    pub user_name: String,
+    /// The way the client came.
+    pub transport: Transport,
+}
+
+/// A name and a password.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PasswordCredentials {
+    /// The user name that the client gave.
+    pub user_name: String,
+    /// What it says to prove it.
+    pub password: Secret,
+    /// The way the client came.
+    pub transport: Transport,
+}
+
+/// Nothing but a name.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AnonymousCredentials {
+    /// The user name that the client gave, empty where it gave none: a claim. SSH clients ask for this first, whatever else they
+    /// have to show, and look no further when it is accepted: accept it only under a name that is kept for it.
+    pub user_name: String,
+    /// The way the client came.
+    pub transport: Transport,
+}
+
+impl Credentials {
+    /// A name and a password that came over `transport`.
+    pub fn password(user_name: impl Into<String>, password: Secret, transport: Transport) -> Self {
+        Self::Password(PasswordCredentials { user_name: user_name.into(), password, transport })
+    }
+
+    /// Somebody who came over `transport` and shows nothing.
+    pub fn anonymous(user_name: impl Into<String>, transport: Transport) -> Self {
+        Self::Anonymous(AnonymousCredentials { user_name: user_name.into(), transport })
+    }
+
+    pub(crate) fn public_key(key: PublicKey, user_name: String, algorithm: String, transport: Transport) -> Self {
+        Self::PublicKey(KeyCredentials { key, user_name, algorithm, transport })
+    }
+
+    pub(crate) fn certificate(certificate: Certificate, user_name: String, transport: Transport) -> Self {
+        Self::Certificate(CertificateCredentials { certificate, user_name, transport })
+    }
+
+    /// The user name as the client sent it: a claim.
+    pub fn user_name(&self) -> &str {
+        match self {
+            Self::PublicKey(shown) => &shown.user_name,
+            Self::Certificate(shown) => &shown.user_name,
+            Self::Password(shown) => &shown.user_name,
+            Self::Anonymous(shown) => &shown.user_name,
+        }
+    }
+
+    /// The way the client came.
+    pub fn transport(&self) -> &Transport {
+        match self {
+            Self::PublicKey(shown) => &shown.transport,
+            Self::Certificate(shown) => &shown.transport,
+            Self::Password(shown) => &shown.transport,
+            Self::Anonymous(shown) => &shown.transport,
+        }
+    }
+
+    /// What was shown, for greetings and logs: a fingerprint, or a word. Never a secret.
+    pub fn proof(&self) -> String {
+        match self {
+            Self::PublicKey(shown) => shown.key.fingerprint(),
+            Self::Certificate(shown) => shown.certificate.to_string(),
+            Self::Password(_) => "password".to_owned(),
+            Self::Anonymous(_) => "anonymous".to_owned(),
+        }
+    }
+}
+
+/// Text that is wiped from memory when the last copy of this value goes, and that no `{:?}` shows.
+#[derive(Clone)]
+pub struct Secret(Arc<Zeroizing<String>>);
+
+impl Secret {
+    /// Keep `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Arc::new(Zeroizing::new(text.into())))
+    }
+
+    /// The text itself: compare it, and let it go nowhere.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+/// Ways of showing who one is that a driver takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AuthMethods {
+    /// Keys that sign.
+    pub keys: bool,
+    /// Certificates whose keys sign.
+    pub certificates: bool,
+    /// Names with passwords.
+    pub passwords: bool,
+    /// Nothing at all, which is for reading what everybody may.
+    pub anonymous: bool,
+}
+
+impl AuthMethods {
+    /// None.
+    pub const NONE: Self = Self { keys: false, certificates: false, passwords: false, anonymous: false };
+    /// Keys that sign.
+    pub const KEYS: Self = Self { keys: true, ..Self::NONE };
+
+    /// Certificates, too.
+    #[must_use]
+    pub fn and_certificates(self) -> Self {
+        Self { certificates: true, ..self }
+    }
+
+    /// Passwords, too.
+    #[must_use]
+    pub fn and_passwords(self) -> Self {
+        Self { passwords: true, ..self }
+    }
+
+    /// Nothing at all, too.
+    #[must_use]
+    pub fn and_anonymous(self) -> Self {
+        Self { anonymous: true, ..self }
+    }
+
+    /// What this or `other` takes.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            keys: self.keys || other.keys,
+            certificates: self.certificates || other.certificates,
+            passwords: self.passwords || other.passwords,
+            anonymous: self.anonymous || other.anonymous,
+        }
+    }
+
+    /// Whether these credentials are of a kind that is taken.
+    pub fn take(self, credentials: &Credentials) -> bool {
+        match credentials {
+            Credentials::PublicKey(_) => self.keys,
+            Credentials::Certificate(_) => self.certificates,
+            Credentials::Password(_) => self.passwords,
+            Credentials::Anonymous(_) => self.anonymous,
+        }
     }
 }
 
@@ -120,23 +241,20 @@ pub enum Authentication {
 mod tests {
     use super::*;
 
-    const LINE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
-
     #[test]
-    fn keys_are_compared_without_their_comments() {
-        let named = PublicKey::from_openssh(&format!("{LINE} ann@laptop\n")).expect("a key");
-        let bare = PublicKey::from_openssh(LINE).expect("a key");
-        assert_eq!(named, bare);
-        assert_eq!(named.comment(), "ann@laptop");
-        assert_eq!(bare.comment(), "");
-        assert_eq!(bare.algorithm(), "ssh-ed25519");
-        assert!(bare.fingerprint().starts_with("SHA256:"), "{}", bare.fingerprint());
+    fn a_secret_is_not_shown_by_anything_that_holds_it() {
+        let shown = Credentials::password("ann", Secret::new("canary"), Transport::in_memory());
+        let text = format!("{shown:?} {shown:#?} {}", shown.proof());
+        assert!(text.contains("ann") && !text.contains("canary"), "{text}");
+        let Credentials::Password(password) = shown else { panic!("a password") };
+        assert_eq!(password.password.expose(), "canary");
     }
 
     #[test]
-    fn other_text_is_no_key() {
-        for text in ["", "ssh-ed25519", "ssh-ed25519 AAAA", "-----BEGIN OPENSSH PRIVATE KEY-----"] {
-            assert!(PublicKey::from_openssh(text).is_err(), "{text}");
-        }
+    fn methods_add_up() {
+        let both = AuthMethods::KEYS.or(AuthMethods::NONE.and_anonymous());
+        let nobody = Credentials::anonymous("", Transport::in_memory());
+        let word = Credentials::password("ann", Secret::new("x"), Transport::in_memory());
+        assert!(both.keys && both.take(&nobody) && !both.take(&word) && !AuthMethods::KEYS.take(&nobody));
     }
 }

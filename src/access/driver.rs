@@ -1,6 +1,6 @@
 //! The seam for people who embed packmule: four callbacks, and what they answer.
 
-use super::{Authentication, BoxError, Command, Credentials, Grant, Location, PublicKey, RequestPath, UserId};
+use super::{AuthMethods, Authentication, BoxError, Command, Credentials, Grant, Location, PublicKey, RequestPath, Transport, UserId};
 use std::future::Future;
 
 /// Decides who somebody is, what they may do, and what repository a path means.
@@ -9,15 +9,31 @@ use std::future::Future;
 /// answer; an error, a panic or silence denies, is logged, and ends that one command. Without a driver's yes
 /// nobody may do anything.
 ///
+/// # Order
+/// 1. [`Driver::methods`] and [`Driver::may_know`] may be asked at any time before somebody has logged in. Nothing follows from
+///    their answers but what the client is told to try.
+/// 2. [`Driver::authenticate`] is asked once per proof. Only its [`Authentication::Accepted`] makes an identity, and that name
+///    counts from there on, not the one that the client claimed.
+/// 3. For each command: [`Driver::authenticate`] again unless the login is as good as new (an answer other than that of the
+///    login ends its rights), then [`Driver::user`], [`Driver::authorise`], and only after its yes [`Driver::locate`].
+/// 4. The [`Grant`] judges the refs: what it hides is asked before anything is sent, a push once, before anything has changed.
+///
+/// # Whom to believe
+/// A [`Credentials::PublicKey`] or [`Credentials::Certificate`] is made only after the client's signature over this very session
+/// was verified; a key that a client merely offers reaches nobody but [`Driver::may_know`]. The user name in credentials is a
+/// claim. A password is compared by the driver, and [`Credentials::Anonymous`] proves nothing: a driver that does not offer them
+/// in [`Driver::methods`] is never asked about them.
+///
 /// # Example
 /// A server in which everybody whose key is known reads `website`, only `ann` writes, and `refs/heads/secret`
 /// is hers alone:
 ///
-/// ```no_run
+/// ```
 /// use packmule::access::*;
 /// use packmule::serve::{ProposedEdit, Verdict};
 /// use packmule::store::Repositories;
 /// use packmule::transport::{HostKey, Server};
+/// use std::path::Path;
 /// use std::sync::Arc;
 ///
 /// struct Team {
@@ -46,7 +62,7 @@ use std::future::Future;
 ///         Ok(Member { name: id.as_str().to_owned() })
 ///     }
 ///
-///     async fn authorise(&self, user: &Member, command: Command, path: &RequestPath) -> Result<Decision, BoxError> {
+///     async fn authorise(&self, user: &Member, command: Command, path: &RequestPath, _: &Transport) -> Result<Decision, BoxError> {
 ///         let is_ann = user.name == "ann";
 ///         Ok(match (path.name()?.as_str(), command) {
 ///             ("website", Command::UploadPack) => Decision::Granted(Grant::new(Rules { is_ann })),
@@ -56,7 +72,7 @@ use std::future::Future;
 ///         })
 ///     }
 ///
-///     async fn locate(&self, path: &RequestPath) -> Result<Location, BoxError> {
+///     async fn locate(&self, path: &RequestPath, _: &Transport) -> Result<Location, BoxError> {
 ///         Ok(Location::Place(Place::beneath(&self.repositories, path.name()?)))
 ///     }
 /// }
@@ -71,37 +87,54 @@ use std::future::Future;
 ///     }
 /// }
 ///
-/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-/// let repositories = Arc::new(Repositories::open("/srv/git".as_ref())?);
-/// let ann = PublicKey::from_openssh(&std::fs::read_to_string("ann.pub")?)?;
-/// let (host_key, _) = HostKey::load_or_create("/srv/git/.packmule/host_key".as_ref())?;
-/// let server = Server::builder()
-///     .driver(Team { keys: vec![(ann, "ann")], repositories })
-///     .host_key(host_key)
-///     .bind("127.0.0.1:0")
-///     .await?;
-/// println!("ssh://{}/website", server.local_addr());
-/// server.serve(async { tokio::signal::ctrl_c().await.unwrap_or(()) }).await;
-/// # Ok(())
+/// /// Serve the folder `root` until `shutdown` comes back; `ann` is the line of her `.pub` file.
+/// async fn serve(root: &Path, ann: &str, shutdown: impl Future<Output = ()>) -> Result<(), Box<dyn std::error::Error>> {
+///     let repositories = Arc::new(Repositories::open(root)?);
+///     let (host_key, _) = HostKey::load_or_create(&root.join(".packmule/host_key"))?;
+///     let server = Server::builder()
+///         .driver(Team { keys: vec![(PublicKey::from_openssh(ann)?, "ann")], repositories })
+///         .host_key(host_key)
+///         .bind("127.0.0.1:0")
+///         .await?;
+///     println!("ssh://{}/website", server.local_addr());
+///     server.serve(shutdown).await;
+///     Ok(())
+/// }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// #     let folder = tempfile::tempdir()?;
+/// #     let ann = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ ann@laptop";
+/// #     tokio::runtime::Runtime::new()?.block_on(serve(folder.path(), ann, std::future::ready(())))
 /// # }
 /// ```
 pub trait Driver: Send + Sync + 'static {
     /// Whatever this driver knows about somebody: groups, attributes, a row of a table.
     type User: Send + Sync + 'static;
 
-    /// Whom do these credentials belong to? Their proof has been checked. Asked at login, and again before every command of the
+    /// Which ways of showing who one is does this driver take on this transport? Credentials of other kinds never reach it. By
+    /// default keys alone.
+    fn methods(&self, transport: &Transport) -> impl Future<Output = Result<AuthMethods, BoxError>> + Send {
+        let _ = transport;
+        async { Ok(AuthMethods::KEYS) }
+    }
+
+    /// Whom do these credentials belong to? Signatures have been verified. Asked at login, and again before every command of the
     /// connection but the first: another answer ends the rights of that login.
     fn authenticate(&self, credentials: &Credentials) -> impl Future<Output = Result<Authentication, BoxError>> + Send;
 
     /// Everything about this user that the next question needs; asked for every command anew.
     fn user(&self, id: &UserId) -> impl Future<Output = Result<Self::User, BoxError>> + Send;
 
-    /// May this user run this command on this path, and under which rules for refs?
-    fn authorise(&self, user: &Self::User, command: Command, path: &RequestPath)
-    -> impl Future<Output = Result<Decision, BoxError>> + Send;
+    /// May this user run this command on this path, coming this way, and under which rules for refs?
+    fn authorise(
+        &self,
+        user: &Self::User,
+        command: Command,
+        path: &RequestPath,
+        transport: &Transport,
+    ) -> impl Future<Output = Result<Decision, BoxError>> + Send;
 
-    /// Where does the repository lie? Asked only after [`Driver::authorise`] granted the command.
-    fn locate(&self, path: &RequestPath) -> impl Future<Output = Result<Location, BoxError>> + Send;
+    /// Where does the repository lie for who comes this way? Asked only after [`Driver::authorise`] granted the command.
+    fn locate(&self, path: &RequestPath, transport: &Transport) -> impl Future<Output = Result<Location, BoxError>> + Send;
 
     /// Could this key be known? A client that only asks whether to sign hears no to keys that could not, and so
     /// asks nobody for a passphrase or a touch in vain. Nothing is granted by a yes, which is the default.

@@ -1,7 +1,8 @@
 //! A [`Driver`] without its types, and the deadline round each of its callbacks.
 
 use super::{
-    Authentication, BoxError, Command, Credentials, Decision, Description, Driver, Error, Location, PublicKey, RequestPath, UserId,
+    AuthMethods, Authentication, BoxError, Command, Credentials, Decision, Description, Driver, Error, Location, PublicKey, RequestPath,
+    Transport, UserId,
 };
 use std::future::Future;
 use std::pin::Pin;
@@ -28,22 +29,23 @@ pub(super) async fn ask<T: Send + 'static>(
     }
 }
 
-/// The driver as `transport` sees it.
-pub(crate) trait ErasedDriver: Send + Sync {
-    fn authenticate(&self, credentials: Credentials) -> Answer<Authentication>;
+/// A driver without its type of user.
+pub(super) trait ErasedDriver: Send + Sync {
+    fn methods(&self, transport: Transport) -> Answer<AuthMethods>;
     fn may_know(&self, key: PublicKey) -> Answer<bool>;
+    fn authenticate(&self, credentials: Credentials) -> Answer<Authentication>;
     fn user(&self, id: UserId) -> Answer<Arc<dyn ErasedUser>>;
 }
 
 /// One hydrated user, and the driver that knows what to make of it.
-pub(crate) trait ErasedUser: Send + Sync {
-    fn authorise(&self, command: Command, path: RequestPath) -> Answer<Decision>;
-    fn locate(&self, path: RequestPath) -> Answer<Location>;
+pub(super) trait ErasedUser: Send + Sync {
+    fn authorise(&self, command: Command, path: RequestPath, transport: Transport) -> Answer<Decision>;
+    fn locate(&self, path: RequestPath, transport: Transport) -> Answer<Location>;
     fn describe(&self) -> Answer<Description>;
 }
 
-/// Forget the types of `driver`.
-pub(crate) fn erase<D: Driver>(driver: D, timeout: Duration) -> Arc<dyn ErasedDriver> {
+/// Forget the types of `driver`; each of its callbacks has `timeout` to answer.
+pub(super) fn erase<D: Driver>(driver: D, timeout: Duration) -> Arc<dyn ErasedDriver> {
     Arc::new(Erased { driver: Arc::new(driver), timeout })
 }
 
@@ -59,14 +61,19 @@ struct Hydrated<D: Driver> {
 }
 
 impl<D: Driver> ErasedDriver for Erased<D> {
-    fn authenticate(&self, credentials: Credentials) -> Answer<Authentication> {
+    fn methods(&self, transport: Transport) -> Answer<AuthMethods> {
         let driver = self.driver.clone();
-        Box::pin(ask("authenticate", self.timeout, async move { driver.authenticate(&credentials).await }))
+        Box::pin(ask("methods", self.timeout, async move { driver.methods(&transport).await }))
     }
 
     fn may_know(&self, key: PublicKey) -> Answer<bool> {
         let driver = self.driver.clone();
         Box::pin(ask("may_know", self.timeout, async move { driver.may_know(&key).await }))
+    }
+
+    fn authenticate(&self, credentials: Credentials) -> Answer<Authentication> {
+        let driver = self.driver.clone();
+        Box::pin(ask("authenticate", self.timeout, async move { driver.authenticate(&credentials).await }))
     }
 
     fn user(&self, id: UserId) -> Answer<Arc<dyn ErasedUser>> {
@@ -81,14 +88,14 @@ impl<D: Driver> ErasedDriver for Erased<D> {
 }
 
 impl<D: Driver> ErasedUser for Hydrated<D> {
-    fn authorise(&self, command: Command, path: RequestPath) -> Answer<Decision> {
+    fn authorise(&self, command: Command, path: RequestPath, transport: Transport) -> Answer<Decision> {
         let (driver, user) = (self.driver.clone(), self.user.clone());
-        Box::pin(ask("authorise", self.timeout, async move { driver.authorise(&user, command, &path).await }))
+        Box::pin(ask("authorise", self.timeout, async move { driver.authorise(&user, command, &path, &transport).await }))
     }
 
-    fn locate(&self, path: RequestPath) -> Answer<Location> {
+    fn locate(&self, path: RequestPath, transport: Transport) -> Answer<Location> {
         let driver = self.driver.clone();
-        Box::pin(ask("locate", self.timeout, async move { driver.locate(&path).await }))
+        Box::pin(ask("locate", self.timeout, async move { driver.locate(&path, &transport).await }))
     }
 
     fn describe(&self) -> Answer<Description> {

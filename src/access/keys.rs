@@ -2,7 +2,7 @@
 
 use super::{
     Authentication, BoxError, Command, Credentials, Decision, Description, Driver, Grant, HashKind, Location, Place, PublicKey, Refusal,
-    RequestPath, UserId,
+    RequestPath, Transport, UserId,
 };
 use crate::store::Repositories;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl Driver for Keys {
     type User = UserId;
 
     async fn authenticate(&self, credentials: &Credentials) -> Result<Authentication, BoxError> {
-        let Credentials::PublicKey(proof) = credentials;
+        let Credentials::PublicKey(proof) = credentials else { return Ok(Authentication::Unknown) };
         Ok(self.find(&proof.key).cloned().map_or(Authentication::Unknown, Authentication::Accepted))
     }
 
@@ -54,7 +54,7 @@ impl Driver for Keys {
         Ok(id.clone())
     }
 
-    async fn authorise(&self, _: &UserId, _: Command, path: &RequestPath) -> Result<Decision, BoxError> {
+    async fn authorise(&self, _: &UserId, _: Command, path: &RequestPath, _: &Transport) -> Result<Decision, BoxError> {
         Ok(match path.name() {
             Ok(_) => Decision::Granted(Grant::everything().and_create_repository()),
             // Whoever may see everything may hear why a name can never be one.
@@ -65,7 +65,7 @@ impl Driver for Keys {
         })
     }
 
-    async fn locate(&self, path: &RequestPath) -> Result<Location, BoxError> {
+    async fn locate(&self, path: &RequestPath, _: &Transport) -> Result<Location, BoxError> {
         Ok(Location::Place(Place::beneath(&self.repositories, path.name()?).hashed_with(self.new_hash)))
     }
 

@@ -4,18 +4,22 @@
 //!
 //! | callback | turns what into what |
 //! |---|---|
-//! | [`Driver::authenticate`] | [`Credentials`] whose proof has been checked into a [`UserId`] |
+//! | [`Driver::authenticate`] | [`Credentials`], whose signature has been verified where there is one, into a [`UserId`] |
 //! | [`Driver::user`] | a [`UserId`] into the driver's own type of user |
-//! | [`Driver::authorise`] | user, [`Command`] and [`RequestPath`] into a [`Grant`] or a [`Refusal`] |
-//! | [`Driver::locate`] | a [`RequestPath`] into a [`Location`], asked only after the third said yes |
+//! | [`Driver::authorise`] | user, [`Command`], [`RequestPath`] and [`Transport`] into a [`Grant`] or a [`Refusal`] |
+//! | [`Driver::locate`] | a [`RequestPath`] and a [`Transport`] into a [`Location`], asked only after the third said yes |
 //!
 //! The [`Grant`] then judges refs: it becomes the [`Gate`](crate::serve::Gate) through which alone the engine
 //! sees them. The first is asked when somebody logs in, and again before a later command on the same connection: a key may
-//! have been taken away meanwhile. Every callback has a deadline; one that fails, panics or is late denies. [`Keys`] is the driver
-//! that needs no configuration: some keys may do everything beneath one root, nobody else anything. [`rules::Rules`]
-//! follows people, groups and rules as `config.toml` has them.
+//! have been taken away meanwhile. Every callback has a deadline; one that fails, panics or is late denies. A [`Door`] asks them in
+//! this order, for every transport; a [`Chain`] is several drivers in a row.
+//!
+//! [`Keys`] is the driver that needs no configuration: some keys may do everything beneath one root, nobody else anything.
+//! [`rules::Rules`] follows people, groups and rules as `config.toml` has them.
 
+mod certificate;
 mod credentials;
+mod door;
 mod driver;
 mod erased;
 mod error;
@@ -23,20 +27,29 @@ mod gate;
 mod grant;
 mod keys;
 mod location;
+mod password;
 mod path;
+mod public_key;
 pub mod rules;
 mod text;
+mod transport;
 
-pub use credentials::{Authentication, Credentials, KeyCredentials, PublicKey, PublicKeyError, UserId};
+pub use certificate::Certificate;
+pub use credentials::{
+    AnonymousCredentials, AuthMethods, Authentication, CertificateCredentials, Credentials, KeyCredentials, PasswordCredentials, Secret,
+    UserId,
+};
+pub use door::{Admission, Caller, Chain, Door, Granted, LogIn, Session};
 pub use driver::{Decision, Description, Driver, Refusal};
 pub use error::{BoxError, Error};
 pub use grant::{Grant, PushProposal, RefRules};
 pub use keys::Keys;
 pub use location::{Location, Place};
+pub use password::{PasswordHash, PasswordPool};
 pub use path::RequestPath;
+pub use public_key::{PublicKey, PublicKeyError};
 pub use text::printable;
-
-pub(crate) use erased::{ErasedDriver, ErasedUser, erase};
+pub use transport::{Transport, TransportKind};
 
 /// What a client wants to do with a repository: fetch from it or push to it.
 pub use crate::serve::Service as Command;

@@ -4,7 +4,7 @@
 
 use super::failure::Failure;
 use crate::access::HashKind;
-use crate::access::rules::{Written, WrittenGroups, WrittenRule, WrittenUsers};
+use crate::access::rules::{Written, WrittenAuthority, WrittenGroups, WrittenRule, WrittenUsers};
 use crate::base::limits::{SHARED_BYTES_MAX, TREE_FILTER_DEPTH_MAX};
 use crate::pack::check::CheckMode;
 use crate::pack::index::IngestLimits;
@@ -42,6 +42,9 @@ pub struct Config {
     /// Groups of them.
     #[serde(skip_serializing_if = "WrittenGroups::is_empty")]
     pub groups: WrittenGroups,
+    /// Whose certificates count.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub certificate_authority: Vec<Spanned<WrittenAuthority>>,
     /// Who may do what: the first rule that matches decides.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rule: Vec<Spanned<WrittenRule>>,
@@ -61,6 +64,7 @@ impl Default for Config {
             key_folder: PathBuf::new(),
             users: WrittenUsers::new(),
             groups: WrittenGroups::new(),
+            certificate_authority: vec![],
             rule: vec![],
         }
     }
@@ -290,17 +294,28 @@ impl Config {
         from_here(&mut config.key_folder);
         config.ssh.admin_keys.iter_mut().for_each(from_here);
         config.users.values_mut().flat_map(|user| &mut user.key_files).for_each(|file| from_here(file.get_mut()));
+        config.certificate_authority.iter_mut().for_each(|authority| {
+            let authority = authority.get_mut();
+            authority.key_files.iter_mut().chain(&mut authority.revoked).for_each(|file| from_here(file.get_mut()));
+        });
         Ok((config, text))
     }
 
     /// Whether it says who somebody is or what somebody may do. Otherwise every key that is let in may do everything.
     pub(super) fn has_rules(&self) -> bool {
-        !self.users.is_empty() || !self.groups.is_empty() || !self.rule.is_empty() || !self.key_folder.as_os_str().is_empty()
+        let has_people = !self.users.is_empty() || !self.groups.is_empty() || !self.key_folder.as_os_str().is_empty();
+        has_people || !self.rule.is_empty() || !self.certificate_authority.is_empty()
     }
 
     /// That, as it is written.
     pub(super) fn written(&self) -> Written<'_> {
-        Written { key_folder: &self.key_folder, users: &self.users, groups: &self.groups, rules: &self.rule }
+        Written {
+            key_folder: &self.key_folder,
+            users: &self.users,
+            groups: &self.groups,
+            authorities: &self.certificate_authority,
+            rules: &self.rule,
+        }
     }
 }
 

@@ -73,8 +73,10 @@ impl Source {
         let own = self.home.as_deref().filter(|_| config.ssh.own_keys);
         let admin_keys = [&config.ssh.admin_keys[..], &self.admin_keys].concat();
         let of_users = config.users.values().flat_map(|user| user.key_files.iter().map(|file| file.get_ref().clone()));
+        let authorities = config.certificate_authority.iter().map(|authority| authority.get_ref());
+        let of_authorities = authorities.flat_map(|of| of.key_files.iter().chain(&of.revoked).map(|file| file.get_ref().clone()));
         let watched = Watched {
-            files: of_users.chain(admin_keys.iter().cloned()).chain([self.file.clone()]).collect(),
+            files: of_users.chain(of_authorities).chain(admin_keys.iter().cloned()).chain([self.file.clone()]).collect(),
             folders: own.map(|home| home.join(".ssh")).into_iter().chain([config.key_folder.clone()]).collect(),
         };
         let mut looks = watched.look();

@@ -24,6 +24,8 @@ pub(super) const OUTPUT_CHUNKS: usize = 8;
 pub(super) const COMMAND_BYTES_MAX: usize = 4_096;
 /// Longest value of `GIT_PROTOCOL` taken.
 pub(super) const GIT_PROTOCOL_BYTES_MAX: usize = 256;
+/// Longest password taken: no hash looks at more than some of it, and each costs.
+pub(super) const PASSWORD_BYTES_MAX: usize = 1_024;
 /// How often a connection's watchdog looks, in milliseconds.
 pub(super) const WATCH_MS: u64 = 500;
 /// Time a client has to close its side after it was told goodbye, in milliseconds.

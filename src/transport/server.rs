@@ -6,7 +6,7 @@
 use super::logins::{LoginPlace, Logins};
 use super::ssh::{self, Configs, Phase, Shared};
 use super::{Error, HostKey, SshLimits};
-use crate::access::{CALLBACK_TIMEOUT_MS, Driver, ErasedDriver, erase};
+use crate::access::{Door, Driver};
 use crate::base::limits::{SHARED_BYTES_MAX, TREE_FILTER_DEPTH_MAX};
 use crate::pack::check::CheckMode;
 use crate::pack::index::IngestLimits;
@@ -29,7 +29,7 @@ const TIDY_ALL_TURNS: u64 = 15;
 
 /// Everything that a server needs before it can listen.
 pub struct Builder {
-    driver: Option<Arc<dyn ErasedDriver>>,
+    door: Option<Door>,
     host_keys: Vec<HostKey>,
     limits: SshLimits,
     ingest: IngestLimits,
@@ -43,8 +43,14 @@ pub struct Builder {
 impl Builder {
     /// Who decides. Without a driver nobody may do anything, so there is no server.
     #[must_use]
-    pub fn driver(mut self, driver: impl Driver) -> Self {
-        self.driver = Some(erase(driver, Duration::from_millis(CALLBACK_TIMEOUT_MS)));
+    pub fn driver(self, driver: impl Driver) -> Self {
+        self.door(Door::new(driver))
+    }
+
+    /// The same where several drivers decide, one after the other: see [`Chain`](crate::access::Chain).
+    #[must_use]
+    pub fn door(mut self, door: impl Into<Door>) -> Self {
+        self.door = Some(door.into());
         self
     }
 
@@ -108,7 +114,7 @@ impl Builder {
     /// # Errors
     /// [`Error::Bind`], [`Error::NoDriver`], [`Error::NoHostKey`].
     pub async fn bind(self, address: &str) -> Result<Server, Error> {
-        let driver = self.driver.ok_or(Error::NoDriver)?;
+        let door = self.door.ok_or(Error::NoDriver)?;
         if self.host_keys.is_empty() {
             return Err(Error::NoHostKey);
         }
@@ -117,7 +123,7 @@ impl Builder {
         let address = listener.local_addr().map_err(bind)?;
         let (sender, receiver) = watch::channel(Phase::Running);
         let shared = Shared {
-            driver,
+            door,
             configs: Configs::new(&self.host_keys, &self.limits),
             commands: Arc::new(Semaphore::new(self.limits.commands_max.min(Semaphore::MAX_PERMITS))),
             limits: self.limits,
@@ -127,7 +133,6 @@ impl Builder {
             certificates: self.certificates,
             tree_depth_max: self.tree_depth_max,
             state: Arc::new(SharedState::new(self.shared_bytes_max)),
-            callback_timeout: Duration::from_millis(CALLBACK_TIMEOUT_MS),
             phase: receiver,
             connections: AtomicU64::new(0),
         };
@@ -169,7 +174,7 @@ impl Server {
     /// A server of which nothing is known yet.
     pub fn builder() -> Builder {
         Builder {
-            driver: None,
+            door: None,
             host_keys: Vec::new(),
             limits: SshLimits::default(),
             ingest: crate::serve::Options::default().ingest,

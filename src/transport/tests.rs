@@ -2,7 +2,8 @@
 
 use super::{HostKey, Server, SshLimits, Stop};
 use crate::access::{
-    Authentication, BoxError, Command as Service, Credentials, Decision, Driver, Grant, Location, Place, Refusal, RequestPath, UserId,
+    Authentication, BoxError, Command as Service, Credentials, Decision, Driver, Grant, Location, Place, Refusal, RequestPath, Transport,
+    UserId,
 };
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ impl Driver for Anyone {
         Ok(())
     }
 
-    async fn authorise(&self, (): &(), _: Service, path: &RequestPath) -> Result<Decision, BoxError> {
+    async fn authorise(&self, (): &(), _: Service, path: &RequestPath, _: &Transport) -> Result<Decision, BoxError> {
         match path.as_str() {
             "big" => Ok(Decision::Granted(Grant::everything())),
             "nowhere" => Ok(Decision::Granted(Grant::everything())),
@@ -39,7 +40,7 @@ impl Driver for Anyone {
         }
     }
 
-    async fn locate(&self, path: &RequestPath) -> Result<Location, BoxError> {
+    async fn locate(&self, path: &RequestPath, _: &Transport) -> Result<Location, BoxError> {
         Ok(if path.as_str() == "big" { Location::Place(Place::at(&self.repository)) } else { Location::NotFound })
     }
 }

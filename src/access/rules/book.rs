@@ -3,15 +3,21 @@
 //! All faults are found at once. Looking up a key is one look into a table. Of many rules a command meets only those for
 //! its user and repository: they are sorted out once, and the refs of a push are then held against these few.
 
+use super::authority::Authority;
 use super::pattern::Pattern;
 use super::verb::{Verb, Verbs};
-use super::written::{Written, WrittenRule};
-use crate::access::PublicKey;
+use super::written::{Written, WrittenRule, WrittenUser};
+use crate::access::{PasswordHash, PublicKey};
 use bstr::BStr;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use toml::Spanned;
+
+/// Who shows nothing: a user without keys, who is there when rules or groups name them.
+pub(super) const ANONYMOUS: &str = "anonymous";
 
 /// Something wrong with what was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,25 +35,46 @@ pub struct Fault {
 pub struct RuleBook {
     /// Every key with its user's number.
     keys: HashMap<PublicKey, usize>,
-    users: Vec<User>,
+    pub(super) users: Vec<User>,
     names: HashMap<String, usize>,
     rules: Vec<Rule>,
+    /// Keys that sign certificates, with the number of whose they are.
+    pub(super) authority_keys: HashMap<PublicKey, usize>,
+    pub(super) authorities: Vec<Authority>,
+    /// Who is meant by a name in certificates.
+    pub(super) principals: HashMap<String, Vec<usize>>,
+    /// Users with passwords.
+    passwords: Vec<usize>,
+    /// Chooses stand-ins for users without; different in every book.
+    stand_ins: RandomState,
 }
 
 #[derive(Debug, Default)]
-struct User {
-    name: String,
+pub(super) struct User {
+    pub(super) name: String,
     is_admin: bool,
     /// Groups that it is in, through others too.
     groups: HashSet<String>,
+    password: Option<Arc<PasswordHash>>,
 }
 
 /// Whom a rule is about.
 #[derive(Debug, PartialEq, Eq, Hash)]
-enum Who {
+pub(super) enum Who {
     Everybody,
     Group(String),
     User(String),
+}
+
+impl Who {
+    /// Whoever shows nothing is not everybody who has logged in.
+    pub(super) fn means(&self, user: &User) -> bool {
+        match self {
+            Self::Everybody => user.name != ANONYMOUS,
+            Self::Group(name) => user.groups.contains(name),
+            Self::User(name) => user.name == *name,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -63,11 +90,7 @@ struct Rule {
 
 impl Rule {
     fn is_about(&self, user: &User) -> bool {
-        self.who.iter().any(|who| match who {
-            Who::Everybody => true,
-            Who::Group(name) => user.groups.contains(name),
-            Who::User(name) => user.name == *name,
-        })
+        self.who.iter().any(|who| who.means(user))
     }
 
     fn has_repository(&self, name: &BStr) -> bool {
@@ -100,7 +123,9 @@ impl RuleBook {
     pub fn compile(written: &Written<'_>, file: &str, source: &str) -> Result<Self, Vec<Fault>> {
         let mut compiler = Compiler { book: Self::default(), faults: vec![] };
         compiler.users(written);
+        compiler.anonymous(written);
         compiler.groups(written);
+        compiler.authorities(written);
         let (mut line, mut counted) = (1, 0);
         for (at, rule) in written.rules.iter().enumerate() {
             let begins = rule.span().start.max(counted);
@@ -126,6 +151,23 @@ impl RuleBook {
     /// The name of the user who holds `key`.
     pub fn owner(&self, key: &PublicKey) -> Option<&str> {
         self.keys.get(key).map(|user| self.users[*user].name.as_str())
+    }
+
+    /// The hash to compare a password with, and the user if it is theirs. For names without a password it is that of somebody
+    /// else, chosen by the name: the work is the same, and the answer is no. None where nobody has one.
+    pub(super) fn password_of(&self, name: &str) -> Option<(Arc<PasswordHash>, Option<&str>)> {
+        let known = self.names.get(name).map(|user| &self.users[*user]);
+        if let Some((user, hash)) = known.and_then(|user| user.password.as_ref().map(|hash| (user, hash))) {
+            return Some((hash.clone(), Some(&user.name)));
+        }
+        let many = u64::try_from(self.passwords.len()).ok().filter(|many| *many > 0)?;
+        let chosen = usize::try_from(self.stand_ins.hash_one(name) % many).ok()?;
+        self.users[self.passwords[chosen]].password.clone().map(|hash| (hash, None))
+    }
+
+    /// Whether anybody has a password.
+    pub(super) fn has_passwords(&self) -> bool {
+        !self.passwords.is_empty()
     }
 
     /// Whether there is such a user.
@@ -178,13 +220,13 @@ impl RuleBook {
     }
 }
 
-struct Compiler {
-    book: RuleBook,
+pub(super) struct Compiler {
+    pub(super) book: RuleBook,
     faults: Vec<Fault>,
 }
 
 impl Compiler {
-    fn fault(&mut self, message: impl Into<String>, span: Option<Range<usize>>, hint: Option<&str>) {
+    pub(super) fn fault(&mut self, message: impl Into<String>, span: Option<Range<usize>>, hint: Option<&str>) {
         self.faults.push(Fault { message: message.into(), span, hint: hint.map(str::to_owned) });
     }
 
@@ -194,14 +236,12 @@ impl Compiler {
                 self.fault(why, Some(name.span()), None);
             }
             let number = self.book.add_user(name.get_ref());
-            for key in &user.keys {
-                match PublicKey::from_openssh(key.get_ref()) {
-                    Ok(key_) => self.key(key_, number, Some(key.span())),
-                    Err(err) => self.fault(err.to_string(), Some(key.span()), Some("one line of a .pub file is wanted")),
-                }
+            for (key, span) in self.read_keys(&user.keys, &user.key_files) {
+                self.key(key, number, Some(span));
             }
-            for file in &user.key_files {
-                self.key_file(file.get_ref(), number, Some(file.span()));
+            self.password(user, number);
+            for principal in &user.principals {
+                self.book.principals.entry(principal.get_ref().clone()).or_default().push(number);
             }
         }
         if !written.key_folder.as_os_str().is_empty() {
@@ -219,17 +259,48 @@ impl Compiler {
         }
     }
 
-    fn key_file(&mut self, file: &Path, user: usize, span: Option<Range<usize>>) {
+    fn password(&mut self, user: &WrittenUser, number: usize) {
+        let Some(written) = &user.password else { return };
+        match PasswordHash::parse(written.get_ref()) {
+            Ok(hash) => {
+                self.book.users[number].password = Some(Arc::new(hash));
+                self.book.passwords.push(number);
+            }
+            Err(why) => self.fault(why, Some(written.span()), Some("htpasswd -nB NAME makes one")),
+        }
+    }
+
+    /// Keys as they are written, and those of files, each with its place.
+    pub(super) fn read_keys(&mut self, keys: &[Spanned<String>], files: &[Spanned<PathBuf>]) -> Vec<(PublicKey, Range<usize>)> {
+        let mut read = vec![];
+        for key in keys {
+            match PublicKey::from_openssh(key.get_ref()) {
+                Ok(known) => read.push((known, key.span())),
+                Err(err) => self.fault(err.to_string(), Some(key.span()), Some("one line of a .pub file is wanted")),
+            }
+        }
+        for file in files {
+            read.extend(self.read_key_file(file.get_ref(), Some(file.span())).into_iter().map(|key| (key, file.span())));
+        }
+        read
+    }
+
+    fn read_key_file(&mut self, file: &Path, span: Option<Range<usize>>) -> Vec<PublicKey> {
         let text = match std::fs::read_to_string(file) {
             Ok(text) => text,
-            Err(err) => return self.fault(format!("{}: {err}", file.display()), span, None),
+            Err(err) => {
+                self.fault(format!("{}: {err}", file.display()), span, None);
+                return vec![];
+            }
         };
+        let mut keys = vec![];
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
             match PublicKey::from_openssh(line) {
-                Ok(key) => self.key(key, user, span.clone()),
+                Ok(key) => keys.push(key),
                 Err(err) => self.fault(format!("{}: {err}", file.display()), span.clone(), None),
             }
         }
+        keys
     }
 
     fn key_folder(&mut self, folder: &Path) {
@@ -247,10 +318,18 @@ impl Compiler {
             match check_name(name) {
                 Ok(()) => {
                     let user = self.book.add_user(name);
-                    self.key_file(&file, user, None);
+                    self.read_key_file(&file, None).into_iter().for_each(|key| self.key(key, user, None));
                 }
                 Err(why) => self.fault(format!("{}: {why}", file.display()), None, None),
             }
+        }
+    }
+
+    /// Somebody who shows nothing is somebody where they are named.
+    fn anonymous(&mut self, written: &Written<'_>) {
+        let in_rules = written.rules.iter().flat_map(|rule| &rule.get_ref().users);
+        if in_rules.chain(written.groups.values().flatten()).any(|word| word.get_ref() == ANONYMOUS) {
+            self.book.add_user(ANONYMOUS);
         }
     }
 
@@ -286,7 +365,7 @@ impl Compiler {
     }
 
     /// A user or a group that is there.
-    fn subject(&mut self, word: &Spanned<String>, written: &Written<'_>) -> Option<Who> {
+    pub(super) fn subject(&mut self, word: &Spanned<String>, written: &Written<'_>) -> Option<Who> {
         let text = word.get_ref();
         if let Some(group) = text.strip_prefix('@') {
             if written.groups.keys().any(|name| name.get_ref() == group) {
@@ -332,6 +411,10 @@ impl Compiler {
                 Some("make two rules of it; the first that matches decides"),
             );
         }
+        if rule.users.iter().any(|word| word.get_ref() == ANONYMOUS) && allow.has_writing() {
+            let message = format!("'{ANONYMOUS}' may read and nothing else");
+            self.fault(message, Some(rule.allow[0].span()), Some("who pushes says who they are"));
+        }
         let verbs = allow.and(deny);
         if !rule.refs.is_empty() && !verbs.has_refs() && self.faults.len() == faults {
             self.fault("create-repository is not about refs", Some(rule.refs[0].span()), Some("leave refs out"));
@@ -371,6 +454,9 @@ impl Compiler {
 
 /// A name that can stand in a rule, in a log and in a file's name.
 fn check_name(name: &str) -> Result<(), String> {
+    if name == ANONYMOUS {
+        return Err(format!("'{ANONYMOUS}' is who shows nothing, and has nothing to show: name it in rules"));
+    }
     let is_plain = |letter: char| letter.is_alphanumeric() || "._-+@".contains(letter);
     if name.is_empty() || !name.chars().all(is_plain) || name.starts_with(['@', '-', '.']) {
         return Err(format!(

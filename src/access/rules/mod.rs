@@ -5,26 +5,35 @@
 //! | `written` | the text into words with their places |
 //! | `verb` | words into what somebody may do |
 //! | `pattern` | what a rule says of names into a yes or no |
+//! | `authority` | certificates into whom they mean |
+//! | `revoked` | lists of what authorities took back into a yes or no |
 //! | `book` | all of it into a [`RuleBook`], or into every [`Fault`] at once |
 //!
 //! The first rule that is about user, repository, ref and verb decides; what no rule is about is denied. A repository whose
 //! refs may none be read does not exist for that user. A command keeps the book under which it began.
+//!
+//! Who shows nothing is `anonymous`, where a rule or a group names them, and may only read: `anonymous@host` over SSH, no name at
+//! all elsewhere. Passwords are taken where somebody has one and nobody can listen.
 
+mod authority;
 mod book;
 mod pattern;
+mod revoked;
 mod verb;
 mod written;
 
 pub use book::{Fault, Judgement, RuleBook};
 pub use verb::Verb;
-pub use written::{Written, WrittenGroups, WrittenRule, WrittenUser, WrittenUsers};
+pub use written::{Written, WrittenAuthority, WrittenGroups, WrittenRule, WrittenUser, WrittenUsers};
 
 use super::{
-    Authentication, BoxError, Command, Credentials, Decision, Description, Driver, Grant, HashKind, Location, Place, PublicKey,
-    PushProposal, RefRules, Refusal, RequestPath, UserId, printable,
+    AuthMethods, Authentication, BoxError, Command, Credentials, Decision, Description, Driver, Grant, HashKind, Location,
+    PasswordCredentials, PasswordPool, Place, PublicKey, PushProposal, RefRules, Refusal, RequestPath, Transport, UserId, printable,
 };
 use crate::serve::{ProposedEdit, Verdict};
 use crate::store::Repositories;
+use authority::Holder;
+use book::ANONYMOUS;
 use bstr::BStr;
 use std::sync::{Arc, PoisonError, RwLock};
 use verb::Verbs;
@@ -35,6 +44,7 @@ pub struct Rules {
     book: Arc<RwLock<Arc<RuleBook>>>,
     repositories: Arc<Repositories>,
     new_hash: HashKind,
+    passwords: PasswordPool,
 }
 
 /// Somebody, under the book that was in force when the command began.
@@ -47,7 +57,7 @@ pub struct Person {
 impl Rules {
     /// Follow `book`; new repositories hash their objects with `new_hash`.
     pub fn new(book: RuleBook, repositories: Arc<Repositories>, new_hash: HashKind) -> Self {
-        Self { book: Arc::new(RwLock::new(Arc::new(book))), repositories, new_hash }
+        Self { book: Arc::new(RwLock::new(Arc::new(book))), repositories, new_hash, passwords: PasswordPool::default() }
     }
 
     /// Follow `book` from the next command on; what is under way ends as it began.
@@ -58,6 +68,14 @@ impl Rules {
     fn book(&self) -> Arc<RuleBook> {
         self.book.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// The same work whether or not there is such a user: somebody's hash is always compared.
+    async fn by_password(&self, said: &PasswordCredentials) -> Result<Authentication, BoxError> {
+        let book = self.book();
+        let Some((hash, user)) = book.password_of(&said.user_name) else { return Ok(Authentication::Unknown) };
+        let is_right = self.passwords.verify(hash, said.password.clone()).await?;
+        Ok(user.filter(|_| is_right).map_or(Authentication::Unknown, |name| Authentication::Accepted(UserId::new(name))))
+    }
 }
 
 impl RuleBook {
@@ -66,6 +84,9 @@ impl RuleBook {
     pub fn ask(&self, user: &str, repository: &str, name: Option<&BStr>, verb: Verb) -> Judgement {
         if self.is_admin(user) {
             return Judgement { is_allowed: true, rule: None };
+        }
+        if user == ANONYMOUS && verb != Verb::Read {
+            return Judgement { is_allowed: false, rule: None };
         }
         let applying = self.applying(&self.about(user), repository);
         let judge = |verb| name.map_or_else(|| self.judge_some(&applying, verb), |name| self.judge(&applying, verb, name));
@@ -77,16 +98,38 @@ impl RuleBook {
 impl Driver for Rules {
     type User = Person;
 
+    async fn methods(&self, transport: &Transport) -> Result<AuthMethods, BoxError> {
+        let book = self.book();
+        let mut methods = AuthMethods::KEYS;
+        methods.certificates = !book.authorities.is_empty();
+        methods.passwords = book.has_passwords() && transport.is_encrypted();
+        methods.anonymous = book.knows(ANONYMOUS);
+        Ok(methods)
+    }
+
     async fn authenticate(&self, credentials: &Credentials) -> Result<Authentication, BoxError> {
-        let Credentials::PublicKey(proof) = credentials;
-        Ok(self.book().owner(&proof.key).map_or(Authentication::Unknown, |name| Authentication::Accepted(UserId::new(name))))
+        let accepted = |name: &str| Authentication::Accepted(UserId::new(name));
+        let book = self.book();
+        Ok(match credentials {
+            Credentials::PublicKey(shown) => book.owner(&shown.key).map_or(Authentication::Unknown, accepted),
+            Credentials::Certificate(shown) => match book.holder(&shown.certificate, &shown.user_name) {
+                Holder::User(name) => accepted(name),
+                Holder::Unknown => Authentication::Unknown,
+                Holder::Refused(why) => Authentication::Refused(Refusal::hidden(why)),
+            },
+            Credentials::Password(said) => self.by_password(said).await?,
+            Credentials::Anonymous(shown) if ["", ANONYMOUS].contains(&shown.user_name.as_str()) && book.knows(ANONYMOUS) => {
+                accepted(ANONYMOUS)
+            }
+            Credentials::Anonymous(_) => Authentication::Unknown,
+        })
     }
 
     async fn user(&self, id: &UserId) -> Result<Person, BoxError> {
         Ok(Person { name: id.as_str().to_owned(), book: self.book() })
     }
 
-    async fn authorise(&self, user: &Person, command: Command, path: &RequestPath) -> Result<Decision, BoxError> {
+    async fn authorise(&self, user: &Person, command: Command, path: &RequestPath, _: &Transport) -> Result<Decision, BoxError> {
         let Person { name, book } = user;
         let is_admin = book.is_admin(name);
         let repository = match path.name() {
@@ -108,6 +151,9 @@ impl Driver for Rules {
         if !read.is_allowed {
             return Ok(Decision::Refused(no(read, Refusal::hidden("no rule lets them read it"))));
         }
+        if command == Command::ReceivePack && name == ANONYMOUS {
+            return Ok(Decision::Refused(Refusal::told("who pushes says who they are: you have not logged in")));
+        }
         let write = Verbs::WRITING.map(|verb| book.judge_some(&applying, verb));
         if command == Command::ReceivePack && !write.iter().any(|judged| judged.is_allowed) {
             let [denied, ..] = write;
@@ -119,7 +165,7 @@ impl Driver for Rules {
         Ok(Decision::Granted(if may_create { grant.and_create_repository() } else { grant }))
     }
 
-    async fn locate(&self, path: &RequestPath) -> Result<Location, BoxError> {
+    async fn locate(&self, path: &RequestPath, _: &Transport) -> Result<Location, BoxError> {
         Ok(Location::Place(Place::beneath(&self.repositories, path.name()?).hashed_with(self.new_hash)))
     }
 

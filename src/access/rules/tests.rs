@@ -15,12 +15,14 @@ struct Text {
     key_folder: PathBuf,
     users: WrittenUsers,
     groups: WrittenGroups,
+    certificate_authority: Vec<Spanned<WrittenAuthority>>,
     rule: Vec<Spanned<WrittenRule>>,
 }
 
 fn compile(text: &str) -> Result<RuleBook, Vec<Fault>> {
-    let Text { key_folder, users, groups, rule } = toml::from_str(text).expect("TOML");
-    RuleBook::compile(&Written { key_folder: &key_folder, users: &users, groups: &groups, rules: &rule }, "config.toml", text)
+    let Text { key_folder, users, groups, certificate_authority: authorities, rule } = toml::from_str(text).expect("TOML");
+    let written = Written { key_folder: &key_folder, users: &users, groups: &groups, authorities: &authorities, rules: &rule };
+    RuleBook::compile(&written, "config.toml", text)
 }
 
 fn book(text: &str) -> RuleBook {
@@ -244,4 +246,182 @@ proptest! {
             }
         }
     }
+}
+
+/// The answer of rules over an empty root to these credentials.
+fn authenticate(rules: &Rules, credentials: &Credentials) -> Authentication {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(Driver::authenticate(rules, credentials)).expect("an answer")
+}
+
+fn rules_of(text: &str) -> (tempfile::TempDir, Rules) {
+    let root = tempfile::tempdir().expect("a folder");
+    let repositories = Arc::new(Repositories::open(root.path()).expect("a root"));
+    (root, Rules::new(book(text), repositories, HashKind::Sha1))
+}
+
+fn accepted(name: &str) -> Authentication {
+    Authentication::Accepted(UserId::new(name))
+}
+
+/// Of `secret`, by crypt(3).
+const HASH: &str = "$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW";
+
+#[test]
+fn a_password_lets_in_its_user_and_costs_the_same_for_others() {
+    let (_root, rules) = rules_of(&format!("[users.ann]\npassword = \"{HASH}\"\n[users.bob]\nkeys = [\"{BOB}\"]\n"));
+    let said = |name: &str, word: &str| {
+        authenticate(&rules, &Credentials::password(name, crate::access::Secret::new(word), Transport::http(None, true)))
+    };
+    assert_eq!(said("ann", "secret"), accepted("ann"));
+    for (name, word) in [("ann", "wrong"), ("ann", ""), ("bob", "secret"), ("nobody", "secret"), ("anonymous", "secret"), ("", "secret")] {
+        assert_eq!(said(name, word), Authentication::Unknown, "{name} {word}");
+        // Whoever has none is compared with somebody else's, and the answer is no even where it is right.
+        let book = rules.book();
+        let (_, user) = book.password_of(name).expect("a hash to compare with");
+        assert_eq!(user.is_some(), name == "ann", "{name}");
+    }
+    let fault = compile("[users.ann]\npassword = \"hunter2\"\n").expect_err("no hash");
+    assert!(fault[0].message.contains("begins with $argon2id$") && !fault[0].message.contains("hunter2"), "{fault:?}");
+}
+
+#[test]
+fn what_is_offered_depends_on_what_is_written_and_on_the_way() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let open = "[[rule]]\nusers = [\"anonymous\"]\nrepositories = [\"x\"]\nallow = [\"read\"]\n";
+    let authority = format!("[[certificate_authority]]\nkeys = [\"{BOB}\"]\n");
+    for (text, is_encrypted, passwords, certificates, anonymous) in [
+        (String::new(), true, false, false, false),
+        (format!("[users.ann]\npassword = \"{HASH}\"\n"), true, true, false, false),
+        (format!("[users.ann]\npassword = \"{HASH}\"\n"), false, false, false, false),
+        (authority, false, false, true, false),
+        (open.to_owned(), false, false, false, true),
+    ] {
+        let (_root, rules) = rules_of(&text);
+        let methods = runtime.block_on(rules.methods(&Transport::http(None, is_encrypted))).expect("an answer");
+        assert_eq!(
+            (methods.keys, methods.passwords, methods.certificates, methods.anonymous),
+            (true, passwords, certificates, anonymous),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn who_shows_nothing_reads_what_names_them_and_no_more() {
+    let text = r#"
+[users.ann]
+[groups]
+world = ["anonymous", "ann"]
+[[rule]]
+users = ["@world"]
+repositories = ["open"]
+allow = ["read", "write"]
+[[rule]]
+users = ["*"]
+repositories = ["staff"]
+allow = ["read"]
+"#;
+    let (_root, rules) = rules_of(text);
+    let shown = |name: &str| authenticate(&rules, &Credentials::anonymous(name, Transport::in_memory()));
+    assert_eq!(
+        (shown(""), shown("anonymous"), shown("git"), shown("ann")),
+        (accepted("anonymous"), accepted("anonymous"), Authentication::Unknown, Authentication::Unknown)
+    );
+    let book = rules.book();
+    for (question, is_allowed) in [
+        ("anonymous open refs/heads/x read", true),
+        ("anonymous open refs/heads/x create", false),
+        ("ann open refs/heads/x create", true),
+        ("anonymous staff refs/heads/x read", false),
+        ("ann staff refs/heads/x read", true),
+    ] {
+        assert_eq!(ask(&book, question).0, is_allowed, "{question}");
+    }
+    let none = rules_of("[users.ann]\n").1;
+    assert_eq!(authenticate(&none, &Credentials::anonymous("", Transport::in_memory())), Authentication::Unknown);
+    for (text, says) in [
+        ("[users.anonymous]\n", "has nothing to show"),
+        ("[[rule]]\nusers = [\"anonymous\"]\nrepositories = [\"x\"]\nallow = [\"read\", \"write\"]\n", "may read and nothing else"),
+    ] {
+        let faults = compile(text).expect_err(text);
+        assert!(faults[0].message.contains(says), "{faults:?}");
+    }
+}
+
+fn certificate(authority: &str, principals: &[&str]) -> crate::access::Certificate {
+    crate::access::Certificate {
+        key: PublicKey::from_openssh(ANN).expect("a key"),
+        authority: PublicKey::from_openssh(authority).expect("a key"),
+        key_id: "laptop".to_owned(),
+        serial: 7,
+        principals: principals.iter().map(|name| (*name).to_owned()).collect(),
+        valid_after_s: 0,
+        valid_before_s: u64::MAX,
+        critical_options: Default::default(),
+        extensions: Default::default(),
+    }
+}
+
+#[test]
+fn a_certificate_means_whom_its_principals_name() {
+    let revoked = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(revoked.path(), "serial: 8\n").expect("written");
+    let text = format!(
+        r#"
+[users.ann]
+principals = ["ann@example.com", "root"]
+[users.bob]
+principals = ["root"]
+[users.eve]
+[groups]
+staff = ["ann", "bob"]
+[[certificate_authority]]
+keys = ["{BOB}"]
+users = ["@staff"]
+revoked = {:?}
+"#,
+        revoked.path()
+    );
+    let book = book(&text);
+    let user = Holder::User;
+    for (principals, claimed, means) in [
+        (&["ann@example.com"][..], "git", user("ann")),
+        (&["ann@example.com"], "bob", user("ann")),
+        (&["root"], "bob", user("bob")),
+        // Her own name is not what certificates call her, and eve is nobody's to name.
+        (&["ann"], "ann", Holder::Unknown),
+        (&["eve"], "eve", Holder::Unknown),
+        (&["eve", "ann@example.com"], "eve", user("ann")),
+        (&[], "ann", Holder::Unknown),
+        (&["anonymous"], "anonymous", Holder::Unknown),
+    ] {
+        assert_eq!(book.holder(&certificate(BOB, principals), claimed), means, "{principals:?} {claimed}");
+    }
+    let several = book.holder(&certificate(BOB, &["root"]), "git");
+    assert!(matches!(&several, Holder::Refused(why) if why.contains("several users (ann, bob)")), "{several:?}");
+    assert_eq!(book.holder(&certificate(ANN, &["root"]), "bob"), Holder::Unknown, "anybody can sign");
+    let mut taken_back = certificate(BOB, &["root"]);
+    taken_back.serial = 8;
+    assert!(matches!(book.holder(&taken_back, "bob"), Holder::Refused(why) if why.contains("serial number")));
+}
+
+#[test]
+fn every_fault_of_an_authority_is_told_with_its_place() {
+    let text = format!(
+        "[[certificate_authority]]\n[[certificate_authority]]\nkeys = [\"{BOB}\"]\nusers = [\"eve\"]\nrevoked = \"/no/such\"\n\
+         [[certificate_authority]]\nkeys = [\"{BOB}\"]\n"
+    );
+    let faults = compile(&text).expect_err("faults");
+    let told: Vec<_> = faults.iter().map(|fault| (&text[fault.span.clone().expect("a place")], fault.message.as_str())).collect();
+    let key = format!("\"{BOB}\"");
+    for (place, says) in [
+        ("[[certificate_authority]]", "lacks keys"),
+        ("\"eve\"", "no user 'eve'"),
+        ("\"/no/such\"", "No such file"),
+        (key.as_str(), "another authority"),
+    ] {
+        assert!(told.iter().any(|(at, message)| *at == place && message.contains(says)), "{place} {says}: {told:#?}");
+    }
+    assert_eq!(faults.len(), 4, "{told:#?}");
 }

@@ -79,6 +79,11 @@ impl Verbs {
         self.0 >> verb as u8 & 1 == 1
     }
 
+    /// Whether one of them changes anything.
+    pub(super) fn has_writing(self) -> bool {
+        Verb::ALL.iter().any(|verb| *verb != Verb::Read && self.contains(*verb))
+    }
+
     /// Whether one of them is about refs.
     pub(super) fn has_refs(self) -> bool {
         Verb::ALL.iter().any(|verb| *verb != Verb::CreateRepository && self.contains(*verb))

@@ -5,6 +5,12 @@
 //! [users.ann]
 //! keys = ["ssh-ed25519 AAAA... laptop"]
 //! key_files = ["ann.pub"]
+//! password = "$argon2id$..."              # its hash
+//! principals = ["ann@example.com"]        # in certificates; left out: the name of the user
+//! [[certificate_authority]]
+//! keys = ["ssh-ed25519 AAAA... ca"]       # or key_files
+//! users = ["@staff"]                      # for whom it may speak; left out: everybody
+//! revoked = "revoked"                     # file of serial numbers, ids and keys that count no more
 //! [groups]
 //! staff = ["ann", "bob"]
 //! [[rule]]
@@ -33,6 +39,8 @@ pub struct Written<'a> {
     pub users: &'a WrittenUsers,
     /// Groups of them.
     pub groups: &'a WrittenGroups,
+    /// Whose certificates count.
+    pub authorities: &'a [Spanned<WrittenAuthority>],
     /// Rules in order: the first that matches decides.
     pub rules: &'a [Spanned<WrittenRule>],
 }
@@ -45,13 +53,33 @@ pub struct WrittenUser {
     pub keys: Vec<Spanned<String>>,
     /// Files of such.
     pub key_files: Vec<Spanned<PathBuf>>,
+    /// The hash of a password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<Spanned<String>>,
+    /// By what names certificates mean them; none: by their own.
+    pub principals: Vec<Spanned<String>>,
+}
+
+/// Somebody who signs certificates.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WrittenAuthority {
+    /// The public keys that it signs with.
+    pub keys: Vec<Spanned<String>>,
+    /// Files of such.
+    pub key_files: Vec<Spanned<PathBuf>>,
+    /// Users and `@groups` for whom it may speak; none: everybody.
+    pub users: Vec<Spanned<String>>,
+    /// File of what it took back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Spanned<PathBuf>>,
 }
 
 /// One rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WrittenRule {
-    /// Users, `@groups`, or `*` for everybody who has logged in.
+    /// Users, `@groups`, `*` for everybody who has logged in, or `anonymous` for who has not.
     pub users: Vec<Spanned<String>>,
     /// Names and patterns of repositories.
     pub repositories: Vec<Spanned<String>>,

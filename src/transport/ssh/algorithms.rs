@@ -3,6 +3,7 @@
 use super::super::limits::{CHANNEL_BUFFER, EVENT_BUFFER, KEEPALIVES_MAX, PACKET_BYTES, WINDOW_BYTES};
 use super::super::{HostKey, SshLimits};
 use super::identification::{Ciphers, SERVER_ID};
+use crate::access::AuthMethods;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::server::Config;
 use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, mac};
@@ -32,6 +33,19 @@ pub(super) fn accepts(algorithm: &Algorithm) -> bool {
     KEYS.contains(algorithm)
 }
 
+/// What a client may try where drivers take `methods`.
+pub(super) fn method_set(methods: AuthMethods) -> MethodSet {
+    let mut set = MethodSet::empty();
+    if methods.keys || methods.certificates {
+        set.push(MethodKind::PublicKey);
+    }
+    if methods.passwords {
+        set.push(MethodKind::Password);
+        set.push(MethodKind::KeyboardInteractive);
+    }
+    set
+}
+
 /// One configuration per choice of ciphers.
 #[derive(Debug)]
 pub(in crate::transport) struct Configs {
@@ -57,7 +71,8 @@ fn config(host_keys: &[HostKey], limits: &SshLimits, ciphers: &'static [cipher::
     Config {
         server_id: SshId::Standard(Cow::Borrowed(SERVER_ID)),
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),
-        // Nothing is to be guessed by time where only signatures count: a no may be quick.
+        // Nothing is to be guessed by time: signatures leave nothing to guess, and whoever compares passwords does as much for
+        // users that are not there. So a no may be quick.
         auth_rejection_time: Duration::ZERO,
         auth_rejection_time_initial: Some(Duration::ZERO),
         keys: host_keys.iter().map(|key| key.private().clone()).collect(),

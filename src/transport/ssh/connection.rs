@@ -7,7 +7,7 @@ use super::algorithms::Configs;
 use super::guarded::{Guard, Guarded};
 use super::handler::Handler;
 use super::identification;
-use crate::access::{ErasedDriver, printable};
+use crate::access::{Door, printable};
 use crate::pack::check::CheckMode;
 use crate::pack::index::IngestLimits;
 use crate::serve::{Certificates, HookOptions, SharedState};
@@ -33,7 +33,7 @@ pub(in crate::transport) enum Phase {
 
 /// What all connections share.
 pub(in crate::transport) struct Shared {
-    pub(in crate::transport) driver: Arc<dyn ErasedDriver>,
+    pub(in crate::transport) door: Door,
     pub(in crate::transport) limits: SshLimits,
     pub(in crate::transport) ingest: IngestLimits,
     pub(in crate::transport) checks: CheckMode,
@@ -44,7 +44,6 @@ pub(in crate::transport) struct Shared {
     pub(in crate::transport) tree_depth_max: u64,
     /// What fetches share.
     pub(in crate::transport) state: Arc<SharedState>,
-    pub(in crate::transport) callback_timeout: Duration,
     pub(in crate::transport) configs: Configs,
     pub(in crate::transport) commands: Arc<Semaphore>,
     pub(in crate::transport) phase: watch::Receiver<Phase>,

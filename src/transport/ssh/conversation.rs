@@ -11,7 +11,7 @@ use super::connection::{Connection, Phase, Shared};
 use super::guarded::Guard;
 use super::handler::Login;
 use super::reply;
-use crate::access::{Authentication, Command, Decision, Description, ErasedUser, Grant, Location, Place, printable};
+use crate::access::{Admission, Caller, Command, Description, Granted, printable};
 use crate::serve::{self, Defaults, Options, Protocol, Wants};
 use crate::store::Repository;
 use bytes::Bytes;
@@ -59,7 +59,7 @@ pub(super) struct Conversation {
 /// A repository and the rules for it.
 struct Ready {
     repository: Repository,
-    grant: Grant,
+    granted: Granted,
 }
 
 /// A login is as good as new for the first command that comes so soon.
@@ -100,11 +100,11 @@ impl Conversation {
     async fn greet(&self) {
         self.inbox.discard();
         if !self.is_still_known().await.unwrap_or(false) {
-            tracing::info!(request = %self.request, user = %self.login.user, fingerprint = %self.login.fingerprint, "not greeted any more");
+            tracing::info!(request = %self.request, user = %self.login.user, proof = %self.login.proof, "not greeted any more");
             return self.tell(Some(STDERR), Bytes::from(format!("packmule: {FORGOTTEN}\n")), REFUSED).await;
         }
-        let description = match self.shared.driver.user(self.login.user.clone()).await {
-            Ok(user) => self.describe(&*user).await,
+        let description = match self.login.session.caller().await {
+            Ok(caller) => self.describe(&caller).await,
             Err(error) => {
                 let error = printable(&error.to_string());
                 tracing::error!(request = %self.request, %error, "greeting without rights");
@@ -112,13 +112,13 @@ impl Conversation {
             }
         };
         tracing::info!(request = %self.request, user = %self.login.user, "greeted");
-        let text = reply::greeting(&self.login.user, &self.login.fingerprint, description.as_ref());
+        let text = reply::greeting(&self.login.user, &self.login.proof, description.as_ref());
         self.tell(None, Bytes::from(text), FINE).await;
     }
 
     /// None where the driver gave no answer: then nothing is said about it either.
-    async fn describe(&self, user: &dyn ErasedUser) -> Option<Description> {
-        let described = user.describe().await;
+    async fn describe(&self, caller: &Caller) -> Option<Description> {
+        let described = caller.describe().await;
         described
             .inspect_err(|error| tracing::error!(request = %self.request, error = printable(&error.to_string()), "no description"))
             .ok()
@@ -144,31 +144,27 @@ impl Conversation {
             Denied { sentence: error.for_peer().to_owned(), status: FATAL }
         };
         if !self.is_still_known().await.map_err(failed)? {
-            tracing::info!(request = %self.request, user = %self.login.user, fingerprint = %self.login.fingerprint, "not known any more");
+            tracing::info!(request = %self.request, user = %self.login.user, proof = %self.login.proof, "not known any more");
             return Err(Denied { sentence: FORGOTTEN.to_owned(), status: REFUSED });
         }
-        let user = self.shared.driver.user(self.login.user.clone()).await.map_err(failed)?;
-        let grant = match user.authorise(command.service, command.path.clone()).await.map_err(failed)? {
-            Decision::Granted(grant) => grant,
-            Decision::Refused(refusal) => {
+        let caller = self.login.session.caller().await.map_err(failed)?;
+        let granted = match caller.ask(command.service, &command.path).await.map_err(failed)? {
+            Admission::Granted(granted) => granted,
+            Admission::Refused(refusal) => {
                 tracing::info!(request = %self.request, user = %self.login.user, path = %command.path, service = ?command.service, refusal = printable(&refusal.to_string()), "refused");
                 let sentence = match refusal.for_peer() {
                     Some(sentence) => sentence,
-                    None => self.no_repository(command, &*user).await,
+                    None => self.no_repository(command, &caller).await,
                 };
                 return Err(Denied { sentence, status: REFUSED });
             }
+            Admission::NotFound => return Err(Denied { sentence: self.no_repository(command, &caller).await, status: REFUSED }),
         };
-        let place = match user.locate(command.path.clone()).await.map_err(failed)? {
-            Location::Place(place) => place,
-            Location::NotFound => return Err(Denied { sentence: self.no_repository(command, &*user).await, status: REFUSED }),
-        };
-        let may_create = command.service == Command::ReceivePack && grant.may_create_repository();
-        match self.open(place, may_create).await {
-            Ok(Some(repository)) => Ok(Ready { repository, grant }),
+        match self.open(granted).await {
+            Ok(Some(ready)) => Ok(ready),
             Ok(None) => {
                 tracing::info!(request = %self.request, user = %self.login.user, path = %command.path, "no repository there");
-                Err(Denied { sentence: self.no_repository(command, &*user).await, status: REFUSED })
+                Err(Denied { sentence: self.no_repository(command, &caller).await, status: REFUSED })
             }
             Err(sentence) => Err(Denied { sentence, status: FATAL }),
         }
@@ -180,14 +176,16 @@ impl Conversation {
         if !login.is_used.swap(true, Ordering::Relaxed) && login.since.elapsed().as_millis() < NEW_LOGIN_MS {
             return Ok(true);
         }
-        let answer = self.shared.driver.authenticate(login.credentials.clone()).await?;
-        Ok(answer == Authentication::Accepted(login.user.clone()))
+        login.session.is_still_known().await
     }
 
-    async fn open(&self, place: Place, may_create: bool) -> Result<Option<Repository>, String> {
-        let opened = tokio::task::spawn_blocking(move || place.open(may_create)).await;
+    async fn open(&self, granted: Granted) -> Result<Option<Ready>, String> {
+        let opened = tokio::task::spawn_blocking(move || {
+            granted.open().map(|repository| repository.map(|repository| Ready { repository, granted }))
+        })
+        .await;
         let error = match opened {
-            Ok(Ok(repository)) => return Ok(repository),
+            Ok(Ok(ready)) => return Ok(ready),
             Ok(Err(crate::store::Error::BadName { name, why })) => {
                 return Err(format!("'{}' is no name for a repository: {why}", printable(&name)));
             }
@@ -203,8 +201,8 @@ impl Conversation {
         Err("the repository cannot be opened; tell its administrator, whose log says more".to_owned())
     }
 
-    async fn no_repository(&self, command: &GitCommand, user: &dyn ErasedUser) -> String {
-        let description = self.describe(user).await;
+    async fn no_repository(&self, command: &GitCommand, caller: &Caller) -> String {
+        let description = self.describe(caller).await;
         reply::no_repository(&command.path, &self.login.user, description.as_ref())
     }
 
@@ -249,7 +247,7 @@ impl Conversation {
         // A push may wait long before its first byte: the client's pre-push hook runs after the advertisement.
         let first = if command.service == Command::UploadPack { limits.request().min(limits.input_idle()) } else { limits.input_idle() };
         let input = self.inbox.reader(first, limits.input_idle());
-        let gate = ready.grant.into_gate(tokio::runtime::Handle::current(), self.shared.callback_timeout);
+        let gate = ready.granted.into_gate(tokio::runtime::Handle::current());
         let (service, is_archive, cancel) = (command.service, command.is_archive, self.hangup.cancel().clone());
         let repository = ready.repository;
         let engine = tokio::task::spawn_blocking(move || {
@@ -315,21 +313,21 @@ impl Conversation {
         match outcome {
             Ok(Ok(Done { objects, pack_bytes, refs, created })) => {
                 tracing::info!(
-                    %request, user = %login.user, fingerprint = %login.fingerprint, peer = %self.connection.peer, %path, ?service,
+                    %request, user = %login.user, proof = %login.proof, peer = %self.connection.peer, %path, ?service,
                     objects, pack_bytes, refs, created, sent_bytes, received_bytes, ms, "done"
                 );
                 (FINE, None)
             }
             Ok(Err(error)) => {
                 tracing::warn!(
-                    %request, user = %login.user, fingerprint = %login.fingerprint, peer = %self.connection.peer, %path, ?service,
+                    %request, user = %login.user, proof = %login.proof, peer = %self.connection.peer, %path, ?service,
                     sent_bytes, received_bytes, ms, error = printable(&error.to_string()), "failed"
                 );
                 (FATAL, None)
             }
             Err(panic) => {
                 tracing::error!(
-                    %request, user = %login.user, fingerprint = %login.fingerprint, peer = %self.connection.peer, %path, ?service,
+                    %request, user = %login.user, proof = %login.proof, peer = %self.connection.peer, %path, ?service,
                     sent_bytes, received_bytes, ms, panic = printable(&panic.to_string()), "bug"
                 );
                 (BUG, Some(format!("internal error in request {request}; tell the administrator, whose log says more")))

@@ -4,13 +4,14 @@
 
 use super::super::bridge::Inbox;
 use super::super::hangup::Hangup;
-use super::super::limits::GIT_PROTOCOL_BYTES_MAX;
-use super::algorithms::accepts;
+use super::super::limits::{GIT_PROTOCOL_BYTES_MAX, PASSWORD_BYTES_MAX};
+use super::algorithms::{accepts, method_set};
 use super::connection::{Connection, Shared};
 use super::conversation::{Ask, Conversation};
-use crate::access::{Authentication, Credentials, KeyCredentials, PublicKey, UserId, printable};
-use russh::server::{Auth, ChannelOpenHandle, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
+use crate::access::{AuthMethods, Certificate, Credentials, LogIn, PublicKey, Secret, Session as Visit, Transport, UserId, printable};
+use russh::server::{Auth, ChannelOpenHandle, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf, Error, Pty};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,9 +24,9 @@ const RUNNING_PER_CHANNEL_MAX: usize = 2;
 #[derive(Clone, Debug)]
 pub(super) struct Login {
     pub(super) user: UserId,
-    pub(super) fingerprint: Arc<str>,
-    /// What it was proved with, to ask again: connections may live long.
-    pub(super) credentials: Credentials,
+    /// What it was proved with, in words.
+    pub(super) proof: Arc<str>,
+    pub(super) session: Arc<Visit>,
     pub(super) since: Instant,
     /// A command has come since.
     pub(super) is_used: Arc<AtomicBool>,
@@ -36,6 +37,8 @@ pub(super) struct Handler {
     shared: Arc<Shared>,
     connection: Arc<Connection>,
     login: Option<Login>,
+    /// What the drivers take, once they have been asked.
+    methods: Option<AuthMethods>,
     channels: HashMap<ChannelId, ChannelState>,
 }
 
@@ -58,7 +61,57 @@ impl ChannelState {
 
 impl Handler {
     pub(super) fn new(shared: Arc<Shared>, connection: Arc<Connection>) -> Self {
-        Self { shared, connection, login: None, channels: HashMap::new() }
+        Self { shared, connection, login: None, methods: None, channels: HashMap::new() }
+    }
+
+    fn transport(&self) -> Transport {
+        Transport::ssh(self.connection.peer)
+    }
+
+    /// Whether these credentials let somebody in.
+    async fn log_in(&mut self, credentials: Credentials) -> bool {
+        let (connection, peer) = (self.connection.number, self.connection.peer);
+        let proof: Arc<str> = credentials.proof().into();
+        let claims = printable(credentials.user_name());
+        let is_anonymous = matches!(credentials, Credentials::Anonymous(_));
+        match self.shared.door.log_in(credentials).await {
+            Ok(LogIn::Accepted(session)) => {
+                let user = session.user().clone();
+                tracing::info!(connection, %peer, %user, %proof, "logged in");
+                self.login = Some(Login { user, proof, session: Arc::new(session), since: Instant::now(), is_used: Arc::default() });
+                self.connection.logged_in();
+                return true;
+            }
+            // Every client tries first whether it has to show anything.
+            Ok(LogIn::Unknown) if is_anonymous => tracing::debug!(connection, %peer, %claims, "not anonymous"),
+            Ok(LogIn::Unknown) => tracing::info!(connection, %peer, %claims, %proof, "unknown"),
+            Ok(LogIn::Refused(why)) => {
+                tracing::info!(connection, %peer, %claims, %proof, why = printable(&why.to_string()), "login refused")
+            }
+            Err(error) => tracing::error!(connection, %peer, %claims, %proof, error = printable(&error.to_string()), "login denied"),
+        }
+        false
+    }
+
+    /// What the drivers take; asked once per connection.
+    async fn methods(&mut self) -> AuthMethods {
+        match self.methods {
+            Some(methods) => methods,
+            None => *self.methods.insert(self.shared.door.methods(&self.transport()).await),
+        }
+    }
+
+    /// The same in SSH's words, to go on with.
+    async fn no(&mut self) -> Auth {
+        Auth::Reject { proceed_with_methods: Some(method_set(self.methods().await)), partial_success: false }
+    }
+
+    async fn log_in_with_password(&mut self, user: &str, password: &str) -> Auth {
+        if password.len() > PASSWORD_BYTES_MAX || !self.methods().await.passwords {
+            return self.no().await;
+        }
+        let credentials = Credentials::password(user, Secret::new(password), self.transport());
+        if self.log_in(credentials).await { Auth::Accept } else { self.no().await }
     }
 
     /// Start the one command of `channel`; false when there is no such channel or it has had its command.
@@ -70,6 +123,12 @@ impl Handler {
         }
         let Some(writer) = state.writer.take() else { return false };
         let running = self.connection.begin_command();
+        let ask = match login.session.credentials() {
+            Credentials::Certificate(shown) => {
+                shown.certificate.forced_command().map_or(ask, |forced| Ask::Command(forced.as_bytes().to_vec()))
+            }
+            _ => ask,
+        };
         let conversation = Conversation {
             shared: self.shared.clone(),
             connection: self.connection.clone(),
@@ -107,12 +166,41 @@ impl Drop for Handler {
 impl russh::server::Handler for Handler {
     type Error = Error;
 
+    async fn auth_none(&mut self, user: &str) -> Result<Auth, Error> {
+        let nobody = Credentials::anonymous(user, self.transport());
+        Ok(if self.methods().await.anonymous && self.log_in(nobody).await { Auth::Accept } else { self.no().await })
+    }
+
+    async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Error> {
+        Ok(self.log_in_with_password(user, password).await)
+    }
+
+    /// One question, and the password is its answer.
+    async fn auth_keyboard_interactive<'a>(&'a mut self, user: &str, _: &str, response: Option<Response<'a>>) -> Result<Auth, Error> {
+        if !self.methods().await.passwords {
+            return Ok(self.no().await);
+        }
+        let Some(mut response) = response else {
+            let prompts = vec![(Cow::Borrowed("Password: "), false)].into();
+            return Ok(Auth::Partial { name: Cow::Borrowed(""), instructions: Cow::Borrowed(""), prompts });
+        };
+        let (answer, more) = (response.next(), response.next());
+        match (answer.as_deref().map(std::str::from_utf8), more) {
+            (Some(Ok(password)), None) => Ok(self.log_in_with_password(user, password).await),
+            _ => Ok(self.no().await),
+        }
+    }
+
     async fn auth_publickey_offered(&mut self, _: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Error> {
         if !accepts(offer.algorithm) {
             return Ok(Auth::reject());
         }
         // A driver that cannot answer now gets the question again with the signature.
-        let known = self.shared.driver.may_know(PublicKey::from_ssh(offer.public_key.clone())).await.unwrap_or(true);
+        // Whether it comes in a certificate is not told here.
+        if self.methods().await.certificates {
+            return Ok(Auth::Accept);
+        }
+        let known = self.shared.door.may_know(&PublicKey::from_ssh(offer.public_key.clone())).await;
         Ok(if known { Auth::Accept } else { Auth::reject() })
     }
 
@@ -120,26 +208,25 @@ impl russh::server::Handler for Handler {
         if !accepts(key.algorithm) {
             return Ok(Auth::reject());
         }
-        let peer = self.connection.peer;
         let public_key = PublicKey::from_ssh(key.public_key.clone());
-        let fingerprint: Arc<str> = public_key.fingerprint().into();
-        let proof = KeyCredentials::new(public_key, user.to_owned(), key.algorithm.to_string(), peer);
-        let connection = self.connection.number;
-        let credentials = Credentials::PublicKey(proof);
-        match self.shared.driver.authenticate(credentials.clone()).await {
-            Ok(Authentication::Accepted(user)) => {
-                tracing::info!(connection, %peer, %user, %fingerprint, "logged in");
-                self.login = Some(Login { user, fingerprint, credentials, since: Instant::now(), is_used: Arc::default() });
-                self.connection.logged_in();
-                return Ok(Auth::Accept);
+        let credentials = Credentials::public_key(public_key, user.to_owned(), key.algorithm.to_string(), self.transport());
+        Ok(if self.log_in(credentials).await { Auth::Accept } else { Auth::reject() })
+    }
+
+    async fn auth_openssh_certificate(&mut self, user: &str, shown: &russh::keys::Certificate) -> Result<Auth, Error> {
+        let transport = self.transport();
+        match Certificate::check(shown, transport.peer_ip(), self.shared.door.now_s()) {
+            Ok(certificate) => {
+                let credentials = Credentials::certificate(certificate, user.to_owned(), transport);
+                Ok(if self.log_in(credentials).await { Auth::Accept } else { Auth::reject() })
             }
-            Ok(Authentication::Unknown) => tracing::info!(connection, %peer, claims = %printable(user), %fingerprint, "unknown key"),
-            Ok(Authentication::Refused(why)) => {
-                tracing::info!(connection, %peer, %fingerprint, why = printable(&why.to_string()), "refused key")
+            Err(fault) => {
+                let (connection, peer, claims) = (self.connection.number, self.connection.peer, printable(user));
+                let (id, why) = (printable(shown.key_id()), fault.to_string());
+                tracing::info!(connection, %peer, %claims, %id, %why, "certificate refused");
+                Ok(Auth::reject())
             }
-            Err(error) => tracing::error!(connection, %peer, %fingerprint, error = printable(&error.to_string()), "login denied"),
         }
-        Ok(Auth::reject())
     }
 
     async fn channel_open_session(&mut self, channel: Channel<Msg>, reply: ChannelOpenHandle, _: &mut Session) -> Result<(), Error> {

@@ -1,0 +1,170 @@
+//! Hashes of passwords into a yes or no, a few at a time and off the async threads.
+//!
+//! Read are argon2 (`$argon2id$v=19$m=…,t=…,p=…$salt$hash`, RFC 9106 in the form of PHC strings) and bcrypt (`$2b$12$…`, also `2a` and
+//! `2y`, which `htpasswd -B` writes; it looks at the first 72 bytes of a password). A hash that would cost more than the limits
+//! below is refused when it is read, not when somebody logs in.
+
+use super::{BoxError, Secret};
+use argon2::password_hash::PasswordVerifier as _;
+use argon2::password_hash::phc;
+use argon2::{Argon2, Params};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Most memory that one comparison may take, in KiB.
+const ARGON2_MEMORY_KIB_MAX: u32 = 1 << 20;
+/// Most passes over it.
+const ARGON2_PASSES_MAX: u32 = 64;
+/// Most lanes; they are computed one after the other.
+const ARGON2_LANES_MAX: u32 = 64;
+/// Each step doubles the time: this one takes seconds.
+const BCRYPT_COST_MAX: u32 = 16;
+/// Passwords compared at once: each takes a core and, with argon2's usual settings, 19 MiB.
+const COMPARED_AT_ONCE_MAX: usize = 4;
+
+/// What is kept instead of a password.
+#[derive(Clone)]
+pub struct PasswordHash(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Argon2(Box<phc::PasswordHash>),
+    Bcrypt(String),
+}
+
+impl PasswordHash {
+    /// Read a hash as it stands in a file.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it, and nothing of the hash itself.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.starts_with("$argon2") {
+            let hash = phc::PasswordHash::new(text).map_err(|error| format!("not a hash of argon2: {error}"))?;
+            let params = Params::try_from(&hash).map_err(|error| format!("not a hash of argon2: {error}"))?;
+            if hash.salt.is_none() || hash.hash.is_none() {
+                return Err("a hash of argon2 without its salt or its end".to_owned());
+            }
+            if argon2::Algorithm::try_from(hash.algorithm.as_str()).is_err() {
+                return Err("argon2id, argon2i and argon2d are known".to_owned());
+            }
+            let (memory_kib, passes, lanes) = (params.m_cost(), params.t_cost(), params.p_cost());
+            if memory_kib > ARGON2_MEMORY_KIB_MAX || passes > ARGON2_PASSES_MAX || lanes > ARGON2_LANES_MAX {
+                return Err(format!(
+                    "this hash costs too much: at most m={ARGON2_MEMORY_KIB_MAX},t={ARGON2_PASSES_MAX},p={ARGON2_LANES_MAX} is taken"
+                ));
+            }
+            return Ok(Self(Kind::Argon2(Box::new(hash))));
+        }
+        if text.starts_with("$2") {
+            let parts: bcrypt::HashParts = text.parse().map_err(|error| format!("not a hash of bcrypt: {error}"))?;
+            if parts.get_cost() > BCRYPT_COST_MAX {
+                return Err(format!("this hash costs too much: at most {BCRYPT_COST_MAX} is taken"));
+            }
+            return Ok(Self(Kind::Bcrypt(text.to_owned())));
+        }
+        Err("not a hash of a password: it begins with $argon2id$ or $2b$".to_owned())
+    }
+
+    /// Whether it is that of `password`. Takes long, and that on purpose.
+    pub fn verify(&self, password: &str) -> bool {
+        match &self.0 {
+            Kind::Argon2(hash) => Argon2::default().verify_password(password.as_bytes(), &**hash).is_ok(),
+            Kind::Bcrypt(hash) => bcrypt::verify(password, hash).unwrap_or(false),
+        }
+    }
+}
+
+impl std::fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self.0 {
+            Kind::Argon2(_) => "argon2",
+            Kind::Bcrypt(_) => "bcrypt",
+        };
+        write!(f, "PasswordHash({kind})")
+    }
+}
+
+/// Where passwords are compared: a bounded number at once, the others wait.
+#[derive(Clone, Debug)]
+pub struct PasswordPool(Arc<Semaphore>);
+
+impl Default for PasswordPool {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self(Arc::new(Semaphore::new(cores.min(COMPARED_AT_ONCE_MAX))))
+    }
+}
+
+impl PasswordPool {
+    /// Whether `password` is the one that `hash` was made of.
+    ///
+    /// # Errors
+    /// The comparison panicked.
+    pub async fn verify(&self, hash: Arc<PasswordHash>, password: Secret) -> Result<bool, BoxError> {
+        // Kept by the comparison itself: whoever gives up waiting frees no core.
+        let permit = self.0.clone().acquire_owned().await?;
+        let compared = tokio::task::spawn_blocking(move || {
+            let is_right = hash.verify(password.expose());
+            drop(permit);
+            is_right
+        });
+        Ok(compared.await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of `password`, from argon2's own tests (`src/test.c`), and of `correct horse`, by `crypt(3)`.
+    const HASHES: [(&str, &str); 2] = [
+        ("$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4", "password"),
+        ("$2b$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e", "correct horse"),
+    ];
+
+    #[test]
+    fn the_right_password_is_told_from_others() {
+        for (text, password) in HASHES {
+            let hash = PasswordHash::parse(text).expect(text);
+            assert!(hash.verify(password) && !hash.verify("passwore") && !hash.verify(""), "{text}");
+            assert!(!format!("{hash:?}").contains(&text[10..]), "{hash:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_hash_or_costs_too_much_is_told() {
+        let (argon, bcrypt) = (HASHES[0].0, HASHES[1].0);
+        for (text, says) in [
+            (argon.replace("m=256", "m=1048577"), "costs too much"),
+            (argon.replace("t=2", "t=65"), "costs too much"),
+            (argon.rsplit_once('$').expect("parts").0.to_owned(), "without"),
+            ("$argon2id$".to_owned(), "not a hash of argon2"),
+            (argon.replace("argon2id", "argon2x"), "known"),
+            (bcrypt.replace("$04$", "$17$"), "costs too much"),
+            ("$2b$04$short".to_owned(), "not a hash of bcrypt"),
+            ("hunter2".to_owned(), "begins with"),
+            (String::new(), "begins with"),
+        ] {
+            let fault = PasswordHash::parse(&text).expect_err(&text);
+            assert!(fault.contains(says) && !fault.contains("hunter2"), "{text}: {fault}");
+        }
+    }
+
+    #[tokio::test]
+    async fn passwords_wait_for_their_turn() {
+        let pool = PasswordPool(Arc::new(Semaphore::new(1)));
+        let hash = Arc::new(PasswordHash::parse(HASHES[1].0).expect("a hash"));
+        let held = pool.0.clone().acquire_owned().await.expect("open");
+        let waiting = tokio::spawn({
+            let (pool, hash) = (pool.clone(), hash.clone());
+            async move { pool.verify(hash, Secret::new("correct horse")).await.expect("compared") }
+        });
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!waiting.is_finished());
+        drop(held);
+        assert!(waiting.await.expect("joined"));
+        assert!(!pool.verify(hash, Secret::new("wrong")).await.expect("compared"));
+    }
+}

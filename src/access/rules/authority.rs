@@ -1,0 +1,95 @@
+//! Authorities that sign certificates, and whom they may speak for.
+
+use super::book::{ANONYMOUS, Compiler, RuleBook, Who};
+use super::revoked::Revoked;
+use super::written::{Written, WrittenAuthority};
+use crate::access::Certificate;
+use std::collections::HashSet;
+
+/// Somebody who signs certificates.
+#[derive(Debug)]
+pub(super) struct Authority {
+    /// For whom it may speak; empty: for everybody.
+    speaks_for: Vec<Who>,
+    revoked: Revoked,
+}
+
+/// Who holds a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Holder<'a> {
+    /// This user.
+    User(&'a str),
+    /// No authority of ours signed it, or it names nobody here.
+    Unknown,
+    /// It does not count; why, for the log.
+    Refused(String),
+}
+
+impl RuleBook {
+    /// The user whom this certificate means. Where its principals name several, the name that the client claims decides.
+    pub(super) fn holder(&self, shown: &Certificate, claimed: &str) -> Holder<'_> {
+        let Some(authority) = self.authority_keys.get(&shown.authority).map(|at| &self.authorities[*at]) else { return Holder::Unknown };
+        if let Some(why) = authority.revoked.holds(shown) {
+            return Holder::Refused(format!("{shown} was revoked: {why}"));
+        }
+        let named = shown.principals.iter().filter_map(|principal| self.principals.get(principal)).flatten();
+        let may_speak = |user: &&usize| {
+            let speaks_for = &authority.speaks_for;
+            speaks_for.is_empty() || speaks_for.iter().any(|who| who.means(&self.users[**user]))
+        };
+        let named: HashSet<usize> = named.filter(may_speak).copied().collect();
+        let mut names: Vec<&str> = named.iter().map(|user| self.users[*user].name.as_str()).collect();
+        names.sort_unstable();
+        match names[..] {
+            [] => Holder::Unknown,
+            [only] => Holder::User(only),
+            _ => match names.iter().find(|name| **name == claimed) {
+                Some(name) => Holder::User(name),
+                None => Holder::Refused(format!("{shown} is for several users ({}): NAME@host says which", names.join(", "))),
+            },
+        }
+    }
+}
+
+impl Compiler {
+    /// Read the authorities; and whoever has no principals of their own goes by their name.
+    pub(super) fn authorities(&mut self, written: &Written<'_>) {
+        if written.authorities.is_empty() {
+            return;
+        }
+        let with_own = written.users.iter().filter(|(_, user)| !user.principals.is_empty());
+        let with_own: HashSet<&str> = with_own.map(|(name, _)| name.get_ref().as_str()).collect();
+        for number in 0..self.book.users.len() {
+            let name = self.book.users[number].name.clone();
+            if name != ANONYMOUS && !with_own.contains(name.as_str()) {
+                self.book.principals.entry(name).or_default().push(number);
+            }
+        }
+        for authority in written.authorities {
+            let WrittenAuthority { keys, key_files, users, revoked } = authority.get_ref();
+            let head = authority.span().start..authority.span().start + "[[certificate_authority]]".len();
+            if keys.is_empty() && key_files.is_empty() {
+                self.fault("this authority lacks keys: which ones does it sign with?", Some(head), None);
+            }
+            for (key, span) in self.read_keys(keys, key_files) {
+                let number = self.book.authorities.len();
+                if *self.book.authority_keys.entry(key).or_insert(number) != number {
+                    self.fault("this key is that of another authority, too", Some(span), None);
+                }
+            }
+            let mut speaks_for = vec![];
+            for word in users {
+                speaks_for.extend(if word.get_ref() == "*" { Some(Who::Everybody) } else { self.subject(word, written) });
+            }
+            let revoked = match revoked.as_ref().map(|file| (file.span(), Revoked::read(file.get_ref()))) {
+                None => Revoked::default(),
+                Some((_, Ok(revoked))) => revoked,
+                Some((span, Err(why))) => {
+                    self.fault(why, Some(span), Some("lines are wanted such as serial: 7, id: NAME, key: ssh-ed25519 AAAA..."));
+                    Revoked::default()
+                }
+            };
+            self.book.authorities.push(Authority { speaks_for, revoked });
+        }
+    }
+}
