@@ -128,12 +128,16 @@ impl ObjectStore {
         Self { listed, generations, newest, changed, loose, seen: None, promised: Arc::default() }
     }
 
+    /// The same view, which remembers nothing of what others looked for in it.
+    pub(super) fn afresh(&self) -> Self {
+        let changes = self.changed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self { seen: self.seen.clone(), ..Self::from_parts(self.listed.clone(), self.packs().to_vec(), changes) }
+    }
+
     /// The same view for somebody to whom only what `may_see` says is there, and what is laid on top from now on. What could tell
     /// of other objects by the way (bitmaps, commit-graph) is left aside.
     pub(super) fn seen_through(&self, may_see: Arc<MaySee>) -> Self {
-        let changes = self.changed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let same = Self::from_parts(self.listed.clone(), self.packs().to_vec(), changes);
-        Self { seen: Some(Seen { may_see, own: vec![] }), ..same }
+        Self { seen: Some(Seen { may_see, own: vec![] }), ..self.afresh() }
     }
 
     /// The same view with `pack` behind the others, whose numbers stay.
