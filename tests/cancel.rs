@@ -16,8 +16,8 @@ use packmule::pack::{
 use packmule::serve::{Defaults, OpenGate, Options, Protocol, upload_archive, upload_pack};
 use packmule::store::{ConfigScope, Repository};
 use packmule::walk::{
-    Boundaries, Deepening, Enumeration, Error, FetchSides, KindFilter, Negotiation, ObjectFilter, Patterns, Places, ReachableObjects,
-    ReachedCommits, find_boundary, find_objects_by, find_unreachable,
+    Boundaries, Deepening, Enumeration, Error, FetchSides, KindFilter, Missing, Negotiation, ObjectFilter, Patterns, Places,
+    ReachableObjects, ReachedCommits, find_boundary, find_objects_by, find_unreachable,
 };
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -218,7 +218,7 @@ fn stops_within(looks_max: u64, what: &str, view: &View, work: impl Fn(&View, &C
 }
 
 fn sides<'a>(wants: &'a [ObjectId], haves: &'a [ObjectId]) -> FetchSides<'a> {
-    FetchSides { wants, haves, shallow: &[], aggressive: false, tags: &[], filter: None, promised: false }
+    FetchSides { wants, haves, shallow: &[], aggressive: false, tags: &[], filter: None, missing: Missing::Refused }
 }
 
 fn find(how: Enumeration, view: &View, sides: &FetchSides<'_>, cancel: &Cancel) -> Result<Found, Error> {

@@ -70,7 +70,7 @@ fn take(pack: &[u8], before: &Store) -> Result<(), Error> {
     let file = PackFile::open(name.clone(), read("idx").into(), data, None, Hash::Sha1).expect("a pack");
     let view = Store { loose: before.loose.clone(), packs: [before.packs.clone(), vec![Arc::new(file)]].concat(), ..Store::default() };
     before.reads.store(0, Ordering::Relaxed);
-    let incoming = Incoming { before, view: &view, pack: before.packs.len() as u32, ingested: &ingested, is_promised_some: &|| false };
+    let incoming = Incoming { before, view: &view, pack: before.packs.len() as u32, ingested: &ingested };
     settle(&incoming, &Checks::off(), &limits, &cancel)
 }
 

@@ -10,7 +10,7 @@ use gix_hash::ObjectId;
 use packmule::base::{Cancel, Progress};
 use packmule::pack::{Kind, Location, ObjectSet, Objects, PackFile};
 use packmule::store::{ConfigScope, ObjectStore, Repository};
-use packmule::walk::{Enumeration, Error, FetchSides, ReachableObjects, find_objects_by};
+use packmule::walk::{Enumeration, Error, FetchSides, Missing, ReachableObjects, find_objects_by};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ fn enumerate(
     haves: &[ObjectId],
 ) -> Result<(BTreeSet<ObjectId>, BTreeSet<ObjectId>), Error> {
     let phase = Progress::new().begin("Enumerating objects", 0);
-    let sides = FetchSides { wants, haves, shallow: &[], aggressive: false, tags: &[], filter: None, promised: false };
+    let sides = FetchSides { wants, haves, shallow: &[], aggressive: false, tags: &[], filter: None, missing: Missing::Refused };
     let found = find_objects_by(how, objects, &sides, &phase, &Cancel::new())?;
     let known_ids = found.known_ids.iter().copied().filter(|id| objects.locate(id).expect("readable").is_some());
     Ok((members(objects, &found.set), members(objects, &found.known).into_iter().chain(known_ids).collect()))
@@ -233,7 +233,8 @@ fn a_scan_that_is_given_up_ends() {
     let cancel = Cancel::new();
     cancel.set();
     let phase = Progress::new().begin("Enumerating objects", 0);
-    let sides = FetchSides { wants: &tips, haves: &[], shallow: &[], aggressive: false, tags: &[], filter: None, promised: false };
+    let sides =
+        FetchSides { wants: &tips, haves: &[], shallow: &[], aggressive: false, tags: &[], filter: None, missing: Missing::Refused };
     let outcome = find_objects_by(Enumeration::Scan, &*objects, &sides, &phase, &cancel);
     assert!(matches!(outcome, Err(Error::Cancelled(_)) | Err(Error::Pack(packmule::pack::Error::Cancelled(_)))), "{outcome:?}");
 }

@@ -10,7 +10,7 @@ use gix_hash::ObjectId;
 use packmule::base::{Cancel, Progress};
 use packmule::pack::{ObjectSet, Objects};
 use packmule::store::{ConfigScope, Repository, Snapshot};
-use packmule::walk::{Enumeration, FetchSides, ObjectFilter, Patterns, find_named, find_objects, find_objects_by};
+use packmule::walk::{Enumeration, FetchSides, Missing, ObjectFilter, Patterns, find_named, find_objects, find_objects_by};
 use packmule::wire::Filter;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -119,7 +119,7 @@ fn hold(hash: &str, layout: Layout, seeds: std::ops::Range<u64>) {
                 aggressive: false,
                 tags: &[],
                 filter: Some(&filter),
-                promised: false,
+                missing: Missing::Refused,
             };
             let phase = Progress::new().begin("Enumerating objects", 0);
             let found = find_objects(&**snapshot.objects(), &sides, &phase, &Cancel::new()).expect("a whole repository");
@@ -197,7 +197,7 @@ fn hold_closures(hash: &str, layout: Layout, seeds: std::ops::Range<u64>) {
                 aggressive: false,
                 tags: &[],
                 filter: Some(&filter),
-                promised: false,
+                missing: Missing::Refused,
             };
             let gits = gits_set(&sandbox, &path, &wants, &[], Some(&spec));
             for how in [Enumeration::BySize, Enumeration::Scan, Enumeration::TreeDifferences] {

@@ -10,7 +10,7 @@ use gix_hash::ObjectId;
 use packmule::base::{Cancel, Progress};
 use packmule::pack::{Decoder, DeltaSearch, Kind, Location, Objects, PackOptions, PackPlan, write_pack};
 use packmule::store::{ConfigScope, Repository, Snapshot};
-use packmule::walk::{FetchSides, Known, Pushed, check_connected, find_in_newest, find_objects, find_unreachable, is_ancestor};
+use packmule::walk::{FetchSides, Known, Missing, Pushed, check_connected, find_in_newest, find_objects, find_unreachable, is_ancestor};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -48,7 +48,7 @@ fn ids_of_pack(sandbox: &Sandbox, path: &Path, hash: &str, haves: &[ObjectId], t
 fn packed(snapshot: &Snapshot, wants: &[ObjectId], haves: &[ObjectId], options: &PackOptions) -> (Vec<u8>, u32) {
     let (objects, cancel) = (&**snapshot.objects(), Cancel::new());
     let phase = Progress::new().begin("Counting objects", 0);
-    let sides = FetchSides { wants, haves, shallow: &[], aggressive: false, tags: &[], filter: None, promised: false };
+    let sides = FetchSides { wants, haves, shallow: &[], aggressive: false, tags: &[], filter: None, missing: Missing::Refused };
     let found = find_objects(objects, &sides, &phase, &cancel).expect("a whole repository");
     let plan = PackPlan::new(objects, &found, options, &cancel).expect("a sound repository");
     let mut pack = vec![];

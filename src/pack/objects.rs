@@ -1,6 +1,7 @@
 //! The seam between packs and whatever keeps them: what any store of objects answers.
 
 use super::{Bitmaps, CommitGraph, Error, Kind, PackFile};
+use crate::base::Cancel;
 use gix_hash::{ObjectId, oid};
 use std::sync::Arc;
 
@@ -89,6 +90,11 @@ pub trait Objects: Sync {
     fn loose_header(&self, id: &oid) -> Result<Option<(Kind, u64)>, Error> {
         let mut data = vec![];
         Ok(self.read_loose(id, &mut data)?.map(|kind| (kind, data.len() as u64)))
+    }
+
+    /// Whether an object that is not here is known to be with somebody who has promised it: then nothing is lost.
+    fn is_promised(&self, _: &oid, _: &Cancel) -> Result<bool, Error> {
+        Ok(false)
     }
 
     /// What bitmapped commits reach, where somebody has stored it; opened when first asked for. The places that it names

@@ -20,6 +20,7 @@
 //! | `loose` | the file of a loose object into its data |
 //! | `pack_dir` | a folder of packs into names, multi-pack indexes and packs that are opened when needed |
 //! | `companions` | bitmap and commit-graph files into what they say |
+//! | `promised` | packs from a promisor into what may be missing because it was promised |
 //! | `objects` | object directories into [`ObjectStore`] |
 //! | `snapshot` | all of these into [`Snapshot`] |
 //! | `stamp`, `held` | how files look from outside into a snapshot that is kept from one request to the next |
@@ -63,6 +64,7 @@ mod objects;
 mod owner;
 mod pack_dir;
 mod packed_refs;
+mod promised;
 mod push;
 mod push_settings;
 mod quarantine;

@@ -11,15 +11,16 @@
 use super::companions::{BitmapFile, Companions, IndexedPacks, open_commit_graph};
 use super::config::Env;
 use super::pack_dir::{Numbers, PackDir, PackFiles};
+use super::promised::{Promised, promisor_packs};
 use super::stamp::COARSE_CLOCK_STEP;
 use super::{alternates, loose};
-use crate::base::FastSet;
+use crate::base::{Cancel, FastSet};
 use crate::pack::{Bitmaps, CommitGraph, Error, Kind, Location, Objects, PackFile};
 use gix_hash::{ObjectId, oid};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, SystemTime};
 
 /// How often one view may take in packs that came later.
@@ -40,6 +41,8 @@ pub struct ObjectStore {
     loose: Mutex<FastSet<ObjectId>>,
     /// For somebody who may not see everything.
     seen: Option<Seen>,
+    /// Read when something is missing for the first time.
+    promised: Arc<Mutex<Option<Promised>>>,
 }
 
 /// Whether the object at this place may be seen.
@@ -89,12 +92,10 @@ impl ObjectStore {
         Self::open_dirs(alternates::object_dirs(objects_dir, env), hash, companions, &open)
     }
 
-    /// Whether objects may be missing because a remote promised them: packs that came under a filter lie here
-    /// (gitrepository-layout: `.promisor`).
+    /// Whether some objects may be missing because a remote promised them: packs that came under a filter lie here
+    /// (gitrepository-layout: `.promisor`). Which, tells [`Objects::is_promised`].
     pub fn is_promised_some(&self) -> bool {
-        let promises = |name: &std::ffi::OsStr| name.as_encoded_bytes().ends_with(b".promisor");
-        let files = self.listed.dirs.iter().filter_map(|dir| std::fs::read_dir(dir.join("pack")).ok()).flatten();
-        files.flatten().any(|file| promises(&file.file_name()))
+        !promisor_packs(&self.listed.dirs).is_empty()
     }
 
     fn open_dirs(dirs: Vec<PathBuf>, hash: gix_hash::Kind, companions: Companions, open: &Open<'_>) -> Self {
@@ -124,15 +125,19 @@ impl ObjectStore {
         let mut generations = [const { OnceLock::new() }; GENERATIONS_MAX];
         generations[0] = OnceLock::from(packs);
         let (newest, changed, loose) = (AtomicUsize::new(0), Mutex::new(changes), Mutex::default());
-        Self { listed, generations, newest, changed, loose, seen: None }
+        Self { listed, generations, newest, changed, loose, seen: None, promised: Arc::default() }
+    }
+
+    /// The same view, which remembers nothing of what others looked for in it.
+    pub(super) fn afresh(&self) -> Self {
+        let changes = self.changed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self { seen: self.seen.clone(), ..Self::from_parts(self.listed.clone(), self.packs().to_vec(), changes) }
     }
 
     /// The same view for somebody to whom only what `may_see` says is there, and what is laid on top from now on. What could tell
     /// of other objects by the way (bitmaps, commit-graph) is left aside.
     pub(super) fn seen_through(&self, may_see: Arc<MaySee>) -> Self {
-        let changes = self.changed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let same = Self::from_parts(self.listed.clone(), self.packs().to_vec(), changes);
-        Self { seen: Some(Seen { may_see, own: vec![] }), ..same }
+        Self { seen: Some(Seen { may_see, own: vec![] }), ..self.afresh() }
     }
 
     /// The same view with `pack` behind the others, whose numbers stay.
@@ -144,7 +149,7 @@ impl ObjectStore {
         if let Some(seen) = &mut seen {
             seen.own.push(packs.len() as u32 - 1);
         }
-        Self { seen, ..Self::from_parts(self.listed.clone(), packs, changes) }
+        Self { seen, promised: self.promised.clone(), ..Self::from_parts(self.listed.clone(), packs, changes) }
     }
 
     /// The object folders that this repository borrows from.
@@ -396,6 +401,24 @@ impl Objects for ObjectStore {
             }
         }
         Ok(self.is_built_in(id).then_some((Kind::Tree, 0)))
+    }
+
+    fn is_promised(&self, id: &oid, cancel: &Cancel) -> Result<bool, Error> {
+        // Another request may be reading all these packs.
+        let mut promised = loop {
+            match self.promised.try_lock() {
+                Ok(promised) => break promised,
+                Err(TryLockError::Poisoned(promised)) => break promised.into_inner(),
+                Err(TryLockError::WouldBlock) => cancel.check()?,
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        if let Some(promised) = &*promised {
+            return Ok(promised.contains(id));
+        }
+        let may_see = |location: &Location| self.seen.as_ref().is_none_or(|seen| (seen.may_see)(location));
+        let read = Promised::read(self, &self.listed.dirs, &may_see, cancel)?;
+        Ok(promised.insert(read).contains(id))
     }
 
     fn bitmaps(&self) -> Option<&Bitmaps> {

@@ -130,12 +130,12 @@ pub(super) fn claim(places: &Places, spares: Option<&Spares>) -> Result<Claim, E
     }
 }
 
-/// Give a quarantine of ours that is empty a new name.
-pub(super) fn rename_folder(_: &RepositoryLock, claim: Claim, objects_dir: &Path) -> Result<Claim, Error> {
-    let dir = objects_dir.join(new_name()?);
+/// Give the quarantine `dir` of ours, which is empty, a new name.
+pub(super) fn rename_folder(_: &RepositoryLock, dir: &Path, objects_dir: &Path) -> Result<PathBuf, Error> {
+    let new = objects_dir.join(new_name()?);
     // Were there a folder of that name, it would have to be empty, which no quarantine is.
-    fs::rename(&claim.dir, &dir).map_err(Error::io(format!("making {}", dir.display())))?;
-    Ok(Claim { dir, ..claim })
+    fs::rename(dir, &new).map_err(Error::io(format!("making {}", new.display())))?;
+    Ok(new)
 }
 
 fn new_name() -> Result<String, Error> {

@@ -112,7 +112,9 @@ impl Push {
     ) -> Result<Self, Error> {
         journal::recover(repository)?;
         let quarantine = Quarantine::begin(Places::of(repository), spares.filter(|_| !repository.is_staged()))?;
-        let view = look()?;
+        let mut view = look()?;
+        // Loose objects that somebody else found a while ago may be gone.
+        view.objects = Arc::new(view.objects.afresh());
         let base_packs = view.objects().packs().len() as u32;
         let base = view.objects().clone();
         let (packs, cuts, repository) = (vec![], vec![], repository.clone());
@@ -139,8 +141,7 @@ impl Push {
             self.view.objects = Arc::new(self.view.objects.with_pack(Arc::new(pack)));
             let view = &**self.view.objects();
             let pack = view.packs().len() as u32 - 1;
-            let is_promised_some = || before.is_promised_some();
-            let incoming = Incoming { before: &*self.base, view, pack, ingested: &ingested, is_promised_some: &is_promised_some };
+            let incoming = Incoming { before: &*self.base, view, pack, ingested: &ingested };
             index::settle(&incoming, checks, limits, cancel)?;
             self.view.state = super::held::new_state();
             self.packs.push(name.clone());
@@ -237,7 +238,7 @@ impl Push {
     /// # Errors
     /// As for [`Push::commit`].
     pub fn commit_observed(
-        self,
+        mut self,
         edits: &[RefEdit],
         mode: CommitMode,
         identity: &BString,
@@ -269,14 +270,20 @@ impl Push {
             }
             return Err(err);
         }
+        let mut is_journal_told = true;
         let results = transaction.commit(identity.as_bstr(), |results| {
             let Some(ticket) = ticket else { return };
             let failed = numbers.iter().zip(0u32..).filter(|(number, _)| results[**number].is_err());
             let failed: Vec<u32> = failed.map(|(_, at)| at).collect();
             if let Err(err) = ticket.applied(&failed) {
                 tracing::error!(%err, ?failed, "a push is on disk, and the journal could not be told how it ended");
+                is_journal_told = false;
             }
         });
+        if !is_journal_told {
+            // Whoever comes next finds its owner gone, and brings it to its end before doing anything else.
+            self.quarantine.keep_for_nobody();
+        }
         self.quarantine.finish(&self.packs);
         if !self.repository.is_staged() {
             journal::checkpoint_if_due(&places);

@@ -20,7 +20,7 @@ const SPARES_MAX: usize = 64;
 /// How many repositories are remembered as pushed into.
 const PUSHED_MAX: usize = 1024;
 
-/// Quarantines that are kept for the next push.
+/// Quarantines that are kept for the next push. Whoever has one calls [`Spares::let_go`] every few seconds.
 #[derive(Default)]
 pub struct Spares(Mutex<Inner>);
 
@@ -48,8 +48,11 @@ impl Spares {
         let at = inner.kept.iter().rposition(|spare| spare.objects_dir == places.objects_dir)?;
         let Spare { claim, .. } = inner.kept.swap_remove(at);
         drop(inner);
-        // It is not there any more where somebody cleaned up by hand, or put another repository in this one's place.
-        owner::rename_folder(lock, claim, &places.objects_dir).ok()
+        match owner::rename_folder(lock, &claim.dir, &places.objects_dir) {
+            Ok(dir) => Some(Claim { dir, ..claim }),
+            // It is not there any more where somebody cleaned up by hand, or put another repository in this one's place.
+            Err(_) => owner::remove_folder(&claim.dir).map_or(None, |()| None),
+        }
     }
 
     /// The push that owned `claim` is over, and nothing of it is visible any more: keep it, or let it vanish.

@@ -234,19 +234,19 @@ impl Server {
                 _ = phase.wait_for(|phase| *phase != Phase::Running) => {}
             }
         }
-        tidying.abort();
         self.stop.gracefully();
         // Closed before waiting: who comes now hears at once that nobody listens.
         drop(self.listener);
         let mut phase = self.shared.phase.clone();
         loop {
             tokio::select! {
-                ended = connections.join_next() => if ended.is_none() { return },
+                ended = connections.join_next() => if ended.is_none() { break },
                 _ = phase.wait_for(|phase| *phase == Phase::Ending) => break,
             }
         }
         // Connections see the same word and shut their sockets.
         while connections.join_next().await.is_some() {}
+        tidying.abort();
     }
 }
 

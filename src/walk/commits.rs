@@ -31,6 +31,8 @@ const WAITING: u8 = 8;
 const PARSED: u8 = 16;
 /// Not here, or no commit.
 const BROKEN: u8 = 32;
+/// Not here, and promised.
+const PROMISED: u8 = 64;
 
 /// Commits looked at after only uninteresting ones are left in the queue; git takes 5.
 const SLOP: usize = 64;
@@ -74,7 +76,7 @@ pub(super) struct Commits<'a> {
     /// Commits read from their objects.
     read: u64,
     /// What is not here, or no commit, is marked and has no parents.
-    is_forgiving: bool,
+    forgiving: Option<&'a Cancel>,
 }
 
 /// Commit objects are small and mostly stored whole.
@@ -91,13 +93,14 @@ impl<'a> Commits<'a> {
             parents: vec![],
             graph: Graph::Undecided,
             read: 0,
-            is_forgiving: false,
+            forgiving: None,
         }
     }
 
-    /// From now on [`Commits::is_broken`] tells of commits that are not here, and nothing fails for them.
-    pub fn forgive(mut self) -> Self {
-        self.is_forgiving = true;
+    /// From now on [`Commits::is_broken`] tells of commits that are not here, and nothing fails for them; those that are
+    /// promised are not told of, and never found.
+    pub fn forgive(mut self, cancel: &'a Cancel) -> Self {
+        self.forgiving = Some(cancel);
         self
     }
 
@@ -182,12 +185,19 @@ impl<'a> Commits<'a> {
             return Ok(());
         }
         match self.parse_object(number) {
-            Err(Error::Pack(crate::pack::Error::Missing(_)) | Error::WrongKind { .. } | Error::Malformed { .. }) if self.is_forgiving => {
-                self.nodes[number as usize].flags |= PARSED | BROKEN;
+            Err(err @ (Error::Pack(crate::pack::Error::Missing(_)) | Error::WrongKind { .. } | Error::Malformed { .. })) => {
+                let Some(cancel) = self.forgiving else { return Err(err) };
+                let is_missing = matches!(err, Error::Pack(_));
+                let is_promised = is_missing && self.decoder.objects().is_promised(&self.id(number), cancel)?;
+                self.nodes[number as usize].flags |= PARSED | if is_promised { PROMISED } else { BROKEN };
                 Ok(())
             }
             other => other,
         }
+    }
+
+    fn is_promised(&self, number: Number) -> bool {
+        self.nodes[number as usize].flags & PROMISED != 0
     }
 
     fn parse_object(&mut self, number: Number) -> Result<(), Error> {
@@ -358,7 +368,7 @@ impl<'a> Commits<'a> {
                 break;
             }
         }
-        found.retain(|number| !self.is_had(*number));
+        found.retain(|number| !self.is_had(*number) && !self.is_promised(*number));
         Ok(found)
     }
 
@@ -384,6 +394,9 @@ impl<'a> Commits<'a> {
                 continue;
             }
             self.parse(number)?;
+            if self.is_promised(number) {
+                continue;
+            }
             new.push(number);
             stack.extend_from_slice(self.parents(number));
         }

@@ -7,13 +7,13 @@
 //! first among the tips next to the push, then among all; only one that is no tip itself costs a walk from tips, the
 //! near ones first. When something is missing, each tip is told by itself, from one walk over all of them.
 
-use super::Error;
 use super::commit::parse_tag;
 use super::commits::{Commits, Number};
 use super::cover::Cover;
 use super::peel::peel;
 use super::want_have::cover_commits;
 use super::whole_trees::{WholeTrees, is_blameable};
+use super::{Error, Missing};
 use crate::base::{Cancel, FastMap, FastSet, Phase};
 use crate::pack::{self, Kind, Location, Objects};
 use gix_hash::ObjectId;
@@ -81,7 +81,7 @@ pub fn check_connected(pushed: &Pushed<'_>, tips: &[ObjectId], phase: &Phase, ca
     let ids: Vec<ObjectId> = offered.keys().copied().collect();
     let mut cut = [pushed.shallow, &ids].concat();
     cut.sort_unstable();
-    let mut walk = Walk { pushed, commits: Commits::new(pushed.objects, &cut).forgive(), met: FastMap::default(), phase, cancel };
+    let mut walk = Walk { pushed, commits: Commits::new(pushed.objects, &cut).forgive(cancel), met: FastMap::default(), phase, cancel };
     let starts = tips.iter().map(|tip| walk.start(*tip)).collect::<Result<Vec<_>, _>>()?;
     let commits: Vec<Number> =
         starts.iter().filter_map(|start| if let Start::Commit(number) = start { Some(*number) } else { None }).collect();
@@ -161,7 +161,11 @@ impl Walk<'_> {
         let (mut at, mut wanted) = (tip, None);
         loop {
             self.cancel.check()?;
-            let location = objects.locate(&at)?.ok_or_else(|| Error::missing(at))?;
+            let location = match objects.locate(&at)? {
+                Some(location) => location,
+                None if at != tip && objects.is_promised(&at, self.cancel)? => return Ok(Start::Blob),
+                None => return Err(Error::missing(at)),
+            };
             let kind = self.commits.decoder().kind(&location)?;
             if wanted.is_some_and(|wanted| wanted != kind) {
                 return Ok(Start::Broken);
@@ -194,7 +198,7 @@ impl Walk<'_> {
             });
         }
         if !unknown.is_empty() && !near.is_empty() {
-            let mut probe = Commits::new(self.pushed.objects, self.pushed.shallow).forgive();
+            let mut probe = Commits::new(self.pushed.objects, self.pushed.shallow).forgive(self.cancel);
             let asked: Vec<Number> = unknown.iter().map(|id| probe.intern(*id)).collect();
             let haves = commits_among(&mut probe, known.near, self.cancel)?;
             probe.paint(&asked, &haves, self.phase, self.cancel)?;
@@ -225,7 +229,7 @@ impl Walk<'_> {
         let old: Vec<ObjectId> = cuts.iter().copied().filter(|id| offered[id]).collect();
         if !old.is_empty() {
             // Here the client's word did not count for the history of refs: what they do reach stays as it is.
-            let mut probe = Commits::new(self.pushed.objects, self.pushed.shallow).forgive();
+            let mut probe = Commits::new(self.pushed.objects, self.pushed.shallow).forgive(self.cancel);
             let asked: Vec<Number> = old.iter().map(|id| probe.intern(*id)).collect();
             let haves = all_commits(&mut probe, &self.pushed.known, self.cancel)?;
             probe.paint(&asked, &haves, self.phase, self.cancel)?;
@@ -237,6 +241,7 @@ impl Walk<'_> {
     /// Whether all trees of commits, and those that stand alone, are whole.
     fn are_trees_whole(&mut self, found: &[Number], trees: &[ObjectId]) -> Result<bool, Error> {
         let mut cover = Cover::new(self.pushed.objects, None, self.phase, self.cancel).checking_kinds();
+        cover.missing = Missing::Promised;
         let here: Vec<Number> = found.iter().copied().filter(|number| !self.commits.is_broken(*number)).collect();
         let covered =
             cover_commits(&mut self.commits, &mut cover, &here).and_then(|()| trees.iter().try_for_each(|id| cover.add_tree(*id, None)));

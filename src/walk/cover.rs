@@ -8,9 +8,9 @@
 //! A filter by kind or depth leaves out what it leaves out, and nothing of that is looked up. "Covered" then means what the
 //! filter lets through; a tree met again nearer to a commit is looked into again, as in git (`filter_trees_depth`).
 
-use super::Error;
 use super::filter::{KindFilter, ObjectFilter};
 use super::tree::{TreeEntry, for_each_entry, for_each_new_entry};
+use super::{Error, Missing};
 use crate::base::{Cancel, FastMap, FastSet, Phase};
 use crate::pack::{Decoded, Decoder, DeltaHints, Found, Kind, Location, ObjectSet, Objects, name_hash};
 use gix_hash::ObjectId;
@@ -60,8 +60,8 @@ pub(super) struct Cover<'a> {
     /// Every entry met must be of the type that its tree takes it for. Of what is stored that is so; of what somebody
     /// sends, an object that was met as what it is could else pass for what it is not.
     are_kinds_checked: bool,
-    /// Trees and blobs that are not here are passed over.
-    pub passes_missing: bool,
+    /// What becomes of trees and blobs that are not here.
+    pub missing: Missing,
     phase: &'a Phase,
     cancel: &'a Cancel,
     steps: usize,
@@ -90,7 +90,7 @@ impl<'a> Cover<'a> {
             passed: ObjectSet::new(),
             given: FastSet::default(),
             are_kinds_checked: false,
-            passes_missing: false,
+            missing: Missing::Refused,
             phase,
             cancel,
             steps: 0,
@@ -118,8 +118,17 @@ impl<'a> Cover<'a> {
     /// Where an object lies that a tree names; `None`: it is not here and need not be.
     pub fn find(&self, id: ObjectId) -> Result<Option<Location>, Error> {
         match self.objects.locate(&id)? {
-            None if !self.passes_missing => Err(Error::missing(id)),
+            None if !self.passes(&id)? => Err(Error::missing(id)),
             found => Ok(found),
+        }
+    }
+
+    /// Whether an object that is not here need not be.
+    pub fn passes(&self, id: &ObjectId) -> Result<bool, Error> {
+        match self.missing {
+            Missing::Refused => Ok(false),
+            Missing::Promised => Ok(self.objects.is_promised(id, self.cancel)?),
+            Missing::Passed => Ok(true),
         }
     }
 

@@ -102,7 +102,7 @@ impl Cover<'_> {
     fn open(&mut self, edges: &mut Edges, at: Place, id: ObjectId, had: bool) -> Result<(), Error> {
         let location = match self.objects.locate(&id)? {
             Some(location) => location,
-            None if had || self.passes_missing => return Ok(()),
+            None if had || self.passes(&id)? => return Ok(()),
             None => return Err(Error::missing(id)),
         };
         self.step()?;

@@ -52,4 +52,4 @@ pub use revision::{Named, find_named};
 pub use shallow::{Boundaries, Boundary, Deepening, INFINITE_DEPTH, find_boundary};
 pub use sparse::Patterns;
 pub use visible::{Listed, VisibleHead, VisibleRef, VisibleRefs};
-pub use want_have::{Enumeration, FetchSides, find_objects, find_objects_by};
+pub use want_have::{Enumeration, FetchSides, Missing, find_objects, find_objects_by};

@@ -4,7 +4,7 @@ use super::Error;
 use super::commits::{Commits, Number};
 use super::newest::{find_in_newest, newest_trees_max};
 use super::peel::peel;
-use super::want_have::{FetchSides, find_objects};
+use super::want_have::{FetchSides, Missing, find_objects};
 use crate::base::{Cancel, FastSet, Progress};
 use crate::pack::{Decoder, Kind, Location, ObjectSet, Objects};
 use gix_hash::ObjectId;
@@ -91,18 +91,18 @@ impl ReachableObjects {
     /// # Errors
     /// Something of it is not here.
     pub fn find(objects: &dyn Objects, shallow: &[ObjectId], tips: &[ObjectId], cancel: &Cancel) -> Result<Self, Error> {
-        Self::walk(objects, shallow, tips, false, cancel)
+        Self::walk(objects, shallow, tips, Missing::Refused, cancel)
     }
 
     /// The same, less what is not here: promised, or lost.
     pub fn find_what_is_here(objects: &dyn Objects, shallow: &[ObjectId], tips: &[ObjectId], cancel: &Cancel) -> Result<Self, Error> {
         match Self::find(objects, shallow, tips, cancel) {
-            Err(Error::Pack(crate::pack::Error::Missing(_))) => Self::walk(objects, shallow, tips, true, cancel),
+            Err(Error::Pack(crate::pack::Error::Missing(_))) => Self::walk(objects, shallow, tips, Missing::Passed, cancel),
             other => other,
         }
     }
 
-    fn walk(objects: &dyn Objects, shallow: &[ObjectId], tips: &[ObjectId], promised: bool, cancel: &Cancel) -> Result<Self, Error> {
+    fn walk(objects: &dyn Objects, shallow: &[ObjectId], tips: &[ObjectId], missing: Missing, cancel: &Cancel) -> Result<Self, Error> {
         let phase = Progress::new().begin("Counting objects", 0);
         // One ref that leads nowhere is no reason to refuse what others lead to.
         let mut decoder = Decoder::new(objects, 1 << 20);
@@ -111,7 +111,7 @@ impl ReachableObjects {
             check_now_and_then(count, cancel)?;
             whole.extend(peel(&mut decoder, *tip)?.map(|_| *tip));
         }
-        let sides = FetchSides { wants: &whole, haves: &[], shallow, aggressive: false, tags: &[], filter: None, promised };
+        let sides = FetchSides { wants: &whole, haves: &[], shallow, aggressive: false, tags: &[], filter: None, missing };
         Ok(Self(find_objects(objects, &sides, &phase, cancel)?.set))
     }
 

@@ -34,8 +34,20 @@ pub struct FetchSides<'a> {
     pub tags: &'a [(ObjectId, ObjectId)],
     /// What the client does without, if anything.
     pub filter: Option<&'a ObjectFilter>,
-    /// Trees and blobs that are not here are passed over: the client has them from a promisor.
-    pub promised: bool,
+    /// What becomes of trees and blobs that are not here.
+    pub missing: Missing,
+}
+
+/// What becomes of trees and blobs that are not here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Missing {
+    /// The request is refused.
+    #[default]
+    Refused,
+    /// Those that a promisor has are passed over, for the client has them from there.
+    Promised,
+    /// All are passed over.
+    Passed,
 }
 
 /// How the trees of new commits are gone through. The set is the same.
@@ -90,9 +102,9 @@ pub fn find_objects_by(
 ) -> Result<Found, Error> {
     let mut commits = Commits::new(objects, sides.shallow);
     let mut cover = Cover::new(objects, sides.filter, phase, cancel);
-    cover.passes_missing = sides.promised;
+    cover.missing = sides.missing;
     // A scan looks for all that its trees lead to.
-    let how = if sides.promised { Enumeration::TreeDifferences } else { how };
+    let how = if sides.missing == Missing::Refused { how } else { Enumeration::TreeDifferences };
     if !sides.haves.is_empty() {
         cover.hints = Some(DeltaHints::default());
     }

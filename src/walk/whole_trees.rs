@@ -5,7 +5,7 @@
 use super::Error;
 use super::tree::for_each_entry;
 use crate::base::{Cancel, FastMap};
-use crate::pack::{self, Decoder, Kind, Objects};
+use crate::pack::{self, Decoder, Kind, Location, Objects};
 use gix_hash::ObjectId;
 
 const CACHE_BYTES_MAX: usize = 4 << 20;
@@ -72,9 +72,17 @@ impl<'a> WholeTrees<'a> {
         }
     }
 
+    /// Where an object lies; `None`: it is not here, and need not be.
+    fn locate(&self, id: &ObjectId) -> Result<Option<Location>, Error> {
+        match self.objects.locate(id)? {
+            None if !self.objects.is_promised(id, self.cancel)? => Err(Error::missing(*id)),
+            found => Ok(found),
+        }
+    }
+
     /// The trees that a tree leads to, and whether its blobs are here.
     fn look_into(&mut self, id: ObjectId) -> Result<(Vec<ObjectId>, bool), Error> {
-        let location = self.objects.locate(&id)?.ok_or_else(|| Error::missing(id))?;
+        let Some(location) = self.locate(&id)? else { return Ok((vec![], true)) };
         let (kind, data) = self.decoder.get(&location)?;
         if kind != Kind::Tree {
             return Err(Error::WrongKind { id, wanted: Kind::Tree, found: kind });
@@ -87,7 +95,7 @@ impl<'a> WholeTrees<'a> {
         });
         parsed.ok_or(Error::Malformed { id, kind: Kind::Tree })?;
         for blob in blobs {
-            let location = self.objects.locate(&blob)?.ok_or_else(|| Error::missing(blob))?;
+            let Some(location) = self.locate(&blob)? else { continue };
             if self.decoder.kind(&location)? != Kind::Blob {
                 return Ok((trees, false));
             }

@@ -28,8 +28,6 @@ pub struct Incoming<'a> {
     pub pack: u32,
     /// What [`ingest_checked`](super::ingest_checked) said of it.
     pub ingested: &'a Ingested,
-    /// Whether objects may be missing because somebody has promised them.
-    pub is_promised_some: &'a dyn Fn() -> bool,
 }
 
 /// Refuse objects that are stored already with other bytes; then look at the blobs that trees have told `checks` about.
@@ -118,7 +116,7 @@ fn look_at_meanings(incoming: &Incoming<'_>, checks: &Checks, cancel: &Cancel) -
     for (id, is_modules, is_attributes) in checks.take_meanings() {
         cancel.check()?;
         let Some(location) = incoming.view.locate(&id)? else {
-            if !(incoming.is_promised_some)() {
+            if !incoming.view.is_promised(&id, cancel)? {
                 checks.blob(&id, is_modules, is_attributes, Meant::Missing)?;
             }
             continue;

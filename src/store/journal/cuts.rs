@@ -11,7 +11,7 @@
 
 use super::super::{Error, ObjectStore, Repository};
 use super::file::{Found, JournalFile};
-use crate::base::FastSet;
+use crate::base::{Cancel, FastSet};
 use crate::pack::{self, Decoder, Kind};
 use bstr::ByteSlice as _;
 use gix_hash::ObjectId;
@@ -68,8 +68,6 @@ struct History<'a> {
     ends: Vec<ObjectId>,
     /// What was walked to all its ends in vain.
     done: FastSet<ObjectId>,
-    /// Trees may be missing because a remote promised them.
-    is_promised_some: bool,
 }
 
 /// What an object leads to.
@@ -82,8 +80,7 @@ enum Links {
 impl<'a> History<'a> {
     fn new(objects: &'a ObjectStore, mut ends: Vec<ObjectId>) -> Self {
         ends.sort_unstable();
-        let is_promised_some = objects.is_promised_some();
-        Self { decoder: Decoder::new(objects, CACHE_BYTES_MAX), ends, done: FastSet::default(), is_promised_some }
+        Self { decoder: Decoder::new(objects, CACHE_BYTES_MAX), ends, done: FastSet::default() }
     }
 
     fn is_cut_off(&mut self, id: &ObjectId) -> Result<bool, Error> {
@@ -106,7 +103,8 @@ impl<'a> History<'a> {
                 Ok(_) => return Ok(false),
                 Err(err) => return damaged(&id, err).map(|()| false),
             };
-            if !self.is_promised_some && self.decoder.objects().locate(&tree)?.is_none() {
+            let objects = self.decoder.objects();
+            if objects.locate(&tree)?.is_none() && !objects.is_promised(&tree, &Cancel::new())? {
                 return Ok(false);
             }
             if self.ends.binary_search(&id).is_err() {

@@ -129,6 +129,11 @@ fn quarantined_objects_are_seen_by_their_push_only() {
     let sees = |snapshot: &Snapshot| snapshot.objects().locate(&pair.commits[1]).expect("no fault").is_some();
     assert!(sees(push.view()));
     assert!(!sees(&pair.repository.snapshot().expect("reads")));
+    // Nor is anything of another push built on them.
+    let (mut other, thin) = (Push::begin(&pair.repository).expect("begins"), pair.pack(Some(1), 2));
+    let why = other.ingest(&mut &thin[..], &LIMITS, &Checks::off(), &Progress::new(), &Cancel::new()).expect_err("no bases");
+    assert!(why.to_string().contains("unresolved delta"), "{why}");
+    drop(other);
     drop(push);
     assert_eq!(pair.packs(), [""; 0]);
     pair.assert_sound();
