@@ -84,7 +84,8 @@ impl House {
 }
 
 fn write_config(sandbox: &Sandbox, rules: &str) {
-    let settings = "root = \"served\"\nkey_folder = \"keys\"\n[ssh]\nlisten = \"127.0.0.1:0\"\nown_keys = false\n";
+    let settings =
+        "root = \"served\"\nkey_folder = \"keys\"\n[ssh]\nlisten = \"127.0.0.1:0\"\nown_keys = false\n[ssh.penalties]\nenabled = false\n";
     std::fs::write(sandbox.path("config.toml"), format!("{settings}{rules}")).expect("written");
 }
 

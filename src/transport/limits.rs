@@ -32,7 +32,8 @@ pub(super) const WATCH_MS: u64 = 500;
 pub(super) const GOODBYE_MS: u64 = 2_000;
 /// Time a client has to send its first line, in milliseconds.
 pub(super) const IDENTIFICATION_MS: u64 = 10_000;
-/// Connections from one address that has a penalty and that have not logged in, and how long each waits before it is heard, in milliseconds.
+/// Connections from one address that has a penalty and that have not logged in, and how long each of them and each of their tries waits, in
+/// milliseconds.
 pub(super) const PENALISED_LOGINS_MAX: usize = 2;
 pub(super) const PENALTY_PAUSE_MS: u64 = 1_000;
 /// Keys that a client may ask about, for each that it may try.

@@ -163,6 +163,11 @@ impl Penalties {
         inside.sources.left_ms(&source, self.clock.now_ms()).map(seconds)
     }
 
+    /// Whether `address` is penalised, whoever got in from there before.
+    pub(super) fn lasts_at(&self, address: IpAddr) -> bool {
+        self.inside().sources.left_ms(&self.source(address), self.clock.now_ms()).is_some()
+    }
+
     /// Why these credentials are refused unheard, if they are.
     pub(super) fn judge(&self, address: IpAddr, shown: &Credentials) -> Option<String> {
         let (source, now) = (self.source(address), self.clock.now_ms());

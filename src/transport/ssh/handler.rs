@@ -5,7 +5,7 @@
 use super::super::audit::Attempt;
 use super::super::bridge::Inbox;
 use super::super::hangup::Hangup;
-use super::super::limits::{GIT_PROTOCOL_BYTES_MAX, OFFERS_PER_ATTEMPT_MAX, PASSWORD_BYTES_MAX};
+use super::super::limits::{GIT_PROTOCOL_BYTES_MAX, OFFERS_PER_ATTEMPT_MAX, PASSWORD_BYTES_MAX, PENALTY_PAUSE_MS};
 use super::algorithms::{accepts, method_set};
 use super::connection::{Connection, Shared};
 use super::conversation::{Ask, Conversation};
@@ -16,7 +16,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Commands that may still run per channel: one that is just ending may overlap the next.
 const RUNNING_PER_CHANNEL_MAX: usize = 2;
@@ -87,6 +87,7 @@ impl Handler {
             // Every client tries first whether it has to show anything.
             if !is_anonymous {
                 audited.login_refused(&attempt, "penalty", Some(&why));
+                penalty_pause().await;
             }
             return false;
         }
@@ -237,6 +238,9 @@ impl russh::server::Handler for Handler {
             return Ok(Auth::Accept);
         }
         let known = self.shared.door.may_know(&PublicKey::from_ssh(offer.public_key.clone())).await;
+        if !known && self.shared.penalties.lasts_at(self.connection.peer.ip()) {
+            penalty_pause().await;
+        }
         Ok(if known { Auth::Accept } else { Auth::reject() })
     }
 
@@ -351,6 +355,11 @@ impl russh::server::Handler for Handler {
     async fn subsystem_request(&mut self, channel: ChannelId, _: &str, session: &mut Session) -> Result<(), Error> {
         session.channel_failure(channel)
     }
+}
+
+/// Whoever has a penalty and goes on trying does so slowly.
+async fn penalty_pause() {
+    tokio::time::sleep(Duration::from_millis(PENALTY_PAUSE_MS)).await;
 }
 
 /// Whether `value` is `version=<digit>` keys and the like, separated by colons (gitprotocol-v2: "Initial Client Request").
