@@ -85,7 +85,7 @@ impl House {
 
 fn write_config(sandbox: &Sandbox, rules: &str) {
     let settings =
-        "root = \"served\"\nkey_folder = \"keys\"\n[ssh]\nlisten = \"127.0.0.1:0\"\nown_keys = false\n[ssh.penalties]\nenabled = false\n";
+        "root = \"served\"\nkey_folder = \"keys\"\nssh.listen = \"127.0.0.1:0\"\nssh.own_keys = false\nssh.penalties.enabled = false\n";
     std::fs::write(sandbox.path("config.toml"), format!("{settings}{rules}")).expect("written");
 }
 

@@ -57,14 +57,17 @@ struct House {
 impl House {
     /// A server with `limits` and one repository that is bigger than all buffers on the way.
     fn new(limits: SshLimits) -> Self {
+        // Clients here leave without logging in on purpose.
+        Self::with(limits, PenaltySettings { enabled: false, ..PenaltySettings::default() })
+    }
+
+    fn with(limits: SshLimits, penalties: PenaltySettings) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let repository = folder.path().join("big.git");
         let tip = big_repository(&repository);
         run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(folder.path().join("key")));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let host_key = HostKey::generate().expect("a key");
-        // Clients here leave without logging in on purpose.
-        let penalties = PenaltySettings { enabled: false, ..PenaltySettings::default() };
         let builder = Server::builder().driver(Anyone { repository }).host_key(host_key).limits(limits).penalties(penalties);
         let bound = builder.bind("127.0.0.1:0");
         let server = runtime.block_on(bound).expect("a port");
@@ -311,6 +314,19 @@ fn a_user_and_an_address_have_so_many_connections_and_no_more() {
         while !house.greets() {
             assert!(began.elapsed() < PATIENCE, "its place was not given back");
         }
+    }
+}
+
+#[test]
+fn who_finds_no_place_pays_no_penalty_for_it() {
+    let hard = PenaltySettings { auth_failed_s: 500, ..PenaltySettings::default() };
+    let house = House::with(limits(|limits| limits.connections_per_user_max = 1), hard);
+    let master = Master::new(&house);
+    assert!((0..3).all(|_| !house.greets()));
+    drop(master);
+    let began = Instant::now();
+    while !house.greets() {
+        assert!(began.elapsed() < PATIENCE, "a penalty keeps them out");
     }
 }
 

@@ -77,8 +77,8 @@ pub(super) struct Connection {
     logged_in: AtomicBool,
     /// Something was shown that let nobody in.
     has_failed: AtomicBool,
-    /// Something was not even heard.
-    was_penalised: AtomicBool,
+    /// Something was refused that may have been right.
+    is_excused: AtomicBool,
     login_place: Mutex<Option<Place<IpAddr>>>,
     user_place: Mutex<Option<Place<String>>>,
     commands: AtomicU64,
@@ -97,7 +97,7 @@ impl Connection {
             began: now,
             logged_in: AtomicBool::new(false),
             has_failed: AtomicBool::new(false),
-            was_penalised: AtomicBool::new(false),
+            is_excused: AtomicBool::new(false),
             login_place: Mutex::new(place),
             user_place: Mutex::default(),
             commands: AtomicU64::new(0),
@@ -119,15 +119,15 @@ impl Connection {
         self.has_failed.store(true, Ordering::Relaxed);
     }
 
-    /// Something was refused unheard.
-    pub(super) fn penalised(&self) {
-        self.was_penalised.store(true, Ordering::Relaxed);
+    /// Something was refused that may have been right: unheard, or for want of a place or of an answer.
+    pub(super) fn excused(&self) {
+        self.is_excused.store(true, Ordering::Relaxed);
     }
 
-    /// What is wrong with how it ended, if anything is. Whom a penalty kept out pays no more for having tried.
+    /// What is wrong with how it ended, if anything is. Whoever was kept out by us pays nothing for having tried.
     fn fault(&self, why: &str) -> Option<Fault> {
         let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
-        if is(&self.logged_in) || is(&self.was_penalised) {
+        if is(&self.logged_in) || is(&self.is_excused) {
             None
         } else if why == NOT_IN_TIME {
             Some(Fault::GraceExceeded)

@@ -83,7 +83,7 @@ impl Handler {
             self.connection.tried();
         }
         if let Some(why) = self.shared.penalties.judge(peer, &credentials) {
-            self.connection.penalised();
+            self.connection.excused();
             // Every client tries first whether it has to show anything.
             if !is_anonymous {
                 audited.login_refused(&attempt, "penalty", Some(&why));
@@ -96,6 +96,7 @@ impl Handler {
             Ok(LogIn::Accepted(session)) => {
                 let user = session.user().clone();
                 let Some(place) = self.shared.users.enter(user.as_str().to_owned()) else {
+                    self.connection.excused();
                     audited.login_refused(&attempt, "too many", Some("connections_per_user_max"));
                     return false;
                 };
@@ -117,6 +118,7 @@ impl Handler {
             }
             Ok(LogIn::Refused(why)) => audited.login_refused(&attempt, "refused", Some(&why.to_string())),
             Err(error) => {
+                self.connection.excused();
                 tracing::error!(connection = self.connection.number, error = printable(&error.to_string()), "login denied");
                 audited.login_refused(&attempt, "failed", Some(&error.to_string()));
             }
