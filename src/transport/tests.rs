@@ -65,7 +65,7 @@ impl House {
         let folder = tempfile::tempdir().expect("a folder");
         let repository = folder.path().join("big.git");
         let tip = big_repository(&repository);
-        run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(folder.path().join("key")));
+        make_key(folder.path());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let host_key = HostKey::generate().expect("a key");
         let builder = Server::builder().driver(Anyone { repository }).host_key(host_key).limits(limits).penalties(penalties);
@@ -167,6 +167,14 @@ impl Drop for Master<'_> {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Make the client's key, in place of the one that there may be.
+fn make_key(folder: &Path) {
+    let key = folder.join("key");
+    let _ = std::fs::remove_file(&key);
+    let made = run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(key));
+    assert!(made.status.success(), "{made:?}");
 }
 
 fn run(command: &mut Command) -> Output {
@@ -322,6 +330,8 @@ fn who_finds_no_place_pays_no_penalty_for_it() {
     let hard = PenaltySettings { auth_failed_s: 500, ..PenaltySettings::default() };
     let house = House::with(limits(|limits| limits.connections_per_user_max = 1), hard);
     let master = Master::new(&house);
+    // One that never got in is not forgiven anything.
+    make_key(house.folder.path());
     assert!((0..3).all(|_| !house.greets()));
     drop(master);
     let began = Instant::now();
