@@ -86,11 +86,14 @@ impl Connection {
         })
     }
 
-    /// The login grace is over; its place is free for the next.
-    pub(super) fn logged_in(&self) {
+    /// The login grace is over. Its place is free for the next, but not where somebody came in who showed nothing: of such there
+    /// may be no more at once than of those who have not shown anything yet.
+    pub(super) fn logged_in(&self, is_anonymous: bool) {
         self.logged_in.store(true, Ordering::Relaxed);
         self.touch();
-        self.login_place.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if !is_anonymous {
+            self.login_place.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
     }
 
     /// Count one more command; it runs until the answer is dropped.

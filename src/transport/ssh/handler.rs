@@ -79,7 +79,7 @@ impl Handler {
                 let user = session.user().clone();
                 tracing::info!(connection, %peer, %user, %proof, "logged in");
                 self.login = Some(Login { user, proof, session: Arc::new(session), since: Instant::now(), is_used: Arc::default() });
-                self.connection.logged_in();
+                self.connection.logged_in(is_anonymous);
                 return true;
             }
             // Every client tries first whether it has to show anything.
