@@ -34,18 +34,22 @@ fn every_call_that_is_interrupted_is_made_again() {
     }
     let rig = Rig::new();
     let edits = SHAPES[3].edits;
+    let (log, mut interrupted) = (rig.sandbox.path("interrupted.log"), vec![]);
     for call in ["read", "write", "pread64", "pwrite64", "openat", "fdatasync", "fsync", "ftruncate", "flock", "poll"] {
         let server = rig.server("interrupted.git");
         rig.push(&server, &[("refs/heads/before", None, Some(0))]);
         // Every other one, that is: every call once.
         let inject = format!("inject={call}:error=EINTR:when=1+2");
-        let output = rig.receive(&server, &["-o", "/dev/null", "-e", &inject], &rig.request_of(edits));
+        let output = rig.receive(&server, &["-o", &log.display().to_string(), "-e", &inject], &rig.request_of(edits));
         let acknowledged = is_acknowledged(&output, edits[0].0);
         // Folders are opened once: no file system that keeps repositories is interrupted there, and the refusal is a clean one.
         assert!(acknowledged || call == "openat" && output.status.code().is_some(), "{call}: {output:?}");
         assert_eq!(rig.happened(&rig.stored(&server), edits), Some(if acknowledged { edits.len() } else { 0 }), "{call}");
         rig.retry(&server, edits, call);
+        interrupted.extend(std::fs::read_to_string(&log).expect("a trace").contains("(INJECTED)").then_some(call));
     }
+    let needed = ["read", "write", "openat", "fdatasync", "flock"];
+    assert!(needed.iter().all(|call| interrupted.contains(call)), "only these were: {interrupted:?}");
 }
 
 #[test]

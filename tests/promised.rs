@@ -259,4 +259,8 @@ fn a_promised_parent_ends_history() {
     let tips = [("refs/heads/good", &*good), ("refs/heads/bad", &*bad)];
     let told = push_to_both(&sandbox, &server, &source, &tips, &[&good, &bad]);
     assert_eq!(told, ["unpack ok", "ok refs/heads/good", "ng refs/heads/bad missing necessary objects"]);
+    // Where history is cut off at the commit that names it, it is no parent and nobody has promised it.
+    std::fs::write(server.join("shallow"), format!("{tip}\n")).expect("written");
+    let told = push_to_both(&sandbox, &server, &source, &tips[..1], &[&good]);
+    assert_eq!(told, ["unpack ok", "ng refs/heads/good missing necessary objects"]);
 }

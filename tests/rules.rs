@@ -99,6 +99,42 @@ fn packmule(sandbox: &Sandbox, args: &[&str]) -> (i32, String) {
 }
 
 #[test]
+fn what_init_writes_serves_its_first_user_and_nobody_else_and_is_not_overwritten() {
+    if !has_ssh() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let (own, other) = (sandbox.home().join(".ssh/id_ed25519"), sandbox.path("other"));
+    std::fs::create_dir_all(own.parent().expect("a folder")).expect("made");
+    for key in [&own, &other] {
+        make_key(&sandbox, key, &["ed25519"]);
+    }
+    let root = sandbox.path("served");
+    let root_word = root.display().to_string();
+    let (code, said) = packmule(&sandbox, &["init", &root_word]);
+    let config = root.join("config.toml");
+    let next = format!("try:  packmule serve --config {}\n", config.display());
+    assert!(code == 0 && said.contains("~/.ssh/id_ed25519.pub, who may do everything") && said.ends_with(&next), "{said}");
+    let (code, said) = packmule(&sandbox, &["check", "--config", &config.display().to_string()]);
+    assert!(code == 0 && said.contains("1 users with 1 keys, 1 rules"), "{said}");
+    let (before, (code, said)) = (std::fs::read(&config).expect("there"), packmule(&sandbox, &["init", &root_word]));
+    assert!(code == 2 && said.contains("nothing was changed"), "{said}");
+    assert_eq!(std::fs::read(&config).expect("there"), before);
+
+    let mut serve = sandbox.command(PACKMULE);
+    serve.args(["serve", "--ssh", "127.0.0.1:0", "--config"]).arg(&config);
+    let server = Server::start_command(&sandbox, serve, root.clone());
+    let seed = sandbox.work_tree("seed", "sha1");
+    for (key, may) in [(&own, true), (&other, false)] {
+        let ssh = write_ssh_config(&sandbox, server.port, key);
+        let mut push = sandbox.git_command(&seed, ["push", "-q", &server.url("first"), "HEAD:refs/heads/main"]);
+        let output = run(push.env("GIT_SSH_COMMAND", format!("ssh -F {}", ssh.display())).env("GIT_SSH_VARIANT", "ssh"));
+        assert_eq!(output.status.success(), may, "{}", report(&push, &output));
+    }
+    check::sound(&sandbox, &root.join("first.git"));
+}
+
+#[test]
 fn a_ref_that_somebody_may_not_read_does_not_exist_for_them() {
     if !has_ssh() {
         return;

@@ -22,6 +22,12 @@ impl PublicKey {
         Key::from_openssh(line.trim()).map(Self::from_ssh).map_err(|error| PublicKeyError(error.to_string()))
     }
 
+    /// The one line of a `.pub` file, its comment included.
+    pub fn to_openssh(&self) -> String {
+        // As for `to_bytes`.
+        self.0.to_openssh().unwrap_or_default()
+    }
+
     pub(crate) fn from_ssh(key: Key) -> Self {
         Self(Arc::new(key))
     }

@@ -1,6 +1,7 @@
 //! Files with public keys into people who may do everything: `~/.ssh/*.pub` and what `--admin-key` names.
 
 use super::failure::Failure;
+use crate::access::rules::ANONYMOUS;
 use crate::access::{PublicKey, UserId};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,12 @@ pub(super) struct AdminKey {
     pub(super) file: String,
     /// It lies in the home folder of whoever starts the server.
     pub(super) own: bool,
+}
+
+/// The home folder and the name of whoever starts this program.
+pub(super) fn whoever_starts() -> (Option<PathBuf>, Option<String>) {
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    (home, std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok())
 }
 
 /// All keys: those of `home` first, then those of `files`; each key once.
@@ -80,7 +87,8 @@ fn user_of(key: &PublicKey, person: Option<&str>) -> UserId {
     let comment = key.comment();
     let word = comment.split('@').next().unwrap_or_default();
     let is_name = !word.is_empty() && word.chars().all(|char| char.is_alphanumeric() || "._-".contains(char));
-    UserId::new(if is_name { word } else { person.unwrap_or("admin") })
+    let named = [word].into_iter().filter(|_| is_name).chain(person).find(|name| *name != ANONYMOUS);
+    UserId::new(named.unwrap_or("admin"))
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ pub(super) struct Args {
 pub(super) enum Command {
     /// Serve the repositories in a folder over SSH; a push makes the ones that are not there yet.
     Serve(ServeArgs),
+    /// Write config.toml with every setting at its default, and your keys as its first user's. Overwrites nothing.
+    Init(InitArgs),
     /// Is a configuration right? Tells everything that is wrong with it.
     Check(CheckArgs),
     /// May somebody do something, and which rule says so?
@@ -48,6 +50,16 @@ pub(super) struct ServeArgs {
     /// What is logged: error, warn, info, debug, trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub(super) log: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct InitArgs {
+    /// Folder of the repositories; made if it is not there
+    #[arg(default_value = ".")]
+    pub(super) root: PathBuf,
+    /// File with public keys of further first users, one per line; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub(super) admin_key: Vec<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

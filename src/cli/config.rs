@@ -355,7 +355,7 @@ pub(super) struct Mistake {
 }
 
 fn parse(text: &str) -> Result<Config, Mistake> {
-    toml::from_str(text).map_err(|error: toml::de::Error| Mistake { message: nearest(error.message()), span: error.span() })
+    toml::from_str(text).map_err(|error: toml::de::Error| Mistake { message: nearest(&unquoted(error.message())), span: error.span() })
 }
 
 impl Mistake {
@@ -371,8 +371,29 @@ impl Mistake {
         let width = text.get(start..span.end.min(line_end)).map_or(1, |part| part.chars().count()).max(1);
         let margin = " ".repeat(line_number.to_string().len());
         let (gap, carets) = (" ".repeat(column), "^".repeat(width));
-        format!("{}\n --> {file}:{line_number}:{}\n{margin} |\n{line_number} | {line}\n{margin} | {gap}{carets}", self.message, column + 1)
+        format!(
+            "{}\n --> {file}:{line_number}:{}\n{margin} |\n{line_number} | {}\n{margin} | {gap}{carets}",
+            self.message,
+            column + 1,
+            shown(line, &self.message)
+        )
     }
+}
+
+/// serde says back the text that it cannot take; it may be a secret, and the line is shown anyway.
+fn unquoted(message: &str) -> String {
+    match (message.split_once(" string \""), message.rsplit_once("\", expected ")) {
+        (Some((before, _)), Some((_, after))) => format!("{before} string, expected {after}"),
+        _ => message.to_owned(),
+    }
+}
+
+/// A line as it may be shown: without what stands in quotes where that is a secret, or may be one.
+fn shown(line: &str, message: &str) -> String {
+    let is_secret = line.contains("password") || line.contains("seed") || message.contains("type: string");
+    let hide = |(at, part): (usize, &str)| if at % 2 == 1 { "\u{2026}".repeat(part.chars().count()) } else { part.to_owned() };
+    // An odd number of quotes is a mistake too; what follows the last one counts as within.
+    if is_secret { line.split(['"', '\'']).enumerate().map(hide).collect::<Vec<_>>().join("\"") } else { line.to_owned() }
 }
 
 /// serde lists every field it knows; the one that was probably meant says more.
@@ -415,6 +436,22 @@ mod tests {
                 toml::Value::Table(inner) => keys(&format!("{path}."), inner, into),
                 _ => into.push(path),
             }
+        }
+    }
+
+    #[test]
+    fn no_mistake_shows_a_secret() {
+        for text in [
+            "password = \"hunter2\"",
+            "[users]\nann = \"hunter2\"",
+            "users.ann = 'hunter2'",
+            "[push]\ncert_nonce_seed = [\"hunter2\"]",
+            "[push]\ncert_nonce_seed = \"hunter2",
+            "[users.ann]\npasswords = \"hunter2\"",
+            "[users.ann]\npassword = \"hunter2\" x",
+        ] {
+            let drawn = parse(text).expect_err("a mistake").draw("config.toml", text);
+            assert!(!drawn.contains("hunter2") && drawn.contains("config.toml:"), "{drawn}");
         }
     }
 

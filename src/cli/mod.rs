@@ -7,6 +7,7 @@
 //! | `failure` | errors into message, hints and exit code |
 //! | `admin_keys` | files with public keys into people who may do everything |
 //! | `rules` | users, groups and rules of `config.toml` into a book of them; `check`, `why` |
+//! | `init` | the keys of whoever calls it into a first `config.toml` |
 //! | `log` | what happens into lines: the log, and the audit log as text or JSON |
 //! | `serve` | `packmule serve` into a running server |
 //! | `drop_in` | `packmule upload-pack`, `receive-pack` and `upload-archive` into git's programs |
@@ -17,6 +18,7 @@ mod args;
 mod config;
 mod drop_in;
 mod failure;
+mod init;
 mod log;
 mod rules;
 mod serve;
@@ -63,6 +65,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Ok(code) => code,
             Err(failure) => failure.tell(),
         },
+        Command::Init(args) => told(init::run(&args).map(|text| (text, true))),
         Command::Check(args) => told(rules::check(&args.config).map(|text| (text, true))),
         Command::Why(args) => told(rules::why(&args)),
         Command::UploadPack(args) => drop_in::upload_pack(&args),

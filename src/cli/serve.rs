@@ -34,8 +34,7 @@ const SPARE_THREADS: usize = 64;
 pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let config = settings(args)?;
     let audit = log::start(&config.log, &config.audit)?;
-    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    let person = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok();
+    let (home, person) = admin_keys::whoever_starts();
     let (access, keys) = admit(args, &config, home, person)?;
     let repositories = Arc::new(Repositories::open(&config.root).map_err(|error| Failure::root(&config.root, &error))?);
     let key_file =

@@ -42,7 +42,9 @@ pub struct ObjectStore {
     /// For somebody who may not see everything.
     seen: Option<Seen>,
     /// Read when something is missing for the first time.
-    promised: Arc<Mutex<Option<Promised>>>,
+    promised: Arc<OnceLock<Promised>>,
+    /// Held by whoever reads the packs for it.
+    promised_turn: Arc<Mutex<()>>,
 }
 
 /// Whether the object at this place may be seen.
@@ -125,7 +127,7 @@ impl ObjectStore {
         let mut generations = [const { OnceLock::new() }; GENERATIONS_MAX];
         generations[0] = OnceLock::from(packs);
         let (newest, changed, loose) = (AtomicUsize::new(0), Mutex::new(changes), Mutex::default());
-        Self { listed, generations, newest, changed, loose, seen: None, promised: Arc::default() }
+        Self { listed, generations, newest, changed, loose, seen: None, promised: Arc::default(), promised_turn: Arc::default() }
     }
 
     /// The same view, which remembers nothing of what others looked for in it.
@@ -405,20 +407,25 @@ impl Objects for ObjectStore {
 
     fn is_promised(&self, id: &oid, cancel: &Cancel) -> Result<bool, Error> {
         // Another request may be reading all these packs.
-        let mut promised = loop {
-            match self.promised.try_lock() {
-                Ok(promised) => break promised,
-                Err(TryLockError::Poisoned(promised)) => break promised.into_inner(),
+        let _reading = loop {
+            if let Some(promised) = self.promised.get() {
+                return Ok(promised.contains(id));
+            }
+            match self.promised_turn.try_lock() {
+                Ok(turn) => break turn,
+                Err(TryLockError::Poisoned(turn)) => break turn.into_inner(),
                 Err(TryLockError::WouldBlock) => cancel.check()?,
             }
             std::thread::sleep(Duration::from_millis(10));
         };
-        if let Some(promised) = &*promised {
+        if let Some(promised) = self.promised.get() {
             return Ok(promised.contains(id));
         }
         let may_see = |location: &Location| self.seen.as_ref().is_none_or(|seen| (seen.may_see)(location));
-        let read = Promised::read(self, &self.listed.dirs, &may_see, cancel)?;
-        Ok(promised.insert(read).contains(id))
+        // What somebody may not see is not missing.
+        let is_here = |id: &oid| Ok(self.locate_any(id)?.is_some());
+        let read = Promised::read(self, &self.listed.dirs, &may_see, &is_here, cancel)?;
+        Ok(self.promised.get_or_init(|| read).contains(id))
     }
 
     fn bitmaps(&self) -> Option<&Bitmaps> {

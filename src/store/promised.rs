@@ -32,26 +32,35 @@ pub(super) struct Promised {
 
 impl Promised {
     /// Read the packs in `dirs` that came from a promisor, as far as they are among those of `objects`, and of them what `may_see`
-    /// lets through.
-    pub fn read(objects: &dyn Objects, dirs: &[PathBuf], may_see: &dyn Fn(&Location) -> bool, cancel: &Cancel) -> Result<Self, Error> {
+    /// lets through. Parents of commits at which the repository's history is cut off are no links (`commit.c`: `parse_commit_buffer`).
+    pub fn read(
+        objects: &dyn Objects,
+        dirs: &[PathBuf],
+        may_see: &dyn Fn(&Location) -> bool,
+        is_here: &dyn Fn(&oid) -> Result<bool, Error>,
+        cancel: &Cancel,
+    ) -> Result<Self, Error> {
         let names = promisor_packs(dirs);
         let mut promised = Self { key: RandomState::new(), numbers: FastSet::default() };
         if names.is_empty() {
             return Ok(promised);
         }
         let mut met = vec![0; MET_LAST];
+        let cut = cut_beside(dirs);
         let mut decoder = Decoder::new(objects, CACHE_BYTES_MAX);
         for (pack, file) in (0..).zip(objects.packs()).filter(|(_, file)| names.contains(file.name()) && file.is_usable()) {
             for position in 0..file.len() {
                 cancel.check()?;
-                let location = Location::Packed { pack, entry: file.entry_at(position)? };
+                let entry = file.entry_at(position)?;
+                let location = Location::Packed { pack, entry };
                 if !may_see(&location) {
                     continue;
                 }
                 match read_linking(&mut decoder, &location) {
                     Ok(None) => {}
                     Ok(Some((kind, data))) => {
-                        each_link(kind, &data, objects.hash_kind(), &mut |id| promised.meet(objects, id, &mut met))?;
+                        let is_cut = kind == Kind::Commit && !cut.is_empty() && cut.contains(file.id(entry));
+                        each_link(kind, &data, is_cut, objects.hash_kind(), &mut |id| promised.meet(is_here, id, &mut met))?;
                     }
                     Err(err @ (Error::Io(_) | Error::Cancelled(_))) => return Err(err),
                     Err(err) => tracing::warn!(pack = file.name(), %err, "an object that may promise others cannot be read"),
@@ -66,14 +75,14 @@ impl Promised {
         self.numbers.contains(&self.key.hash_one(id.as_bytes()))
     }
 
-    fn meet(&mut self, objects: &dyn Objects, id: &oid, met: &mut [u64]) -> Result<(), Error> {
+    fn meet(&mut self, is_here: &dyn Fn(&oid) -> Result<bool, Error>, id: &oid, met: &mut [u64]) -> Result<(), Error> {
         let number = self.key.hash_one(id.as_bytes());
         let last = &mut met[number as usize % MET_LAST];
         if *last == number || self.numbers.contains(&number) {
             return Ok(());
         }
         *last = number;
-        if objects.locate(id)?.is_none() {
+        if !is_here(id)? {
             if self.numbers.len() == PROMISED_MAX {
                 return Err(Error::Limit { what: "promised objects that are not here", limit: PROMISED_MAX as u64 });
             }
@@ -94,8 +103,21 @@ fn read_linking(decoder: &mut Decoder<'_>, location: &Location) -> Result<Option
     if decoder.kind(location)? == Kind::Blob { Ok(None) } else { decoder.get(location).map(Some) }
 }
 
-/// What an object names. One that cannot be parsed names what stands before that place, as for git; its faults are told elsewhere.
-fn each_link(kind: Kind, data: &[u8], hash: gix_hash::Kind, each: &mut dyn FnMut(&oid) -> Result<(), Error>) -> Result<(), Error> {
+/// The commits in the file `shallow` beside the first object directory.
+fn cut_beside(dirs: &[PathBuf]) -> HashSet<ObjectId> {
+    let path = dirs.first().and_then(|dir| dir.parent()).map(|dir| dir.join("shallow"));
+    let text = path.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+    text.lines().filter_map(|line| ObjectId::from_hex(line.trim().as_bytes()).ok()).collect()
+}
+
+/// What an object names; of a commit that `is_cut` its tree. One that cannot be parsed names what stands before that place, as for git; its faults are told elsewhere.
+fn each_link(
+    kind: Kind,
+    data: &[u8],
+    is_cut: bool,
+    hash: gix_hash::Kind,
+    each: &mut dyn FnMut(&oid) -> Result<(), Error>,
+) -> Result<(), Error> {
     match kind {
         Kind::Blob => Ok(()),
         Kind::Tree => {
@@ -104,7 +126,9 @@ fn each_link(kind: Kind, data: &[u8], hash: gix_hash::Kind, each: &mut dyn FnMut
         }
         Kind::Commit => {
             let mut links: Vec<ObjectId> = CommitRefIter::from_bytes(data, hash).tree_id().into_iter().collect();
-            links.extend(CommitRefIter::from_bytes(data, hash).parent_ids());
+            if !is_cut {
+                links.extend(CommitRefIter::from_bytes(data, hash).parent_ids());
+            }
             links.iter().try_for_each(|id| each(id))
         }
         Kind::Tag => TagRefIter::from_bytes(data, hash).target_id().map_or(Ok(()), |id| each(&id)),

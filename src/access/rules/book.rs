@@ -17,7 +17,7 @@ use std::sync::Arc;
 use toml::Spanned;
 
 /// Who shows nothing: a user without keys, who is there when rules or groups name them.
-pub(super) const ANONYMOUS: &str = "anonymous";
+pub(crate) const ANONYMOUS: &str = "anonymous";
 
 /// Something wrong with what was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,7 +142,8 @@ impl RuleBook {
     /// Let whoever holds `key` do everything, under the name `name`. Where a user of the rules has that name, or the key, no
     /// other key of theirs counts for more: with this one they are `name (admin)`, which no user of the rules can be.
     pub fn add_admin(&mut self, key: &PublicKey, name: &str) {
-        let is_taken = self.names.get(name).is_some_and(|user| !self.users[*user].is_admin);
+        // Nobody shows a key to be anonymous: under that name whoever shows nothing would do everything.
+        let is_taken = name == ANONYMOUS || self.names.get(name).is_some_and(|user| !self.users[*user].is_admin);
         let user = self.add_user(&if is_taken { format!("{name} (admin)") } else { name.to_owned() });
         self.users[user].is_admin = true;
         self.keys.insert(key.clone(), user);
@@ -177,7 +178,7 @@ impl RuleBook {
 
     /// Whether `user` may do everything.
     pub fn is_admin(&self, user: &str) -> bool {
-        self.names.get(user).is_some_and(|user| self.users[*user].is_admin)
+        user != ANONYMOUS && self.names.get(user).is_some_and(|user| self.users[*user].is_admin)
     }
 
     /// How many keys, users and rules there are.

@@ -33,7 +33,7 @@ use super::{
 use crate::serve::{ProposedEdit, Verdict};
 use crate::store::Repositories;
 use authority::Holder;
-use book::ANONYMOUS;
+pub(crate) use book::ANONYMOUS;
 use bstr::BStr;
 use std::sync::{Arc, PoisonError, RwLock};
 use verb::Verbs;

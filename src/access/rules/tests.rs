@@ -180,6 +180,15 @@ fn a_key_that_may_do_everything_lets_no_other_key_do_more() {
     assert_eq!((book.owner(&key(ANN)), ask(&book, "root any refs/heads/x delete")), (Some("root"), (true, None)));
 }
 
+#[test]
+fn a_key_of_somebody_called_anonymous_opens_nothing_to_who_shows_nothing() {
+    let mut book = book(&format!("[users.ann]\nkeys = [\"{ANN}\"]\n"));
+    let key = PublicKey::from_openssh(BOB).expect("a key");
+    book.add_admin(&key, ANONYMOUS);
+    assert!(!book.knows(ANONYMOUS) && !book.is_admin(ANONYMOUS));
+    assert_eq!(book.owner(&key).map(|owner| book.is_admin(owner)), Some(true), "the key counts all the same");
+}
+
 /// A random rule: users, repositories, refs by number; verbs as bits; allow or deny.
 type Made = (Vec<usize>, Vec<usize>, Vec<usize>, u8, bool);
 

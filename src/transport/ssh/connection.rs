@@ -106,12 +106,15 @@ impl Connection {
         })
     }
 
-    /// The login grace is over; its place is free for the next, and it holds one of its user's.
-    pub(super) fn logged_in(&self, place: Place<String>) {
+    /// The login grace is over, and a place of its user's is held. The other place is free for the next, but not where somebody came in
+    /// who showed nothing: of such there may be no more at once than of those who have not shown anything yet.
+    pub(super) fn logged_in(&self, place: Place<String>, is_anonymous: bool) {
         self.logged_in.store(true, Ordering::Relaxed);
         self.touch();
         *self.user_place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
-        self.login_place.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if !is_anonymous {
+            self.login_place.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
     }
 
     /// Something was shown, or a key was asked about: if nobody logs in, that was a failure.

@@ -103,7 +103,7 @@ impl Handler {
                 self.shared.penalties.succeeded(peer, session.credentials());
                 audited.logged_in(&attempt, &user);
                 self.login = Some(Login { user, proof, session: Arc::new(session), since: Instant::now(), is_used: Arc::default() });
-                self.connection.logged_in(place);
+                self.connection.logged_in(place, is_anonymous);
                 return true;
             }
             // Every client tries first whether it has to show anything.
