@@ -3,12 +3,12 @@
 mod common;
 
 use common::pkt::data;
-use common::{Sandbox, check};
+use common::{Sandbox, Vanishing, check};
 use packmule::base::Cancel;
 use packmule::base::limits::{DEEPEN_NOT_MAX, HAVES_MAX, REF_PREFIXES_MAX, SHALLOW_MAX};
 use packmule::serve::{Defaults, OpenGate, Options, Protocol, Wants, upload_pack};
 use packmule::store::{ConfigScope, Repository};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -88,21 +88,6 @@ fn fetch(arguments: impl Iterator<Item = String>) -> impl Iterator<Item = String
 /// An id that nobody has.
 fn unknown(n: usize) -> String {
     format!("{n:032x}deadbeef")
-}
-
-/// Takes so many bytes, then is gone.
-struct Vanishing(usize);
-
-impl Write for Vanishing {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let taken = bytes.len().min(self.0);
-        self.0 -= taken;
-        if taken == 0 && !bytes.is_empty() { Err(ErrorKind::BrokenPipe.into()) } else { Ok(taken) }
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 fn held_by_this_process() -> [usize; 2] {

@@ -97,11 +97,11 @@ fn repository(remote: &Remote<'_>, name: &str, level: u32) -> (PathBuf, String) 
 /// Between two looks at a process.
 const TICK: std::time::Duration = std::time::Duration::from_millis(20);
 
-/// Memory that is a process's own, maps of files aside.
-fn own_bytes(pid: u32) -> u64 {
+/// Memory that is a process's own, maps of files aside; none of one that has ended.
+fn own_bytes(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let own = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.split_whitespace().next()?.parse::<u64>().ok());
-    own.unwrap_or(0) * 1024
+    own.map(|kib| kib * 1024)
 }
 
 /// What comes back for `input`: how many bytes, and the most memory that was the program's own meanwhile.
@@ -114,7 +114,7 @@ fn serve(sandbox: &Sandbox, words: &[&str], protocol: u8, path: &Path, input: &[
     let mut output = child.stdout.take().expect("piped");
     let (mut buffer, mut bytes, mut memory) = (vec![0; 1 << 20], 0, 0);
     loop {
-        memory = memory.max(own_bytes(pid));
+        memory = memory.max(own_bytes(pid).unwrap_or(0));
         match output.read(&mut buffer).expect("readable") {
             0 => break,
             count => bytes += count as u64,
@@ -221,9 +221,7 @@ fn objects_and_packs_of_more_than_31_and_32_bits_are_pushed_in_little_memory() {
     command.arg("receive-pack").arg(&server);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("packmule starts");
     let pid = child.id();
-    let watcher = std::thread::spawn(move || {
-        (0..).map(|_: u32| own_bytes(pid)).take_while(|own| *own > 0).inspect(|_| std::thread::sleep(TICK)).max()
-    });
+    let watcher = std::thread::spawn(move || std::iter::from_fn(|| own_bytes(pid)).inspect(|_| std::thread::sleep(TICK)).max());
     let mut to = child.stdin.take().expect("piped");
     let line = format!("{} {tip} refs/heads/main\0report-status", "0".repeat(40));
     to.write_all(&[pkt::data(line), b"0000".to_vec()].concat()).expect("it is read");

@@ -6,12 +6,12 @@ mod common;
 #[path = "crash/rig.rs"]
 mod rig;
 
-use common::check;
+use common::{Vanishing, check};
 use packmule::base::Cancel;
 use packmule::serve::{OpenGate, Options, receive_pack};
 use packmule::store::{ConfigScope, Repository, checkpoint_idle};
 use rig::{Rig, SHAPES};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -33,21 +33,6 @@ impl<T: Read> Read for Dribble<T> {
 impl<T: Write> Write for Dribble<T> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.write(&bytes[..bytes.len().min(1)])
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Takes so many bytes, then is gone.
-struct Deaf(usize);
-
-impl Write for Deaf {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let taken = bytes.len().min(self.0);
-        self.0 -= taken;
-        if taken == 0 && !bytes.is_empty() { Err(ErrorKind::BrokenPipe.into()) } else { Ok(taken) }
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -91,7 +76,7 @@ fn pushers_that_vanish_at_any_byte_leave_nothing_behind() {
     // One who does not hear of it may have pushed all the same; what was to be heard before the request came is another matter.
     for heard in (0..whole.len()).step_by(23) {
         let server = rig.server("deaf.git");
-        push(&server, &request[..], Deaf(heard));
+        push(&server, &request[..], Vanishing(heard));
         checkpoint_idle(Duration::ZERO);
         check::tidy(&server);
         let happened = rig.happened(&rig.stored(&server), edits);

@@ -15,6 +15,10 @@ use packmule::pack::{Error, Kind};
 /// Messages about one object.
 const MESSAGES_MAX: usize = 16;
 
+/// What `git hash-object` refuses too, though for git's fsck it is of the severity INFO: told, and never refused (`fsck.h`).
+const ONLY_TOLD: [&str; 7] =
+    ["badFilemode", "badTagName", "gitattributesSymlink", "gitignoreSymlink", "gitmodulesParse", "mailmapSymlink", "missingTaggerEntry"];
+
 /// The message that comes first; none for what cannot be read at all.
 fn first_fault(outcome: &Result<(), Error>) -> Option<&str> {
     let Err(Error::BadObject { reports, .. }) = outcome else { return None };
@@ -32,9 +36,15 @@ fn compare(which: u8, bytes: &[u8], ours: &Result<(), Error>) {
     match stock::git(&std::env::temp_dir(), &["hash-object", "--stdin", "-t", kind], bytes) {
         Ok(_) => assert_eq!(first_fault(ours), None),
         Err(said) => {
+            let mut named = said.split("fails fsck: ").skip(1).filter_map(|rest| rest.split(": ").next()).peekable();
+            let has_names = named.peek().is_some();
+            let first = named.find(|id| !ONLY_TOLD.contains(id));
+            if has_names && first.is_none() {
+                return;
+            }
             assert!(ours.is_err(), "{said}");
-            if let (Some(ours), Some(first)) = (first_fault(ours), said.split("fails fsck: ").nth(1)) {
-                assert_eq!(Some(ours), first.split(": ").next(), "{said}");
+            if let (Some(ours), Some(first)) = (first_fault(ours), first) {
+                assert_eq!(ours, first, "{said}");
             }
         }
     }

@@ -25,6 +25,8 @@ pub struct Decoder<'a> {
     oldest: VecDeque<(u32, u64)>,
     held_bytes: usize,
     cache_bytes_max: usize,
+    /// How far that bound goes up where objects are large; 0: it stays.
+    grows_to: usize,
     delta: Vec<u8>,
 }
 
@@ -32,6 +34,8 @@ pub struct Decoder<'a> {
 const DEFLATE_RATIO_MAX: usize = 1032;
 /// Two sizes of 64 bits in pieces of seven.
 const DELTA_SIZES_BYTES_MAX: usize = 20;
+/// A chain of deltas as git makes them, and what stands beside it.
+const CHAIN: usize = 128;
 /// Accounted for each cached object besides its bytes.
 const CACHE_ENTRY_BYTES: usize = 96;
 
@@ -46,8 +50,14 @@ impl<'a> Decoder<'a> {
             oldest: VecDeque::new(),
             held_bytes: 0,
             cache_bytes_max,
+            grows_to: 0,
             delta: vec![],
         }
+    }
+
+    /// The same, whose cache has room for a chain of the largest objects met, up to `bytes`.
+    pub fn growing_to(self, bytes: usize) -> Self {
+        Self { grows_to: bytes, ..self }
     }
 
     /// The same, which looks among what another one of the same objects has `decoded`, too.
@@ -208,6 +218,7 @@ impl<'a> Decoder<'a> {
 
     fn keep(&mut self, key: (u32, u64), found: &Object) {
         let bytes = found.1.len() + CACHE_ENTRY_BYTES;
+        self.cache_bytes_max = self.cache_bytes_max.max(bytes.saturating_mul(CHAIN).min(self.grows_to));
         if bytes > self.cache_bytes_max / 4 || self.cache.insert(key, found.clone()).is_some() {
             return;
         }

@@ -50,8 +50,12 @@ impl Spares {
         drop(inner);
         match owner::rename_folder(lock, &claim.dir, &places.objects_dir) {
             Ok(dir) => Some(Claim { dir, ..claim }),
-            // It is not there any more where somebody cleaned up by hand, or put another repository in this one's place.
-            Err(_) => owner::remove_folder(&claim.dir).map_or(None, |()| None),
+            Err(err) => {
+                // It is not there any more where somebody cleaned up by hand, or put another repository in this one's place.
+                let removed = owner::remove_folder(&claim.dir);
+                tracing::debug!(quarantine = %claim.dir.display(), %err, ?removed, "a spare quarantine cannot be taken");
+                None
+            }
         }
     }
 

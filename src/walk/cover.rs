@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 /// Trees are decoded along their delta chains; what the newest ones share is worth keeping.
 const CACHE_BYTES_MAX: usize = 24 << 20;
-/// The same while a push is checked, which is to take no more memory than the rest of it.
-const CHECK_CACHE_BYTES_MAX: usize = 4 << 20;
+/// Where it begins while a push is checked, which is to take no more memory than the rest of it: trees of most are small.
+const CHECK_CACHE_BYTES: usize = 4 << 20;
 
 /// Blobs known by id alone: about 10 MB.
 const BY_ID_MAX: usize = 1 << 18;
@@ -100,7 +100,7 @@ impl<'a> Cover<'a> {
     /// For what somebody sent: entries must be of the types that trees take them for.
     pub fn checking_kinds(mut self) -> Self {
         self.are_kinds_checked = true;
-        self.decoder = Decoder::new(self.objects, CHECK_CACHE_BYTES_MAX);
+        self.decoder = Decoder::new(self.objects, CHECK_CACHE_BYTES).growing_to(CACHE_BYTES_MAX);
         self
     }
 

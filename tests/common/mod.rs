@@ -194,3 +194,18 @@ pub fn test_tools() -> Option<PathBuf> {
     }
     tools
 }
+
+/// Takes so many bytes, then is gone.
+pub struct Vanishing(pub usize);
+
+impl std::io::Write for Vanishing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let taken = bytes.len().min(self.0);
+        self.0 -= taken;
+        if taken == 0 && !bytes.is_empty() { Err(std::io::ErrorKind::BrokenPipe.into()) } else { Ok(taken) }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
