@@ -1,9 +1,7 @@
 //! Failed logins and what they cost: OpenSSH's clients from several addresses of the loopback network against `packmule serve`.
 
-mod common;
-
-use common::server::{Server, has_ssh, make_key, write_ssh_config};
-use common::{PACKMULE, Sandbox, run, write_program};
+use crate::common::server::{Server, has_ssh, make_key, write_ssh_config};
+use crate::common::{PACKMULE, Sandbox, run, write_program};
 use std::process::Output;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,9 +1,7 @@
 //! Users, groups and rules in `config.toml`: what real clients may do under them, and what the commands say of them.
 
-mod common;
-
-use common::server::{Server, has_ssh, make_key, write_ssh_config};
-use common::{PACKMULE, Sandbox, check, report, run, run_with_input};
+use crate::common::server::{Server, has_ssh, make_key, write_ssh_config};
+use crate::common::{PACKMULE, Sandbox, check, report, run, run_with_input};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -405,7 +403,7 @@ fn the_rules_of_the_readme_are_right() {
     for name in ["ann", "bob"] {
         make_key(&sandbox, &sandbox.path("keys").join(name), &["ed25519"]);
     }
-    let readme = include_str!("../README.md");
+    let readme = include_str!("../../README.md");
     let (_, from) = readme.split_once("## Who may do what").expect("the section");
     let block = from.split("```toml\n").nth(1).and_then(|block| block.split("```").next()).expect("a block");
     std::fs::write(sandbox.path("config.toml"), block).expect("written");

@@ -1,9 +1,7 @@
 //! An embedder's program: a driver of its own decides who somebody is, where a repository lies, and what may happen to each ref.
 
-mod common;
-
-use common::server::{has_ssh, make_key, write_ssh_config};
-use common::{Sandbox, check, report, run};
+use crate::common::server::{has_ssh, make_key, write_ssh_config};
+use crate::common::{Sandbox, check, report, run};
 use packmule::access::{
     Authentication, BoxError, Chain, Command, Credentials, Decision, Door, Driver, Grant, Keys, Location, Place, PublicKey, PushProposal,
     RefRules, Refusal, RequestPath, Transport, UserId,

@@ -2,10 +2,8 @@
 //!
 //! Nothing that a driver implements has to change for it: the same four callbacks, asked through the same door.
 
-mod common;
-
-use common::pkt::{self, Pkt};
-use common::{Sandbox, check};
+use crate::common::pkt::{self, Pkt};
+use crate::common::{Sandbox, check};
 use packmule::access::{
     Admission, AuthMethods, Authentication, BoxError, Command, Credentials, Decision, Door, Driver, Grant, Location, LogIn, Place,
     PushProposal, RefRules, Refusal, RequestPath, Secret, Transport, TransportKind, UserId,
@@ -206,7 +204,7 @@ fn who_shows_no_password_does_not_push_and_who_does_pushes() {
     house.sandbox.commit_file(&house.seed, "new", "new");
     let (null, new) = ("0".repeat(40), house.id("HEAD"));
     let mut pack = house.sandbox.git_command(&house.seed, ["pack-objects", "--revs", "--stdout", "-q"]);
-    let packed = common::run_with_input(&mut pack, format!("{new}\n^{}\n", house.id("main")).as_bytes());
+    let packed = crate::common::run_with_input(&mut pack, format!("{new}\n^{}\n", house.id("main")).as_bytes());
     assert!(packed.status.success());
     let line = pkt::data(format!("{null} {new} refs/heads/new\0report-status"));
     let body = [&line[..], b"0000", &packed.stdout].concat();

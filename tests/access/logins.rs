@@ -1,9 +1,7 @@
 //! Ways of logging in besides plain keys: certificates of `ssh-keygen -s`, passwords, and nothing at all, each with OpenSSH's client.
 
-mod common;
-
-use common::server::{Server, has_ssh, make_key, write_ssh_config};
-use common::{PACKMULE, Sandbox, check, report, run, write_program};
+use crate::common::server::{Server, has_ssh, make_key, write_ssh_config};
+use crate::common::{PACKMULE, Sandbox, check, report, run, write_program};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -323,7 +321,7 @@ fn the_ways_of_the_readme_lead_in() {
     if !has_ssh() {
         return;
     }
-    let readme = include_str!("../README.md");
+    let readme = include_str!("../../README.md");
     let (_, from) = readme.split_once("## Ways to log in").expect("the section");
     let block = from.split("```toml\n").nth(1).and_then(|block| block.split("```").next()).expect("a block");
     let (_, options) = block.split_once("ssh-keygen -s ca ").and_then(|(_, rest)| rest.split_once("laptop ")).expect("how to sign");

@@ -1,9 +1,7 @@
 //! The audit log: one line for each login, refusal and command, in text and in JSON, which no name can forge and no secret reaches.
 
-mod common;
-
-use common::server::{Server, has_ssh, make_key, write_ssh_config};
-use common::{PACKMULE, Sandbox, report, run, write_program};
+use crate::common::server::{Server, has_ssh, make_key, write_ssh_config};
+use crate::common::{PACKMULE, Sandbox, report, run, write_program};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant};

@@ -1,0 +1,12 @@
+//! Who comes in and what they may do: the drivers, the door and the SSH server before them, with real clients.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod audit;
+mod embed;
+mod identity;
+mod in_memory;
+mod logins;
+mod penalties;
+mod rules;
