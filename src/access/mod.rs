@@ -33,6 +33,7 @@ mod public_key;
 pub mod rules;
 mod text;
 mod transport;
+mod turns;
 
 pub use certificate::Certificate;
 pub(crate) use certificate::{is_network, network_holds};
@@ -51,6 +52,7 @@ pub use path::RequestPath;
 pub use public_key::{PublicKey, PublicKeyError};
 pub use text::printable;
 pub use transport::{Transport, TransportKind};
+pub(crate) use turns::{Turn, Turns};
 
 /// What a client wants to do with a repository: fetch from it or push to it.
 pub use crate::serve::Service as Command;
