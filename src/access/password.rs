@@ -101,10 +101,18 @@ impl PasswordPool {
     /// # Errors
     /// The comparison panicked.
     pub async fn verify(&self, hash: Arc<PasswordHash>, password: Secret) -> Result<bool, BoxError> {
+        self.compare(move || hash.verify(password.expose())).await
+    }
+
+    /// What `is_right` says, for hashes of other kinds.
+    ///
+    /// # Errors
+    /// It panicked.
+    pub(super) async fn compare(&self, is_right: impl FnOnce() -> bool + Send + 'static) -> Result<bool, BoxError> {
         // Kept by the comparison itself: whoever gives up waiting frees no core.
         let permit = self.0.clone().acquire_owned().await?;
         let compared = tokio::task::spawn_blocking(move || {
-            let is_right = hash.verify(password.expose());
+            let is_right = is_right();
             drop(permit);
             is_right
         });
