@@ -96,6 +96,7 @@ async fn serve(
         .door(access.begin(repositories, config.hash.into(), &asked))
         .host_key(host_key)
         .limits(config.ssh.limits.clone())
+        .keys_without_touch(config.ssh.keys_without_touch)
         .penalties(config.ssh.penalties.clone())
         .ingest((&config.push).into())
         .checks(config.push.check_objects.into())

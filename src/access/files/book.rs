@@ -1,9 +1,9 @@
 //! The three files of one folder into what they say together, or into the first fault.
 
-use super::htpasswd::{Passwords, StoredPassword};
+use super::htpasswd::Passwords;
 use super::repoperms::Permissions;
 use super::{ANONYMOUS, printable};
-use crate::access::PublicKey;
+use crate::access::{PasswordHash, PublicKey};
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::ErrorKind;
@@ -42,9 +42,9 @@ pub enum FilesError {
 pub struct FileBook {
     pub(super) permissions: Permissions,
     keys: HashMap<PublicKey, Vec<String>>,
-    passwords: HashMap<String, Arc<StoredPassword>>,
+    passwords: HashMap<String, Arc<PasswordHash>>,
     /// Whose hash is compared for whom nobody knows.
-    stand_ins: (RandomState, Vec<Arc<StoredPassword>>),
+    stand_ins: (RandomState, Vec<Arc<PasswordHash>>),
     /// Which files were there: passwords, keys.
     had: (bool, bool),
     notes: Vec<String>,
@@ -116,7 +116,7 @@ impl FileBook {
     }
 
     /// The hash to compare a password with, and whether it is that user's; for others always the same one of somebody.
-    pub(super) fn password_of(&self, user: &str) -> Option<(Arc<StoredPassword>, bool)> {
+    pub(super) fn password_of(&self, user: &str) -> Option<(Arc<PasswordHash>, bool)> {
         if let Some(hash) = self.passwords.get(user) {
             return Some((hash.clone(), true));
         }

@@ -30,11 +30,9 @@ const APR1_ROUNDS: usize = 1_000;
 /// The digits of crypt(3)'s way to write bytes.
 const CRYPT_DIGITS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// What `.htpasswd` keeps of one password.
+/// What `.htpasswd` keeps of one password, in the kinds that only it may hold.
 #[derive(Clone)]
-pub(super) enum StoredPassword {
-    /// argon2 or bcrypt.
-    Modern(PasswordHash),
+pub(in crate::access) enum OldHash {
     /// Salt, and the hash as it is written.
     Apr1 {
         salt: String,
@@ -44,12 +42,20 @@ pub(super) enum StoredPassword {
     ShaCrypt(Crypt),
 }
 
-impl StoredPassword {
-    /// Read a hash as it stands behind the colon.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong with it, and nothing of the hash itself.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+/// Read a hash of any kind as it stands behind the colon.
+///
+/// # Errors
+/// A sentence that says what is wrong with it, and nothing of the hash itself.
+fn parse_hash(text: &str) -> Result<PasswordHash, String> {
+    if text.starts_with("$argon2") || text.starts_with("$2") {
+        PasswordHash::parse(text)
+    } else {
+        OldHash::parse(text).map(|hash| PasswordHash::old(text, hash))
+    }
+}
+
+impl OldHash {
+    fn parse(text: &str) -> Result<Self, String> {
         if let Some(rest) = text.strip_prefix(APR1) {
             let parts = rest.split_once('$').filter(|(salt, hash)| salt.len() <= APR1_SALT_BYTES_MAX && hash.len() == 22);
             return match parts {
@@ -68,9 +74,6 @@ impl StoredPassword {
         }
         if text.starts_with("$5$") || text.starts_with("$6$") {
             return Self::parse_sha_crypt(text);
-        }
-        if text.starts_with("$argon2") || text.starts_with("$2") {
-            return PasswordHash::parse(text).map(Self::Modern);
         }
         let is_des = text.len() == 13 && text.bytes().all(|digit| CRYPT_DIGITS.contains(&digit));
         Err(if is_des {
@@ -104,13 +107,12 @@ impl StoredPassword {
     }
 
     /// Whether it is that of `password`.
-    pub(super) fn verify(&self, password: &str) -> bool {
+    pub(in crate::access) fn verify(&self, password: &str) -> bool {
         let bytes = password.as_bytes();
         if bytes.len() > PASSWORD_BYTES_MAX {
             return false;
         }
         match self {
-            Self::Modern(hash) => hash.verify(password),
             Self::Apr1 { salt, hash } => same(apr1(bytes, salt.as_bytes()).as_bytes(), hash.as_bytes()),
             Self::Sha1(digest) => {
                 use sha1::Digest as _;
@@ -118,12 +120,6 @@ impl StoredPassword {
             }
             Self::ShaCrypt(hash) => ShaCrypt::default().verify_password(bytes, hash).is_ok(),
         }
-    }
-}
-
-impl std::fmt::Debug for StoredPassword {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("StoredPassword(***)")
     }
 }
 
@@ -173,7 +169,7 @@ fn apr1(password: &[u8], salt: &[u8]) -> String {
 /// Hashes by user, and what was left out.
 #[derive(Debug, Default)]
 pub(super) struct Passwords {
-    pub(super) by_user: HashMap<String, Arc<StoredPassword>>,
+    pub(super) by_user: HashMap<String, Arc<PasswordHash>>,
     pub(super) left_out: Vec<String>,
 }
 
@@ -196,7 +192,7 @@ impl Passwords {
                 read.left_out.push(format!("{name}:{number}: '{}' has a line above, which counts", printable(user)));
                 continue;
             }
-            match StoredPassword::parse(hash) {
+            match parse_hash(hash) {
                 Ok(hash) => drop(read.by_user.insert(user.to_owned(), Arc::new(hash))),
                 Err(why) => read.left_out.push(format!("{name}:{number}: '{}' has no password: {why}", printable(user))),
             }
@@ -224,7 +220,7 @@ mod tests {
     #[test]
     fn every_kind_of_hash_tells_the_right_password_from_others() {
         for (text, password) in HASHES {
-            let hash = StoredPassword::parse(text).expect(text);
+            let hash = parse_hash(text).expect(text);
             assert!(hash.verify(password) && !hash.verify("correct hors") && !hash.verify(""), "{text}");
             assert!(!hash.verify(&"x".repeat(PASSWORD_BYTES_MAX + 1)) && !format!("{hash:?}").contains(&text[8..]), "{text}");
         }
@@ -263,7 +259,7 @@ mod tests {
             ),
             ("$2y$31$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e", "costs too much"),
         ] {
-            let fault = StoredPassword::parse(text).expect_err(text);
+            let fault = parse_hash(text).expect_err(text);
             assert!(fault.contains(says) && !fault.contains("hunter2"), "{text}: {fault}");
         }
     }
@@ -272,7 +268,7 @@ mod tests {
     fn the_first_line_of_a_user_counts_and_what_is_wrong_is_left_out() {
         let (sha, text) = (HASHES[1].0, HASHES[6].0);
         let read = Passwords::parse(&format!("# people\n\nann:{sha}\nbob:abJnggxhB/yWI\nann:{text}\n"), ".htpasswd").expect("read");
-        assert!(matches!(read.by_user["ann"].as_ref(), StoredPassword::Sha1(_)) && read.by_user.len() == 1);
+        assert!(read.by_user["ann"].as_ref() == &parse_hash(sha).expect("a hash") && read.by_user.len() == 1);
         assert!(read.left_out[0].starts_with(".htpasswd:4: 'bob'") && read.left_out[1].starts_with(".htpasswd:5: 'ann'"));
         assert!(Passwords::parse("ann\n", ".htpasswd").expect_err("a fault").contains(".htpasswd:1:"));
     }

@@ -16,6 +16,7 @@ mod htpasswd;
 mod repoperms;
 
 pub use book::{FileBook, FilesError};
+pub(super) use htpasswd::OldHash;
 
 use super::rules::ANONYMOUS;
 use super::{
@@ -90,8 +91,7 @@ impl Driver for Files {
             Credentials::PublicKey(shown) => book.has_key(name, &shown.key),
             Credentials::Password(said) => {
                 let Some((hash, is_theirs)) = book.password_of(name) else { return Ok(Authentication::Unknown) };
-                let password = said.password.clone();
-                self.passwords.compare(move || hash.verify(password.expose())).await? && is_theirs
+                self.passwords.verify(hash, said).await? && is_theirs
             }
             Credentials::Anonymous(_) => ["", ANONYMOUS].contains(&name) && book.permissions.lets_read(ANONYMOUS),
             Credentials::Certificate(_) => false,
