@@ -24,6 +24,11 @@ impl Verb {
     /// All, in the order in which they are listed.
     pub const ALL: [Self; 6] = [Self::Read, Self::Create, Self::Update, Self::Rewind, Self::Delete, Self::CreateRepository];
 
+    /// Whether it is something that is done to a ref, and not to the repository as a whole.
+    pub(super) fn is_about_refs(self) -> bool {
+        self != Self::CreateRepository
+    }
+
     /// The word for it in rules.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -86,7 +91,7 @@ impl Verbs {
 
     /// Whether one of them is about refs.
     pub(super) fn has_refs(self) -> bool {
-        Verb::ALL.iter().any(|verb| *verb != Verb::CreateRepository && self.contains(*verb))
+        Verb::ALL.iter().any(|verb| verb.is_about_refs() && self.contains(*verb))
     }
 }
 
