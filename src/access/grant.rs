@@ -74,6 +74,7 @@ pub struct Grant {
     creator: Option<String>,
     /// What was read of the repository, and must still be so when it is opened.
     roles: Option<Arc<Roles>>,
+    may_administer: bool,
 }
 
 #[derive(Clone)]
@@ -85,12 +86,12 @@ pub(super) enum Rules {
 impl Grant {
     /// Every ref may be seen and every edit may happen.
     pub fn everything() -> Self {
-        Self { rules: Rules::Everything, may_create: false, creator: None, roles: None }
+        Self { rules: Rules::Everything, may_create: false, creator: None, roles: None, may_administer: false }
     }
 
     /// `rules` decide ref by ref.
     pub fn new(rules: impl RefRules) -> Self {
-        Self { rules: Rules::Erased(Arc::new(rules)), may_create: false, creator: None, roles: None }
+        Self { rules: Rules::Erased(Arc::new(rules)), may_create: false, creator: None, roles: None, may_administer: false }
     }
 
     /// A push may also make the repository where there is none.
@@ -125,6 +126,18 @@ impl Grant {
         self.roles.as_deref().map_or(Ok(true), |judged| Ok(Roles::read(folder)? == *judged))
     }
 
+    /// The command that was asked about may happen although it administers the repository as a whole.
+    #[must_use]
+    pub fn and_administer(mut self) -> Self {
+        self.may_administer = true;
+        self
+    }
+
+    /// Whether the repository as a whole may be administered.
+    pub fn may_administer(&self) -> bool {
+        self.may_administer
+    }
+
     /// Whether a push may make the repository.
     pub fn may_create_repository(&self) -> bool {
         self.may_create
@@ -137,6 +150,10 @@ impl std::fmt::Debug for Grant {
             Rules::Everything => "everything",
             Rules::Erased(_) => "rules",
         };
-        f.debug_struct("Grant").field("rules", &rules).field("may_create", &self.may_create).finish()
+        f.debug_struct("Grant")
+            .field("rules", &rules)
+            .field("may_create", &self.may_create)
+            .field("may_administer", &self.may_administer)
+            .finish()
     }
 }

@@ -267,7 +267,7 @@ impl Compiler {
         }
         let verbs = allow.and(deny);
         if !rule.refs.is_empty() && !verbs.has_refs() && self.faults.len() == faults {
-            self.fault("create-repository is not about refs", Some(rule.refs[0].span()), Some("leave refs out"));
+            self.fault("create-repository and admin are not about refs", Some(rule.refs[0].span()), Some("leave refs out"));
         }
         let is_right = self.faults.len() == faults;
         is_right.then(|| (Rule { place, verbs, allows: rule.deny.is_empty() }, Scope { who, repositories, refs }))

@@ -12,6 +12,7 @@
 //! | `revoked` | lists of what authorities took back into a yes or no |
 //! | `compile` | all of it into a [`RuleBook`], or into every [`Fault`] at once |
 //! | `book` | questions into the rule that decides |
+//! | `explain` | a question of somebody's into an answer that tells no more than they may know |
 //!
 //! The first rule that is about user, repository, ref and verb decides; what no rule is about is denied. A repository whose
 //! refs may none be read does not exist for that user. A command keeps the book under which it began.
@@ -25,6 +26,7 @@
 mod authority;
 mod book;
 mod compile;
+mod explain;
 mod pattern;
 mod patterns;
 mod revoked;
@@ -40,8 +42,9 @@ pub use verb::Verb;
 pub use written::{Written, WrittenAuthority, WrittenGroups, WrittenRule, WrittenUser, WrittenUsers};
 
 use super::{
-    AuthMethods, Authentication, BoxError, Command, Credentials, Decision, Description, Driver, Grant, HashKind, Location,
-    PasswordCredentials, PasswordPool, Place, PublicKey, PushProposal, RefRules, Refusal, RequestPath, Transport, UserId, printable,
+    AuthMethods, Authentication, BoxError, Command, Credentials, Decision, Description, Driver, Explanation, Grant, HashKind, Location,
+    PasswordCredentials, PasswordPool, Place, PublicKey, PushProposal, Question, RefRules, Refusal, RequestPath, Transport, UserId,
+    printable,
 };
 use crate::serve::{ProposedEdit, Verdict};
 use crate::store::{Repositories, RepositoryName};
@@ -83,18 +86,20 @@ impl Rules {
         self.book.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Who made this repository and whom they gave roles in it; of one that is not there, these.
-    async fn roles_of(&self, repository: &RepositoryName, if_new: Roles) -> Result<Roles, BoxError> {
+    /// Who made this repository and whom they gave roles in it, as far as it is there and `book` asks for it.
+    async fn roles_of(&self, book: &RuleBook, repository: &RepositoryName) -> Result<Option<Roles>, BoxError> {
+        if !book.needs_roles() {
+            return Ok(None);
+        }
         let (repositories, repository) = (self.repositories.clone(), repository.clone());
-        let found = tokio::task::spawn_blocking(move || Roles::find(repositories.root(), &repository)).await??;
-        Ok(found.unwrap_or(if_new))
+        Ok(tokio::task::spawn_blocking(move || Roles::find(repositories.root(), &repository)).await??)
     }
 
     /// The same work whether or not there is such a user: somebody's hash is always compared.
     async fn by_password(&self, said: &PasswordCredentials) -> Result<Authentication, BoxError> {
         let book = self.book();
         let Some((hash, user)) = book.password_of(&said.user_name) else { return Ok(Authentication::Unknown) };
-        let is_right = self.passwords.verify(hash, said.password.clone()).await?;
+        let is_right = self.passwords.verify(hash, said).await?;
         Ok(user.filter(|_| is_right).map_or(Authentication::Unknown, |name| Authentication::Accepted(UserId::new(name))))
     }
 }
@@ -166,14 +171,11 @@ impl Driver for Rules {
             Err(error) => return Ok(Decision::Refused(Refusal::hidden(error.to_string()))),
         };
         if is_admin {
-            return Ok(Decision::Granted(Grant::everything().and_create_repository_for(name)));
+            return Ok(Decision::Granted(Grant::everything().and_create_repository_for(name).and_administer()));
         }
-        let roles = match book.needs_roles() {
-            true => Some(self.roles_of(&repository, book.roles_of_new(name, repository.as_str())).await?),
-            false => None,
-        };
-        let unknown = Roles::default();
-        let applying = book.applying(&book.about(name), repository.as_str(), roles.as_ref().unwrap_or(&unknown));
+        let found = self.roles_of(book, &repository).await?;
+        let roles = found.unwrap_or_else(|| book.roles_of_new(name, repository.as_str()));
+        let applying = book.applying(&book.about(name), repository.as_str(), &roles);
         let allows = |rule: Option<&Rule>| rule.is_some_and(|rule| rule.allows);
         let no = |rule: Option<&Rule>, refusal: Refusal| match rule {
             Some(rule) => refusal.because_of(&rule.place),
@@ -183,13 +185,14 @@ impl Driver for Rules {
         if !allows(read) {
             return Ok(Decision::Refused(no(read, Refusal::hidden("no rule lets them read it"))));
         }
-        if command == Command::ReceivePack && name == ANONYMOUS {
+        if command != Command::UploadPack && name == ANONYMOUS {
             return Ok(Decision::Refused(Refusal::told("who pushes says who they are: you have not logged in")));
         }
-        let write = Verbs::WRITING.map(|verb| book.judge_some(&applying, verb));
-        if command == Command::ReceivePack && !write.iter().any(|rule| allows(*rule)) {
-            let [denied, ..] = write;
-            let sentence = format!("you may read '{}' but not push to it", printable(repository.as_str()));
+        let (wanted, what) = wanted(command);
+        let judged: Vec<_> = wanted.iter().map(|verb| book.judge_some(&applying, *verb)).collect();
+        if !judged.iter().any(|rule| allows(*rule)) {
+            let denied = judged.into_iter().next().unwrap_or(read);
+            let sentence = format!("you may read '{}' but not {what} it", printable(repository.as_str()));
             return Ok(Decision::Refused(no(denied, Refusal::told(sentence))));
         }
         let may_create = allows(book.judge_some(&applying, Verb::CreateRepository));
@@ -197,14 +200,26 @@ impl Driver for Rules {
         if may_create {
             grant = grant.and_create_repository_for(name);
         }
-        Ok(Decision::Granted(match roles {
-            Some(roles) => grant.where_roles_are(roles),
-            None => grant,
-        }))
+        if command.administers() {
+            grant = grant.and_administer();
+        }
+        Ok(Decision::Granted(if book.needs_roles() { grant.where_roles_are(roles) } else { grant }))
     }
 
     async fn locate(&self, path: &RequestPath, _: &Transport) -> Result<Location, BoxError> {
         Ok(Location::Place(Place::beneath(&self.repositories, path.name()?).hashed_with(self.new_hash)))
+    }
+
+    async fn roots(&self) -> Result<Vec<Arc<Repositories>>, BoxError> {
+        Ok(vec![self.repositories.clone()])
+    }
+
+    async fn why(&self, user: &Person, question: &Question) -> Result<Option<Explanation>, BoxError> {
+        let roles = match question.path.name() {
+            Ok(repository) => self.roles_of(&user.book, &repository).await?,
+            Err(_) => None,
+        };
+        Ok(Some(explain::why(&user.book, &user.name, roles.as_ref(), question)))
     }
 
     async fn may_know(&self, key: &PublicKey) -> Result<bool, BoxError> {
@@ -231,6 +246,19 @@ impl Driver for Rules {
         let is_admin = user.book.is_admin(&user.name);
         let rights = if is_admin { "You may read and write everything here." } else { "" };
         Ok(Description { rights: rights.to_owned(), repositories: named.await?? })
+    }
+}
+
+/// Which verbs a command wants one of, and what it does in words.
+fn wanted(command: Command) -> (&'static [Verb], &'static str) {
+    match command {
+        Command::UploadPack => (&[Verb::Read], "fetch from"),
+        Command::ReceivePack => (&Verbs::WRITING, "push to"),
+        Command::Create => (&[Verb::Admin, Verb::CreateRepository], "create"),
+        Command::Rename => (&[Verb::Admin], "rename"),
+        Command::Delete => (&[Verb::Admin], "delete"),
+        Command::Restore => (&[Verb::Admin], "restore"),
+        Command::List | Command::Roles => (&[Verb::Admin], "administer"),
     }
 }
 
