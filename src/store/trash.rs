@@ -43,13 +43,14 @@ impl Repositories {
         self.trash.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Move the repository `name` to the trash, in the name of `by`; `None` where there is none.
+    /// Move the repository `name` to the trash, in the name of `by`; `None` where there is none. `alone`: as for
+    /// [`Repositories::rename`].
     ///
     /// # Errors
     /// [`Error::InTheWay`] where it is in use, or others borrow objects from it.
-    pub fn delete(&self, name: &RepositoryName, by: &str) -> Result<Option<Trashed>, Error> {
+    pub fn delete(&self, name: &RepositoryName, by: &str, alone: impl FnOnce(&Path)) -> Result<Option<Trashed>, Error> {
         let _moving = self.in_use.take(&[name.as_str()], PATIENCE)?;
-        let Some(departure) = self.depart(name)? else { return Ok(None) };
+        let Some(departure) = self.depart(name, alone)? else { return Ok(None) };
         let _held = self.trash_held();
         let trashed = self.make_entry(name, &departure, by)?;
         let place = trashed.folder.join(REPOSITORY);
@@ -202,10 +203,10 @@ mod tests {
         git(&root.join("tree"), &["push", "-q", &root.join("g/x.git").to_string_lossy(), "main"]);
         let tip = git(&root.join("tree"), &["rev-parse", "HEAD"]);
         for (asked, place) in [("g/x", "g/x.git"), ("tree", "tree"), ("bare", "bare")] {
-            let trashed = repositories.delete(&name(asked), "ann\nx").unwrap().unwrap();
+            let trashed = repositories.delete(&name(asked), "ann\nx", |_| ()).unwrap().unwrap();
             assert_eq!((trashed.name.as_str(), trashed.by.as_str()), (asked, "ann x"));
             assert!(!root.join(place).exists() && matches!(repositories.find(&name(asked)).unwrap(), Found::Nothing), "{asked}");
-            assert_eq!(repositories.delete(&name(asked), "ann").unwrap(), None);
+            assert_eq!(repositories.delete(&name(asked), "ann", |_| ()).unwrap(), None);
         }
         assert!(!root.join("g").exists(), "a folder that it leaves empty goes");
         assert_eq!(in_trash(&repositories).len(), 3);
@@ -224,7 +225,7 @@ mod tests {
         let root = repositories.root().to_owned();
         for number in ["1", "2"] {
             std::fs::write(root.join("x.git/description"), number).unwrap();
-            let mut deleted = repositories.delete(&name("x"), "ann").unwrap().unwrap();
+            let mut deleted = repositories.delete(&name("x"), "ann", |_| ()).unwrap().unwrap();
             // A second apart, without waiting for it.
             deleted.deleted_s -= 2 - number.parse::<u64>().unwrap();
             std::fs::write(deleted.folder.join(RECORD), format!("x.git\nann\n{}\n", deleted.deleted_s)).unwrap();
@@ -232,7 +233,7 @@ mod tests {
         }
         let err = repositories.restore(&name("x")).unwrap_err().to_string();
         assert!(err.contains("'x' is there already"), "{err}");
-        repositories.rename(&name("x"), &name("y")).unwrap();
+        repositories.rename(&name("x"), &name("y"), |_| ()).unwrap();
         repositories.restore(&name("x")).unwrap().unwrap();
         assert_eq!(std::fs::read_to_string(root.join("x.git/description")).unwrap(), "2");
         assert_eq!(in_trash(&repositories), ["x"]);
@@ -263,7 +264,7 @@ mod tests {
     #[test]
     fn what_was_kept_long_enough_goes_for_good() {
         let (_dir, repositories) = served(&[("x.git", &["--bare"]), ("y.git", &["--bare"])]);
-        let deleted_s = repositories.delete(&name("x"), "ann").unwrap().unwrap().deleted_s;
+        let deleted_s = repositories.delete(&name("x"), "ann", |_| ()).unwrap().unwrap().deleted_s;
         let day = Duration::from_secs(86_400);
         assert_eq!(repositories.empty_trash(day, deleted_s + 86_399).unwrap(), []);
         assert_eq!(repositories.empty_trash(day, deleted_s - 5).unwrap(), [], "a clock that goes back removes nothing");

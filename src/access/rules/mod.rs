@@ -191,7 +191,7 @@ impl Driver for Rules {
         let named = tokio::task::spawn_blocking(move || {
             let (is_admin, about) = (book.is_admin(&name), book.about(&name));
             let may_read = |repository: &str| is_admin || book.judge_some(&book.applying(&about, repository), Verb::Read).is_allowed;
-            let all = repositories.list()?;
+            let all = repositories.names()?;
             Ok::<_, crate::store::Error>(all.iter().map(|name| name.as_str()).filter(|name| may_read(name)).map(str::to_owned).collect())
         });
         let is_admin = user.book.is_admin(&user.name);

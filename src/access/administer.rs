@@ -1,0 +1,60 @@
+//! What was granted about a whole repository into the deed: make, rename, delete, take back.
+//!
+//! Each wants a [`Granted`] of its own [`Command`]; a yes to one is none to another. All of them touch the disk.
+
+use super::{Command, Granted, HashKind, UserId};
+use crate::store::{Error, Repositories, RepositoryName, Trashed};
+use std::path::Path;
+use std::sync::Arc;
+
+impl Granted {
+    /// Make the repository, empty, with objects hashed by `hash` or as its place says.
+    ///
+    /// # Errors
+    /// It is there, or its name can be none.
+    pub fn create(&self, hash: Option<HashKind>) -> Result<(), Error> {
+        let (repositories, name, usual) = self.named(Command::Create)?;
+        repositories.create(name, hash.unwrap_or(usual), |_| Ok(()))
+    }
+
+    /// Give the repository the name for which `to` was granted; `false` where there is none. `alone` is told its git directory
+    /// once nobody uses it, to let go of what is kept of it.
+    ///
+    /// # Errors
+    /// It is in use, or there is something at the new name.
+    pub fn rename(&self, to: &Self, alone: impl FnOnce(&Path)) -> Result<bool, Error> {
+        let (repositories, name, _) = self.named(Command::Rename)?;
+        let (others, new_name, _) = to.named(Command::Create)?;
+        if !Arc::ptr_eq(repositories, others) {
+            return Err(Error::InTheWay(
+                "the two names lie in folders of different kinds; a repository cannot go from one to the other".into(),
+            ));
+        }
+        repositories.rename(name, new_name, alone)
+    }
+
+    /// Move the repository to the trash in the name of `by`; `None` where there is none. `alone`: as for [`Granted::rename`].
+    ///
+    /// # Errors
+    /// It is in use.
+    pub fn delete(&self, by: &UserId, alone: impl FnOnce(&Path)) -> Result<Option<Trashed>, Error> {
+        let (repositories, name, _) = self.named(Command::Delete)?;
+        repositories.delete(name, by.as_str(), alone)
+    }
+
+    /// Take back from the trash what had this name last; `None` where nothing had.
+    ///
+    /// # Errors
+    /// Something else has its place by now.
+    pub fn restore(&self) -> Result<Option<Trashed>, Error> {
+        let (repositories, name, _) = self.named(Command::Restore)?;
+        repositories.restore(name)
+    }
+
+    fn named(&self, command: Command) -> Result<(&Arc<Repositories>, &RepositoryName, HashKind), Error> {
+        if self.command != command || !self.grant.may_administer() {
+            return Err(Error::InTheWay(format!("'{command}' was not granted here")));
+        }
+        self.place.name().ok_or_else(|| Error::InTheWay("this repository has its place from elsewhere, and is not moved from here".into()))
+    }
+}
