@@ -7,12 +7,11 @@ use super::super::audit::{Asked, Outcome};
 use super::super::bridge::Inbox;
 use super::super::hangup::Hangup;
 use super::super::limits::DESCRIPTIONS_MAX;
-use super::super::places::Turn;
 use super::command::{self, GitCommand, Wanted};
 use super::connection::{Connection, Phase, Shared};
 use super::handler::Login;
 use super::reply;
-use crate::access::{self, Admission, Caller, Command, Description, Granted, RequestPath, printable};
+use crate::access::{self, Admission, Caller, Command, Description, Granted, RequestPath, Turn, printable};
 use crate::store::{self, Repository};
 use bytes::Bytes;
 use russh::ChannelWriteHalf;
@@ -245,11 +244,11 @@ impl Conversation {
     }
 
     /// Wait for a place among the commands at once; none where the client is gone, a sentence where it waited in vain.
-    pub(super) async fn turn(&self) -> Result<Option<(Turn, OwnedSemaphorePermit)>, &'static str> {
+    pub(super) async fn turn(&self) -> Result<Option<(Turn<String>, OwnedSemaphorePermit)>, &'static str> {
         let mut phase = self.shared.phase.clone();
         // Whoever waits for their own commands takes nothing from others.
         let place = async {
-            let turn = self.shared.turns.take(self.login.user.as_str()).await;
+            let turn = self.shared.turns.take(self.login.user.as_str().to_owned()).await;
             let permit = self.shared.commands.clone().acquire_owned().await.ok()?;
             Some((turn, permit))
         };

@@ -32,6 +32,6 @@ mod last_words;
 mod reply;
 mod service;
 
-pub(super) use algorithms::Configs;
+pub(super) use algorithms::{Algorithms, Configs};
 pub(super) use connection::{Phase, Shared, serve};
 pub(super) use conversation::descriptions;
