@@ -56,7 +56,7 @@ impl House {
         let seed = sandbox.work_tree("seed", "sha1");
         sandbox.commit_file(&seed, "first", "1");
         for name in ["team/plans", "hidden"] {
-            let bare = sandbox.bare(&format!("served/{name}.git"), "sha1");
+            let bare = sandbox.bare(format!("served/{name}.git"), "sha1");
             sandbox.git(&seed, ["push", "-q", &bare.to_string_lossy(), "main", "main:secret"]);
         }
         let server = Self::serve(&sandbox);
@@ -216,16 +216,16 @@ fn nothing_of_a_deleted_repository_is_served_under_its_name() {
         house.says("ann", "create team/plans");
         let (listed, said) = house.git("ann", &house.seed, &["ls-remote", &url]);
         assert!(listed && !said.contains("refs/"), "{said}");
-        let (fetched, said) = house.git("ann", &house.sandbox.bare(&format!("empty{round}"), "sha1"), &["fetch", &url, &old]);
+        let (fetched, said) = house.git("ann", &house.sandbox.bare(format!("empty{round}"), "sha1"), &["fetch", &url, &old]);
         assert!(!fetched, "{said}");
         house.says("ann", "rename team/plans team/other");
         house.says("ann", "restore team/plans");
         assert!(copy(&format!("after{round}")).0);
-        assert_eq!(house.sandbox.git(&house.sandbox.path(&format!("after{round}")), ["rev-parse", "main"]), old);
+        assert_eq!(house.sandbox.git(&house.sandbox.path(format!("after{round}")), ["rev-parse", "main"]), old);
         house.says("ann", "delete team/other");
         // Pushes in quick succession leave a quarantine for the next one, which must not be in the way of a move.
         for number in 0..3 {
-            house.sandbox.commit_file(&house.seed, "more", &format!("{round} {number}"));
+            house.sandbox.commit_file(&house.seed, "more", format!("{round} {number}"));
             let (pushed, said) = house.git("ann", &house.seed, &["push", "-q", &url, &format!("main:refs/heads/b{round}{number}")]);
             assert!(pushed, "{said}");
         }
