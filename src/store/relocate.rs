@@ -25,12 +25,17 @@ pub(super) struct Departure {
 
 impl Repositories {
     /// Give the repository `from` the name `to`; `false` where there is none. Folders that it leaves empty go. Once nobody uses it, `alone` is
-    /// told its git directory, to let go of what is kept of it.
+    /// told its git directory, to let go of what is kept of it, and may say `false`: it stays then, as if there were none.
     ///
     /// # Errors
     /// [`Error::InTheWay`] where it is in use, borrows or lends objects by its place, or where something lies at `to`;
     /// [`Error::BadName`] where nothing may.
-    pub fn rename(&self, from: &RepositoryName, to: &RepositoryName, alone: impl FnOnce(&Path)) -> Result<bool, Error> {
+    pub fn rename(
+        &self,
+        from: &RepositoryName,
+        to: &RepositoryName,
+        alone: impl FnOnce(&Path) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
         if from == to {
             return Err(Error::InTheWay(format!("'{}' is its name already", from.as_str())));
         }
@@ -51,9 +56,15 @@ impl Repositories {
     }
 
     /// Where `name` lies, once nothing speaks against moving it. The caller has its name alone.
-    pub(super) fn depart(&self, name: &RepositoryName, alone: impl FnOnce(&Path)) -> Result<Option<Departure>, Error> {
+    pub(super) fn depart(
+        &self,
+        name: &RepositoryName,
+        alone: impl FnOnce(&Path) -> Result<bool, Error>,
+    ) -> Result<Option<Departure>, Error> {
         let Some(git_dir) = Self::find_beneath(self.root(), name)? else { return Ok(None) };
-        alone(&git_dir);
+        if !alone(&git_dir)? {
+            return Ok(None);
+        }
         let is_inside = git_dir.file_name().is_some_and(|name| name == ".git");
         let folder = if is_inside { git_dir.parent().map_or_else(|| git_dir.clone(), Path::to_owned) } else { git_dir.clone() };
         if let Some(borrower) = self.borrower_from(&git_dir, name)? {
@@ -161,13 +172,13 @@ mod tests {
             ("new/deep/z", "new/z", "new/z.git"),
             ("y", "bare", "bare.git"),
         ] {
-            assert!(repositories.rename(&name(from), &name(to), |_| ()).unwrap(), "{from}");
+            assert!(repositories.rename(&name(from), &name(to), |_| Ok(true)).unwrap(), "{from}");
             git(&root.join(place), &["fsck", "--strict"]);
             assert!(matches!(repositories.find(&name(to)).unwrap(), Found::Repository(_)), "{to}");
             assert!(!listed(&repositories).contains(&from.to_owned()), "what is kept of a list is forgotten");
         }
         assert!(!root.join("g").exists() && !root.join("new/deep").exists());
-        assert!(!repositories.rename(&name("absent"), &name("z"), |_| ()).unwrap());
+        assert!(!repositories.rename(&name("absent"), &name("z"), |_| Ok(true)).unwrap());
         assert_eq!(listed(&repositories), ["bare", "new/z", "other", "tree2"]);
     }
 
@@ -188,15 +199,15 @@ mod tests {
             ("file/in", "no folder"),
             ("n.git/in", "end in .git"),
         ] {
-            let err = repositories.rename(&name("y"), &name(to), |_| ()).unwrap_err().to_string();
+            let err = repositories.rename(&name("y"), &name(to), |_| Ok(true)).unwrap_err().to_string();
             assert!(err.contains(why), "{to}: {err}");
         }
-        let err = repositories.rename(&name("tree"), &name("g"), |_| ()).unwrap_err().to_string();
+        let err = repositories.rename(&name("tree"), &name("g"), |_| Ok(true)).unwrap_err().to_string();
         assert!(err.contains("there already"), "a folder of other repositories: {err}");
         assert_eq!(listed(&repositories), ["bare", "g/h/x", "tree", "y"]);
         // Two of one name: nobody can tell which is meant.
         init(&repositories.root().join("y"), &["--bare"]);
-        let err = repositories.rename(&name("y"), &name("new"), |_| ()).unwrap_err().to_string();
+        let err = repositories.rename(&name("y"), &name("new"), |_| Ok(true)).unwrap_err().to_string();
         assert!(err.contains("both 'y.git' and 'y' are there"), "{err}");
     }
 
@@ -206,14 +217,14 @@ mod tests {
         let lender = repositories.root().join("y.git/objects");
         let alternates = repositories.root().join("g/h/x.git/objects/info/alternates");
         std::fs::write(&alternates, format!("{}\n", lender.display())).unwrap();
-        let err = repositories.rename(&name("y"), &name("new"), |_| ()).unwrap_err().to_string();
+        let err = repositories.rename(&name("y"), &name("new"), |_| Ok(true)).unwrap_err().to_string();
         assert!(err.contains("'g/h/x' borrows objects from 'y'"), "{err}");
-        assert!(repositories.rename(&name("g/h/x"), &name("borrower"), |_| ()).unwrap(), "its own place does not matter");
+        assert!(repositories.rename(&name("g/h/x"), &name("borrower"), |_| Ok(true)).unwrap(), "its own place does not matter");
         let alternates = repositories.root().join("borrower.git/objects/info/alternates");
         std::fs::write(&alternates, "../../y.git/objects\n").unwrap();
-        let err = repositories.rename(&name("borrower"), &name("a/b"), |_| ()).unwrap_err().to_string();
+        let err = repositories.rename(&name("borrower"), &name("a/b"), |_| Ok(true)).unwrap_err().to_string();
         assert!(err.contains("by a relative path"), "{err}");
-        assert!(repositories.rename(&name("borrower"), &name("still"), |_| ()).unwrap());
+        assert!(repositories.rename(&name("borrower"), &name("still"), |_| Ok(true)).unwrap());
         git(&repositories.root().join("still.git"), &["fsck", "--strict"]);
     }
 
@@ -223,10 +234,10 @@ mod tests {
         // As a drop-in has it: not known to who serves the root.
         let elsewhere = Repository::open(&repositories.root().join("y.git"), ConfigScope::Git).unwrap();
         let push = Push::begin(&elsewhere).unwrap();
-        let err = repositories.rename(&name("y"), &name("new"), |_| ()).unwrap_err().to_string();
+        let err = repositories.rename(&name("y"), &name("new"), |_| Ok(true)).unwrap_err().to_string();
         assert!(err.contains("another process pushes"), "{err}");
         drop(push);
-        assert!(repositories.rename(&name("y"), &name("new"), |_| ()).unwrap());
+        assert!(repositories.rename(&name("y"), &name("new"), |_| Ok(true)).unwrap());
     }
 
     #[test]

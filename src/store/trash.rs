@@ -5,6 +5,7 @@
 //! without repository is what a crash left before that moment, or after one that took it back, and counts for nothing.
 
 use super::relocate::{Departure, PATIENCE};
+use super::repositories::git_dir_in;
 use super::staging::{put_in_place, remove_all, sync, sync_names};
 use super::{Error, Repositories, RepositoryName, journal};
 use crate::base::Moment;
@@ -48,7 +49,12 @@ impl Repositories {
     ///
     /// # Errors
     /// [`Error::InTheWay`] where it is in use, or others borrow objects from it.
-    pub fn delete(&self, name: &RepositoryName, by: &str, alone: impl FnOnce(&Path)) -> Result<Option<Trashed>, Error> {
+    pub fn delete(
+        &self,
+        name: &RepositoryName,
+        by: &str,
+        alone: impl FnOnce(&Path) -> Result<bool, Error>,
+    ) -> Result<Option<Trashed>, Error> {
         let _moving = self.in_use.take(&[name.as_str()], PATIENCE)?;
         let Some(departure) = self.depart(name, alone)? else { return Ok(None) };
         let _held = self.trash_held();
@@ -95,6 +101,15 @@ impl Repositories {
         let mut all: Vec<_> = self.entries()?.into_iter().filter_map(|folder| read_entry(&folder)).collect();
         all.sort_by(|one, other| (one.deleted_s, &one.folder).cmp(&(other.deleted_s, &other.folder)));
         Ok(all)
+    }
+
+    /// The git directory of what [`Repositories::restore`] would take back.
+    ///
+    /// # Errors
+    /// The trash cannot be read.
+    pub fn find_in_trash(&self, name: &RepositoryName) -> Result<Option<PathBuf>, Error> {
+        let last = self.trash()?.into_iter().rfind(|trashed| trashed.name == *name);
+        last.map_or(Ok(None), |trashed| git_dir_in(&trashed.folder.join(REPOSITORY)))
     }
 
     fn entries(&self) -> Result<Vec<PathBuf>, Error> {
@@ -203,10 +218,10 @@ mod tests {
         git(&root.join("tree"), &["push", "-q", &root.join("g/x.git").to_string_lossy(), "main"]);
         let tip = git(&root.join("tree"), &["rev-parse", "HEAD"]);
         for (asked, place) in [("g/x", "g/x.git"), ("tree", "tree"), ("bare", "bare")] {
-            let trashed = repositories.delete(&name(asked), "ann\nx", |_| ()).unwrap().unwrap();
+            let trashed = repositories.delete(&name(asked), "ann\nx", |_| Ok(true)).unwrap().unwrap();
             assert_eq!((trashed.name.as_str(), trashed.by.as_str()), (asked, "ann x"));
             assert!(!root.join(place).exists() && matches!(repositories.find(&name(asked)).unwrap(), Found::Nothing), "{asked}");
-            assert_eq!(repositories.delete(&name(asked), "ann", |_| ()).unwrap(), None);
+            assert_eq!(repositories.delete(&name(asked), "ann", |_| Ok(true)).unwrap(), None);
         }
         assert!(!root.join("g").exists(), "a folder that it leaves empty goes");
         assert_eq!(in_trash(&repositories).len(), 3);
@@ -225,7 +240,7 @@ mod tests {
         let root = repositories.root().to_owned();
         for number in ["1", "2"] {
             std::fs::write(root.join("x.git/description"), number).unwrap();
-            let mut deleted = repositories.delete(&name("x"), "ann", |_| ()).unwrap().unwrap();
+            let mut deleted = repositories.delete(&name("x"), "ann", |_| Ok(true)).unwrap().unwrap();
             // A second apart, without waiting for it.
             deleted.deleted_s -= 2 - number.parse::<u64>().unwrap();
             std::fs::write(deleted.folder.join(RECORD), format!("x.git\nann\n{}\n", deleted.deleted_s)).unwrap();
@@ -233,7 +248,7 @@ mod tests {
         }
         let err = repositories.restore(&name("x")).unwrap_err().to_string();
         assert!(err.contains("'x' is there already"), "{err}");
-        repositories.rename(&name("x"), &name("y"), |_| ()).unwrap();
+        repositories.rename(&name("x"), &name("y"), |_| Ok(true)).unwrap();
         repositories.restore(&name("x")).unwrap().unwrap();
         assert_eq!(std::fs::read_to_string(root.join("x.git/description")).unwrap(), "2");
         assert_eq!(in_trash(&repositories), ["x"]);
@@ -264,7 +279,7 @@ mod tests {
     #[test]
     fn what_was_kept_long_enough_goes_for_good() {
         let (_dir, repositories) = served(&[("x.git", &["--bare"]), ("y.git", &["--bare"])]);
-        let deleted_s = repositories.delete(&name("x"), "ann", |_| ()).unwrap().unwrap().deleted_s;
+        let deleted_s = repositories.delete(&name("x"), "ann", |_| Ok(true)).unwrap().unwrap().deleted_s;
         let day = Duration::from_secs(86_400);
         assert_eq!(repositories.empty_trash(day, deleted_s + 86_399).unwrap(), []);
         assert_eq!(repositories.empty_trash(day, deleted_s - 5).unwrap(), [], "a clock that goes back removes nothing");

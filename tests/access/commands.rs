@@ -41,6 +41,10 @@ impl House {
 
     /// A server with `team/plans`, and `hidden`, which only root may see; root is who started it.
     fn start_with(settings: &str) -> Self {
+        Self::start_with_rules(settings, "")
+    }
+
+    fn start_with_rules(settings: &str, more_rules: &str) -> Self {
         let sandbox = Sandbox::new();
         for name in ["ann", "bob", "eve", "root"] {
             make_key(&sandbox, &sandbox.path("private").join(name), &["ed25519"]);
@@ -51,7 +55,7 @@ impl House {
         }
         let head = "root = \"served\"\nkey_folder = \"keys\"\nssh.listen = \"127.0.0.1:0\"\nssh.own_keys = false\n\
                     ssh.admin_keys = [\"private/root.pub\"]\naudit.file = \"audit.log\"\n";
-        std::fs::write(sandbox.path("config.toml"), format!("{head}{settings}{RULES}")).expect("written");
+        std::fs::write(sandbox.path("config.toml"), format!("{head}{settings}{RULES}{more_rules}")).expect("written");
         std::fs::create_dir(sandbox.path("served")).expect("a root");
         let seed = sandbox.work_tree("seed", "sha1");
         sandbox.commit_file(&seed, "first", "1");
@@ -198,6 +202,53 @@ fn repositories_are_made_renamed_deleted_and_taken_back_by_who_may() {
     }
     let tops: Vec<_> = std::fs::read_dir(house.served("")).expect("a root").map(|entry| entry.expect("an entry").file_name()).collect();
     assert_eq!(tops.len(), 4, "{tops:?}");
+}
+
+/// What ann makes beneath `home` is hers, and others have there what she gives them.
+const WILD: &str = r#"
+[[rule]]
+users = ["ann", "bob"]
+repositories = ["home/<creator>/*"]
+allow = ["create-repository"]
+[[rule]]
+users = ["<creator>"]
+repositories = ["home/*"]
+allow = ["read", "write", "rewind", "delete", "admin"]
+[[rule]]
+users = ["<writers>"]
+repositories = ["home/*"]
+allow = ["read", "write"]
+"#;
+
+#[test]
+fn roles_are_given_and_taken_by_the_creator_and_administrators() {
+    if !has_ssh() {
+        return;
+    }
+    let house = House::start_with_rules("", WILD);
+    house.says("ann", "create home/ann/x");
+    assert_eq!(house.says("ann", "perms home/ann/x"), "creator ann\n");
+    let may_push = |who: &str| house.git(who, &house.seed, &["push", "-q", &house.server.url("home/ann/x"), "main"]).0;
+    assert!(!may_push("bob"));
+    assert!(house.refuses("bob", "perms home/ann/x + writers bob").contains("no repository \"home/ann/x\" here"));
+    assert_eq!(house.says("ann", "perms home/ann/x + WRITERS bob"), "creator ann\nwriters bob\n");
+    assert_eq!(house.says("bob", "info"), "R W  home/ann/x\nR    team/plans\n");
+    assert!(may_push("bob"));
+    assert!(house.refuses("bob", "perms home/ann/x + writers eve").contains("you may read 'home/ann/x' but not administer it"));
+    assert!(house.refuses("bob", "delete home/ann/x").contains("but not delete it"));
+    assert!(house.refuses("ann", "perms home/ann/x + writers bob").contains("already"));
+    assert_eq!(house.says("root", "perms home/ann/x + readers '*'"), "creator ann\nreaders *\nwriters bob\n");
+    assert_eq!(house.says("ann", "perms home/ann/x - writers bob"), "creator ann\nreaders *\n");
+    assert!(!may_push("bob"));
+    // Deleted by its creator, it is its creator's to take back, and nobody else's, whatever they may make there themselves.
+    house.says("ann", "delete home/ann/x");
+    assert!(house.refuses("bob", "restore home/ann/x").contains("no repository \"home/ann/x\" here"));
+    assert_eq!(house.says("bob", "trash"), "");
+    house.says("ann", "restore home/ann/x");
+    assert_eq!(house.says("ann", "perms home/ann/x"), "creator ann\nreaders *\n");
+    // What nobody made here is nobody's, but the administrators'.
+    assert_eq!(house.says("ann", "perms team/plans"), "");
+    assert!(house.refuses("bob", "perms team/plans").contains("you may read 'team/plans' but not administer it"));
 }
 
 #[test]

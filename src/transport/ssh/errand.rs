@@ -28,13 +28,25 @@ pub(super) enum Errand {
     Trash { json: bool },
     /// Take one back.
     Restore { path: RequestPath },
+    /// Who has which role there? Give or take one first, if so.
+    Perms { path: RequestPath, change: Option<RoleChange> },
+}
+
+/// A role to give or to take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RoleChange {
+    pub(super) gives: bool,
+    pub(super) role: String,
+    /// A user, `@group` or `*`.
+    pub(super) user: String,
 }
 
 /// The form of each, and what it is for.
-const FORMS: [(&str, &str); 9] = [
+const FORMS: [(&str, &str); 10] = [
     ("help", "what there is to be asked for"),
     ("info [--json]", "the repositories that you may see; R: you may fetch, W: push"),
     ("why [--user USER] REPOSITORY [REF] VERB", "may you, or may they, and which rule says so? VERB: read, update, ..."),
+    ("perms REPOSITORY [+|- ROLE USER]", "who has which role in what you made or administer; gives or takes one"),
     ("list [--json]", "the repositories that you administer"),
     ("create REPOSITORY [--sha256]", "make an empty repository"),
     ("rename OLD NEW", "give a repository another name"),
@@ -81,6 +93,11 @@ impl Errand {
             ("rename", [], [from, to]) => Some(Self::Rename { from: path(from)?, to: path(to)? }),
             ("delete", [], [name]) => Some(Self::Delete { path: path(name)? }),
             ("restore", [], [name]) => Some(Self::Restore { path: path(name)? }),
+            ("perms", [], [name]) => Some(Self::Perms { path: path(name)?, change: None }),
+            ("perms", [], [name, sign @ ("+" | "-"), role, user]) => {
+                let change = RoleChange { gives: *sign == "+", role: role_name(role)?, user: role_holder(user)? };
+                Some(Self::Perms { path: path(name)?, change: Some(change) })
+            }
             ("why", [], [name, verb]) => Some(Self::Why(Question::new(path(name)?, *verb))),
             ("why", [], [name, of, verb]) => Some(Self::Why(Question::new(path(name)?, *verb).to_ref(of))),
             ("why", ["--user"], [user, name, verb]) => Some(Self::Why(Question::new(path(name)?, *verb).about(UserId::new(*user)))),
@@ -102,6 +119,10 @@ impl Errand {
             Self::Rename { to, .. } => format!("rename to {}", printable(to.as_str())),
             Self::Delete { .. } => "delete".to_owned(),
             Self::Restore { .. } => "restore".to_owned(),
+            Self::Perms { change: None, .. } => "perms".to_owned(),
+            Self::Perms { change: Some(RoleChange { gives, role, user }), .. } => {
+                format!("perms {} {role} {user}", if *gives { '+' } else { '-' })
+            }
             Self::Why(Question { about, name, verb, .. }) => {
                 let about = about.as_ref().map_or_else(String::new, |user| format!("{user} "));
                 let name = name.as_ref().map_or_else(String::new, |name| format!("{name} "));
@@ -115,10 +136,27 @@ impl Errand {
         match self {
             Self::Help | Self::Info { .. } | Self::List { .. } | Self::Trash { .. } => None,
             Self::Why(question) => Some(&question.path),
-            Self::Create { path, .. } | Self::Delete { path } | Self::Restore { path } => Some(path),
+            Self::Create { path, .. } | Self::Delete { path } | Self::Restore { path } | Self::Perms { path, .. } => Some(path),
             Self::Rename { from, .. } => Some(from),
         }
     }
+}
+
+/// The name of a role; those of gitolite are written in capital letters there.
+fn role_name(word: &str) -> Result<String, String> {
+    if word.is_empty() || !word.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-".contains(letter)) {
+        return Err(format!("a role has a name of letters, digits, - and _, such as writers, not: {}", printable(word)));
+    }
+    Ok(word.to_lowercase())
+}
+
+fn role_holder(word: &str) -> Result<String, String> {
+    let name = word.strip_prefix('@').unwrap_or(word);
+    let is_name = !name.is_empty() && name.chars().all(|letter| letter.is_alphanumeric() || "._-+@".contains(letter));
+    if word == "*" || is_name {
+        return Ok(word.to_owned());
+    }
+    Err(format!("a user, a @group or '*' (everybody) has roles, not: {}", printable(word)))
 }
 
 #[cfg(test)]
@@ -142,6 +180,10 @@ mod tests {
         assert_eq!(parse("create --sha256 x/y.git"), Errand::Create { path: path("x/y.git"), hash: Some(HashKind::Sha256) });
         assert_eq!(parse(r"rename 'it'\''s' 'wow'\!''"), Errand::Rename { from: path("it's"), to: path("wow!") });
         assert_eq!(parse("delete '--json'"), parse("delete '--json'"));
+        assert_eq!(parse("perms x"), Errand::Perms { path: path("x"), change: None });
+        let change = |gives: bool, user: &str| Some(RoleChange { gives, role: "writers".to_owned(), user: user.to_owned() });
+        assert_eq!(parse("perms x + WRITERS @staff"), Errand::Perms { path: path("x"), change: change(true, "@staff") });
+        assert_eq!(parse("perms x - writers '*'"), Errand::Perms { path: path("x"), change: change(false, "*") });
         let why = Question::new(path("x"), "read");
         assert_eq!(parse("why x read"), Errand::Why(why.clone()));
         assert_eq!(parse("why x main read"), Errand::Why(why.clone().to_ref("refs/heads/main")));
@@ -166,6 +208,10 @@ mod tests {
             ("why x", "ssh HOST why"),
             ("why --user bob read", "ssh HOST why"),
             ("info x", "ssh HOST info"),
+            ("perms x + writers", "ssh HOST perms REPOSITORY [+|- ROLE USER]"),
+            ("perms x + 'wri ters' bob", "a role has a name"),
+            ("perms x + writers 'b\u{1b}'", "has roles, not: b\\u{1b}"),
+            ("perms x = writers bob", "ssh HOST perms"),
             ("help me", "ssh HOST help"),
         ] {
             let refused = Errand::parse(line).expect("a word of ours").expect_err(line);

@@ -7,10 +7,11 @@
 use super::super::audit::{Outcome, json_string};
 use super::super::limits::OUTPUT_CHUNK_BYTES;
 use super::conversation::{Conversation, Denied, FINE, REFUSED, STDERR, ms_since};
-use super::errand::{self, Errand};
+use super::errand::{self, Errand, RoleChange};
+use crate::access::rules::Roles;
 use crate::access::{Caller, Command, Explanation, HashKind, Question, RequestPath, printable};
 use crate::base::Moment;
-use crate::store::{Repositories, RepositoryName, Trashed};
+use crate::store::{Error, Repositories, RepositoryName, Trashed};
 use bytes::Bytes;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -20,6 +21,9 @@ use std::time::{Duration, Instant};
 const NAMES_ASKED_MAX: usize = 10_000;
 /// Time that a list may take, in milliseconds.
 const LIST_MS: u64 = 10_000;
+
+/// Roles that may be given in one repository.
+const ROLES_MAX: usize = 1_000;
 
 /// What somebody hears.
 struct Answer {
@@ -81,6 +85,7 @@ impl Conversation {
             Errand::Rename { from, to } => self.rename(&caller, from, to).await,
             Errand::Delete { path } => self.delete(&caller, path).await,
             Errand::Restore { path } => self.restore(&caller, path).await,
+            Errand::Perms { path, change } => self.perms(&caller, path, change.clone()).await,
         }
     }
 
@@ -190,6 +195,18 @@ impl Conversation {
         }
     }
 
+    async fn perms(&self, caller: &Caller, path: &RequestPath, change: Option<RoleChange>) -> Result<Answer, Denied> {
+        let granted = self.admit(caller, Command::Roles, path).await?;
+        let roles = self.on_disk(move || match change {
+            Some(change) => granted.change_roles(|roles| change_roles(roles, change)),
+            None => granted.roles(),
+        });
+        match roles.await? {
+            Some(roles) => Ok(roles_text(&roles).into()),
+            None => Err(self.not_found(caller, path).await),
+        }
+    }
+
     async fn restore(&self, caller: &Caller, path: &RequestPath) -> Result<Answer, Denied> {
         let granted = self.admit(caller, Command::Restore, path).await?;
         match self.on_disk(move || granted.restore()).await? {
@@ -197,6 +214,32 @@ impl Conversation {
             None => Err(Denied::refused(&format!("there is no {} in the trash", shown(path)))),
         }
     }
+}
+
+/// Lines of who made it, and of each role with who has it.
+fn roles_text(roles: &Roles) -> String {
+    let creator = roles.creator.iter().map(|creator| format!("creator {}\n", printable(creator)));
+    let given = roles.roles.iter().filter(|(_, users)| !users.is_empty()).map(|(role, users)| {
+        let users: Vec<_> = users.iter().map(|user| printable(user)).collect();
+        format!("{} {}\n", printable(role), users.join(" "))
+    });
+    creator.chain(given).collect()
+}
+
+/// Give or take a role.
+fn change_roles(roles: &mut Roles, RoleChange { gives, role, user }: RoleChange) -> Result<(), Error> {
+    let users = roles.roles.entry(role.clone()).or_default();
+    match (gives, users.contains(&user)) {
+        (true, true) => return Err(Error::InTheWay(format!("{user} has the role {role} already"))),
+        (false, false) => return Err(Error::InTheWay(format!("{user} does not have the role {role}"))),
+        (true, false) => users.push(user),
+        (false, true) => users.retain(|other| *other != user),
+    }
+    roles.roles.retain(|_, users| !users.is_empty());
+    if roles.roles.values().map(Vec::len).sum::<usize>() > ROLES_MAX {
+        return Err(Error::InTheWay(format!("more than {ROLES_MAX} roles are not given in one repository; give them to groups")));
+    }
+    Ok(())
 }
 
 fn shown(path: &RequestPath) -> String {
