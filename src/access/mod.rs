@@ -20,6 +20,7 @@
 //! [`Keys`] is the driver that needs no configuration: some keys may do everything beneath one root, nobody else anything.
 //! [`rules::Rules`] follows people, groups and rules as `config.toml` has them, [`files::Files`] the three files of GitServerGlue.
 
+mod administer;
 mod certificate;
 mod command;
 mod credentials;
@@ -58,6 +59,7 @@ pub use password::{PasswordHash, PasswordPool};
 pub use path::RequestPath;
 pub use public_key::{PublicKey, PublicKeyError};
 pub use question::{Explanation, Question};
+pub(crate) use text::is_deceptive;
 pub use text::printable;
 pub use transport::{Transport, TransportKind};
 pub(crate) use turns::{Turn, Turns};

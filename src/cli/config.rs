@@ -41,6 +41,8 @@ pub struct Config {
     pub push: PushConfig,
     /// Programs that are run around a push.
     pub hooks: HooksConfig,
+    /// What was deleted.
+    pub trash: TrashConfig,
     /// Folder whose files `NAME.pub` hold keys of the user `NAME`; empty: none.
     pub key_folder: PathBuf,
     /// People by name.
@@ -71,6 +73,7 @@ impl Default for Config {
             shared: SharedConfig::default(),
             push: PushConfig::default(),
             hooks: HooksConfig::default(),
+            trash: TrashConfig::default(),
             key_folder: PathBuf::new(),
             users: WrittenUsers::new(),
             groups: WrittenGroups::new(),
@@ -287,6 +290,20 @@ impl HooksConfig {
             timeout_ms: self.timeout_s.saturating_mul(1_000),
             own_stderr: false,
         })
+    }
+}
+
+/// Repositories that were deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrashConfig {
+    /// Seconds for which one is kept.
+    pub keep_s: u64,
+}
+
+impl Default for TrashConfig {
+    fn default() -> Self {
+        Self { keep_s: 30 * 86_400 }
     }
 }
 

@@ -4,6 +4,7 @@
 mod common;
 
 mod audit;
+mod commands;
 mod embed;
 mod files;
 mod identity;
