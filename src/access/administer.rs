@@ -51,7 +51,7 @@ impl Granted {
     /// Something else has its place by now.
     pub fn restore(&self) -> Result<Option<Trashed>, Error> {
         let (repositories, name, _) = self.named(Command::Restore)?;
-        repositories.restore(name)
+        repositories.restore(name, |git_dir| self.grant.still_counts_in(git_dir))
     }
 
     /// What was granted counts for nothing where the repository has other roles by now.

@@ -69,13 +69,15 @@ impl Repositories {
         let folder = if is_inside { git_dir.parent().map_or_else(|| git_dir.clone(), Path::to_owned) } else { git_dir.clone() };
         if let Some(borrower) = self.borrower_from(&git_dir, name)? {
             let name = name.as_str();
+            // Whoever may move this one need not know of the other.
+            tracing::warn!(repository = name, borrower, "not moved: another repository borrows objects from it");
             return Err(Error::InTheWay(format!(
-                "'{}' borrows objects from '{name}', and would be broken without it there",
-                borrower.as_str()
+                "another repository borrows objects from '{name}', and would be broken without it there; the server's log names it"
             )));
         }
         let held = match Repository::open(&git_dir, ConfigScope::RepositoryOnly) {
             Ok(repository) => Some((owner::stand_still(&repository)?, Places::of(&repository))),
+            Err(error @ Error::Io { .. }) => return Err(error),
             Err(error) => {
                 tracing::warn!(repository = name.as_str(), %error, "it cannot be opened, and is moved as it is");
                 None
@@ -90,8 +92,9 @@ impl Repositories {
             Error::AlreadyCreated { .. } => Error::InTheWay(format!("'{}' is there already", name.as_str())),
             other => other,
         })?;
-        self.departed(&departure)?;
-        sync_names(&made, place)
+        // Where it came to first: on a file system without a journal it must not be nowhere.
+        sync_names(&made, place)?;
+        self.departed(&departure)
     }
 
     /// It is gone from where it was.
@@ -117,17 +120,31 @@ impl Repositories {
         Ok(())
     }
 
-    /// A repository that would miss objects if the one at `git_dir` were elsewhere.
-    fn borrower_from(&self, git_dir: &Path, name: &RepositoryName) -> Result<Option<RepositoryName>, Error> {
-        let Ok(lender) = git_dir.join("objects").canonicalize() else { return Ok(None) };
+    /// A repository, here or in the trash, that would miss objects if the one at `git_dir` were elsewhere.
+    fn borrower_from(&self, git_dir: &Path, name: &RepositoryName) -> Result<Option<String>, Error> {
+        let objects = git_dir.join("objects");
+        let lender = match objects.canonicalize() {
+            Ok(lender) => lender,
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(err) => return Err(Error::io(format!("find {}", objects.display()))(err)),
+        };
+        let borrows = |git_dir: PathBuf| {
+            let objects = git_dir.join("objects");
+            objects.join("info/alternates").exists() && alternates::object_dirs(&objects, None)[1..].contains(&lender)
+        };
         for other in self.list()?.into_iter().filter(|other| other != name) {
-            let Ok(Some(other_dir)) = Self::find_beneath(self.root(), &other) else { continue };
-            let objects = other_dir.join("objects");
-            if objects.join("info/alternates").exists() && alternates::object_dirs(&objects, None)[1..].contains(&lender) {
-                return Ok(Some(other));
+            let found = match Self::find_beneath(self.root(), &other) {
+                Ok(found) => found,
+                // Two of one name: neither is served.
+                Err(Error::InTheWay(_)) => None,
+                Err(error) => return Err(error),
+            };
+            if found.is_some_and(borrows) {
+                return Ok(Some(other.as_str().to_owned()));
             }
         }
-        Ok(None)
+        let mut trash = self.trash_git_dirs()?.into_iter();
+        Ok(trash.find(|(_, git_dir)| borrows(git_dir.clone())).map(|(other, _)| format!("{} (in the trash)", other.as_str())))
     }
 }
 

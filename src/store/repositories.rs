@@ -106,7 +106,7 @@ impl Repositories {
         let Some(lock) = Flock::try_take(file).map_err(Error::io(format!("lock {}", path.display())))? else {
             return Err(Error::InTheWay(format!("another packmule serves {} already; stop it or choose another folder", root.display())));
         };
-        staging::sweep(&state)?;
+        staging::sweep(&state);
         Ok(Self { root, in_use: Arc::default(), listing: Arc::default(), trash: Mutex::default(), _lock: lock })
     }
 

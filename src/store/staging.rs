@@ -40,10 +40,12 @@ impl Drop for Staged {
     }
 }
 
-/// Remove what a crash left in `state`; the caller holds the root's lock.
-pub(super) fn sweep(state: &Path) -> Result<(), Error> {
+/// Remove what a crash left in `state`; the caller holds the root's lock. What cannot be removed is in nobody's way.
+pub(super) fn sweep(state: &Path) {
     let new = state.join("new");
-    remove_all(&new).map_err(Error::io(format!("remove {}", new.display())))
+    if let Err(err) = remove_all(&new) {
+        tracing::warn!(folder = %new.display(), %err, "what a crash or the trash left cannot be removed: somebody else's files?");
+    }
 }
 
 /// Remove the folder at `path`, if it is there, with all in it. What the standard library has for this keeps a file

@@ -112,6 +112,12 @@ impl Repositories {
         last.map_or(Ok(None), |trashed| git_dir_in(&trashed.folder.join(REPOSITORY)))
     }
 
+    /// The git directory of each repository in the trash, with its name.
+    pub(super) fn trash_git_dirs(&self) -> Result<Vec<(RepositoryName, PathBuf)>, Error> {
+        let found = |trashed: Trashed| Ok(git_dir_in(&trashed.folder.join(REPOSITORY))?.map(|git_dir| (trashed.name, git_dir)));
+        self.trash()?.into_iter().filter_map(|trashed| found(trashed).transpose()).collect()
+    }
+
     fn entries(&self) -> Result<Vec<PathBuf>, Error> {
         let trash = self.trash_dir();
         let reading = || Error::io(format!("read {}", trash.display()));
@@ -122,14 +128,18 @@ impl Repositories {
         }
     }
 
-    /// Take back what was deleted last of the name `name`; `None` where the trash has none.
+    /// Take back what was deleted last of the name `name`; `None` where the trash has none, or `may`, which is told its git directory, says no.
     ///
     /// # Errors
     /// [`Error::InTheWay`] where something lies in its place by now.
-    pub fn restore(&self, name: &RepositoryName) -> Result<Option<Trashed>, Error> {
+    pub fn restore(&self, name: &RepositoryName, may: impl FnOnce(&Path) -> Result<bool, Error>) -> Result<Option<Trashed>, Error> {
         let _moving = self.in_use.take(&[name.as_str()], PATIENCE)?;
         let _held = self.trash_held();
         let Some(trashed) = self.trash()?.into_iter().rfind(|trashed| trashed.name == *name) else { return Ok(None) };
+        let Some(git_dir) = git_dir_in(&trashed.folder.join(REPOSITORY))? else { return Ok(None) };
+        if !may(&git_dir)? {
+            return Ok(None);
+        }
         self.free_place(name)?;
         let place = self.root().join(&trashed.place);
         let made = put_in_place(&trashed.folder.join(REPOSITORY), self.root(), &place).map_err(|err| match err {
@@ -149,28 +159,42 @@ impl Repositories {
     /// # Errors
     /// The trash cannot be read. What cannot be removed is left, and the log says so.
     pub fn empty_trash(&self, keep: Duration, now_s: u64) -> Result<Vec<Trashed>, Error> {
-        let _held = self.trash_held();
         let new = self.state_dir().join("new");
         let mut gone = vec![];
         for folder in self.entries()? {
-            let trashed = read_entry(&folder);
-            let is_due = match &trashed {
-                Some(trashed) => now_s.saturating_sub(trashed.deleted_s) >= keep.as_secs(),
-                // What nobody can tell the age of stays, for an administrator to look at.
-                None => is_absent(&folder.join(REPOSITORY)),
-            };
-            if !is_due || folder.is_symlink() || !folder.is_dir() {
-                continue;
-            }
             // Where the next start sweeps, should this be broken off: what is gone half-way must not come back.
             let aside = new.join(folder.file_name().unwrap_or_default());
-            let removed = DirBuilder::new().recursive(true).mode(0o700).create(&new);
-            match removed.and_then(|()| std::fs::rename(&folder, &aside)).and_then(|()| remove_all(&aside)) {
-                Ok(()) => gone.extend(trashed),
+            let removed = self.set_aside(&folder, &aside, keep, now_s).and_then(|trashed| match trashed {
+                Some(trashed) => remove_all(&aside).map(|()| trashed),
+                None => Ok(None),
+            });
+            match removed {
+                Ok(trashed) => gone.extend(trashed),
                 Err(err) => tracing::warn!(folder = %folder.display(), %err, "what was deleted cannot be removed"),
             }
         }
         Ok(gone)
+    }
+
+    /// Move a folder of the trash to `aside` if it is to go; what was in it then, if anything was. Nobody deletes or takes back meanwhile; to
+    /// remove it may take long, and nobody has to wait for that.
+    #[expect(clippy::option_option, reason = "it may go although no repository is in it")]
+    fn set_aside(&self, folder: &Path, aside: &Path, keep: Duration, now_s: u64) -> std::io::Result<Option<Option<Trashed>>> {
+        let _held = self.trash_held();
+        let trashed = read_entry(folder);
+        let is_due = match &trashed {
+            Some(trashed) => now_s.saturating_sub(trashed.deleted_s) >= keep.as_secs(),
+            // What nobody can tell the age of stays, for an administrator to look at.
+            None => is_absent(&folder.join(REPOSITORY)),
+        };
+        if !is_due || folder.is_symlink() || !folder.is_dir() {
+            return Ok(None);
+        }
+        if let Some(new) = aside.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(new)?;
+        }
+        std::fs::rename(folder, aside)?;
+        Ok(Some(trashed))
     }
 }
 
@@ -226,9 +250,9 @@ mod tests {
         assert!(!root.join("g").exists(), "a folder that it leaves empty goes");
         assert_eq!(in_trash(&repositories).len(), 3);
         for (asked, place) in [("g/x", "g/x.git"), ("tree", "tree"), ("bare", "bare")] {
-            assert_eq!(repositories.restore(&name(asked)).unwrap().unwrap().name, name(asked));
+            assert_eq!(repositories.restore(&name(asked), |_| Ok(true)).unwrap().unwrap().name, name(asked));
             git(&root.join(place), &["fsck", "--strict"]);
-            assert_eq!(repositories.restore(&name(asked)).unwrap(), None);
+            assert_eq!(repositories.restore(&name(asked), |_| Ok(true)).unwrap(), None);
         }
         assert_eq!(git(&root.join("g/x.git"), &["rev-parse", "main"]), tip);
         assert_eq!(std::fs::read_dir(root.join(".packmule/trash")).unwrap().count(), 0);
@@ -246,15 +270,15 @@ mod tests {
             std::fs::write(deleted.folder.join(RECORD), format!("x.git\nann\n{}\n", deleted.deleted_s)).unwrap();
             repositories.create(&name("x"), gix_hash::Kind::Sha1, |_| Ok(())).unwrap();
         }
-        let err = repositories.restore(&name("x")).unwrap_err().to_string();
+        let err = repositories.restore(&name("x"), |_| Ok(true)).unwrap_err().to_string();
         assert!(err.contains("'x' is there already"), "{err}");
         repositories.rename(&name("x"), &name("y"), |_| Ok(true)).unwrap();
-        repositories.restore(&name("x")).unwrap().unwrap();
+        repositories.restore(&name("x"), |_| Ok(true)).unwrap().unwrap();
         assert_eq!(std::fs::read_to_string(root.join("x.git/description")).unwrap(), "2");
         assert_eq!(in_trash(&repositories), ["x"]);
         // The other spelling of the name counts as well.
         std::fs::rename(root.join("x.git"), root.join("x")).unwrap();
-        assert!(repositories.restore(&name("x")).unwrap_err().to_string().contains("there already"));
+        assert!(repositories.restore(&name("x"), |_| Ok(true)).unwrap_err().to_string().contains("there already"));
     }
 
     #[test]
@@ -269,7 +293,7 @@ mod tests {
         std::fs::create_dir_all(trash.join("odd/repository")).unwrap();
         std::os::unix::fs::symlink("../../x.git", trash.join("link")).unwrap();
         assert_eq!(in_trash(&repositories), [""; 0]);
-        assert_eq!(repositories.restore(&name("x")).unwrap(), None);
+        assert_eq!(repositories.restore(&name("x"), |_| Ok(true)).unwrap(), None);
         assert_eq!(repositories.empty_trash(Duration::MAX, 10).unwrap(), []);
         Repository::open(&repositories.root().join("x.git"), ConfigScope::Git).unwrap();
         assert!(!trash.join("before").exists() && !trash.join("after").exists());
@@ -286,7 +310,7 @@ mod tests {
         assert_eq!(in_trash(&repositories), ["x"]);
         let gone = repositories.empty_trash(day, deleted_s + 86_400).unwrap();
         assert_eq!(gone.iter().map(|trashed| trashed.name.as_str()).collect::<Vec<_>>(), ["x"]);
-        assert_eq!(repositories.restore(&name("x")).unwrap(), None);
+        assert_eq!(repositories.restore(&name("x"), |_| Ok(true)).unwrap(), None);
         assert_eq!(std::fs::read_dir(repositories.state_dir().join("new")).unwrap().count(), 0);
     }
 }

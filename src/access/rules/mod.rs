@@ -99,6 +99,7 @@ impl Rules {
     async fn roles_for(&self, command: Command, book: &RuleBook, user: &str, repository: &RepositoryName) -> Result<Roles, BoxError> {
         let (repositories, name) = (self.repositories.clone(), repository.clone());
         let on_disk = match command {
+            Command::Restore if !book.needs_roles() => return Ok(Roles::default()),
             Command::Restore => tokio::task::spawn_blocking(move || {
                 repositories.find_in_trash(&name)?.map_or_else(|| Ok(Roles::default()), |folder| Roles::read(&folder))
             }),
@@ -189,7 +190,17 @@ impl Driver for Rules {
         if is_admin {
             return Ok(Decision::Granted(Grant::everything().and_create_repository_for(name).and_administer()));
         }
-        let roles = self.roles_for(command, book, name, &repository).await?;
+        if command.administers() && name == ANONYMOUS {
+            return Ok(Decision::Refused(Refusal::told("who administers says who they are: you have not logged in")));
+        }
+        let roles = match self.roles_for(command, book, name, &repository).await {
+            Ok(roles) => roles,
+            // To a stranger it is as if it were not there.
+            Err(error) => {
+                tracing::error!(repository = repository.as_str(), error = printable(&error.to_string()), "nobody knows who has which role");
+                return Ok(Decision::Refused(Refusal::hidden(format!("its roles cannot be read: {error}"))));
+            }
+        };
         let applying = book.applying(&book.about(name), repository.as_str(), &roles);
         let allows = |rule: Option<&Rule>| rule.is_some_and(|rule| rule.allows);
         let no = |rule: Option<&Rule>, refusal: Refusal| match rule {

@@ -224,6 +224,7 @@ impl Conversation {
                 tracing::warn!(request = %self.request, user = %self.login.user, what = printable(&what), "something is in the way");
                 return Err(failed(what));
             }
+            Ok(Err(error @ store::Error::AlreadyCreated { .. })) => return Err(failed(printable(&error.to_string()))),
             Ok(Err(error)) => error.to_string(),
             Err(panic) => panic.to_string(),
         };

@@ -4,6 +4,7 @@
 //! the form of the command.
 
 use super::command::{path_of, words};
+use crate::access::rules::ANONYMOUS;
 use crate::access::{HashKind, Question, RequestPath, UserId, printable};
 use std::fmt::Write;
 
@@ -142,9 +143,18 @@ impl Errand {
     }
 }
 
+/// Bytes of the name of a role, or of who has it.
+const ROLE_BYTES_MAX: usize = 255;
+/// What stands in angle brackets in rules and is no role.
+const NO_ROLES: [&str; 2] = ["creator", "user"];
+
 /// The name of a role; those of gitolite are written in capital letters there.
 fn role_name(word: &str) -> Result<String, String> {
-    if word.is_empty() || !word.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-".contains(letter)) {
+    if NO_ROLES.contains(&word.to_lowercase().as_str()) {
+        return Err(format!("'{}' is no role that can be given", printable(word)));
+    }
+    if word.is_empty() || word.len() > ROLE_BYTES_MAX || !word.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-".contains(letter))
+    {
         return Err(format!("a role has a name of letters, digits, - and _, such as writers, not: {}", printable(word)));
     }
     Ok(word.to_lowercase())
@@ -152,7 +162,11 @@ fn role_name(word: &str) -> Result<String, String> {
 
 fn role_holder(word: &str) -> Result<String, String> {
     let name = word.strip_prefix('@').unwrap_or(word);
-    let is_name = !name.is_empty() && name.chars().all(|letter| letter.is_alphanumeric() || "._-+@".contains(letter));
+    if word == ANONYMOUS {
+        return Err("who shows nothing has no roles: only the rules open a repository to strangers".to_owned());
+    }
+    let is_name =
+        (1..=ROLE_BYTES_MAX).contains(&name.len()) && name.chars().all(|letter| letter.is_alphanumeric() || "._-+@".contains(letter));
     if word == "*" || is_name {
         return Ok(word.to_owned());
     }
@@ -179,7 +193,6 @@ mod tests {
         assert_eq!(parse("create 'a b'"), Errand::Create { path: path("a b"), hash: None });
         assert_eq!(parse("create --sha256 x/y.git"), Errand::Create { path: path("x/y.git"), hash: Some(HashKind::Sha256) });
         assert_eq!(parse(r"rename 'it'\''s' 'wow'\!''"), Errand::Rename { from: path("it's"), to: path("wow!") });
-        assert_eq!(parse("delete '--json'"), parse("delete '--json'"));
         assert_eq!(parse("perms x"), Errand::Perms { path: path("x"), change: None });
         let change = |gives: bool, user: &str| Some(RoleChange { gives, role: "writers".to_owned(), user: user.to_owned() });
         assert_eq!(parse("perms x + WRITERS @staff"), Errand::Perms { path: path("x"), change: change(true, "@staff") });
@@ -212,6 +225,10 @@ mod tests {
             ("perms x + 'wri ters' bob", "a role has a name"),
             ("perms x + writers 'b\u{1b}'", "has roles, not: b\\u{1b}"),
             ("perms x = writers bob", "ssh HOST perms"),
+            ("perms x + Creator bob", "is no role"),
+            ("perms x + readers anonymous", "has no roles"),
+            (&format!("perms x + readers {}", "b".repeat(256)), "has roles, not: bbb"),
+            (&format!("perms x + {} bob", "b".repeat(256)), "a role has a name"),
             ("help me", "ssh HOST help"),
         ] {
             let refused = Errand::parse(line).expect("a word of ours").expect_err(line);

@@ -13,6 +13,7 @@ use crate::access::{Caller, Command, Explanation, HashKind, Question, RequestPat
 use crate::base::Moment;
 use crate::store::{Error, Repositories, RepositoryName, Trashed};
 use bytes::Bytes;
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -104,8 +105,8 @@ impl Conversation {
         let mut list = List::begin(self, caller, json);
         for name in self.names(caller).await? {
             let path = RequestPath::new(&name);
-            let Some(true) = list.may(Command::UploadPack, &path).await? else { continue };
-            let Some(writes) = list.may(Command::ReceivePack, &path).await? else { continue };
+            let Some(true) = list.may(Command::UploadPack, &path).await else { continue };
+            let Some(writes) = list.may(Command::ReceivePack, &path).await else { continue };
             let line = format!("R {}  {}", if writes { "W" } else { " " }, printable(&name));
             list.add(Row { line, json: format!("\"name\":{},\"read\":true,\"write\":{writes}", json_string(&name)) });
         }
@@ -115,7 +116,7 @@ impl Conversation {
     async fn list(&self, caller: &Caller, json: bool) -> Result<Answer, Denied> {
         let mut list = List::begin(self, caller, json);
         for name in self.names(caller).await? {
-            if list.may(Command::List, &RequestPath::new(&name)).await? == Some(true) {
+            if list.may(Command::List, &RequestPath::new(&name)).await == Some(true) {
                 list.add(Row { line: printable(&name), json: format!("\"name\":{}", json_string(&name)) });
             }
         }
@@ -124,10 +125,19 @@ impl Conversation {
 
     async fn trash(&self, caller: &Caller, json: bool) -> Result<Answer, Denied> {
         let mut list = List::begin(self, caller, json);
+        // Each name once, however often it was deleted.
+        let mut asked = HashMap::new();
         for root in self.roots(caller).await? {
             for trashed in self.on_disk(move || root.trash()).await? {
                 let Trashed { name, by, deleted_s, .. } = &trashed;
-                if list.may(Command::Restore, &RequestPath::new(name.as_str())).await? == Some(true) {
+                let may = match asked.get(name.as_str()) {
+                    Some(may) => *may,
+                    None => {
+                        let may = list.may(Command::Restore, &RequestPath::new(name.as_str())).await;
+                        *asked.entry(name.as_str().to_owned()).or_insert(may)
+                    }
+                };
+                if may == Some(true) {
                     let (name, when) = (name.as_str(), Moment::at(*deleted_s));
                     let line = format!("{when}  {}  (deleted by {})", printable(name), printable(by));
                     let json = format!("\"name\":{},\"deleted\":\"{when}\",\"by\":{}", json_string(name), json_string(by));
@@ -263,14 +273,22 @@ impl<'a> List<'a> {
         Self { conversation, caller, json, text, until: Instant::now() + Duration::from_millis(LIST_MS), asked: 0, left_out: 0 }
     }
 
-    /// Whether they may; none where it is too late to ask.
-    async fn may(&mut self, command: Command, path: &RequestPath) -> Result<Option<bool>, Denied> {
+    /// Whether they may; none where it is too late to ask, or there is no answer.
+    async fn may(&mut self, command: Command, path: &RequestPath) -> Option<bool> {
         if self.asked >= 2 * NAMES_ASKED_MAX || Instant::now() > self.until || self.conversation.hangup.is_set() {
             self.left_out += 1;
-            return Ok(None);
+            return None;
         }
         self.asked += 1;
-        self.caller.may(command, path).await.map(Some).map_err(|error| self.conversation.no_answer(&error))
+        match self.caller.may(command, path).await {
+            Ok(may) => Some(may),
+            Err(error) => {
+                // One that cannot be judged is none that all the others wait for.
+                tracing::error!(request = %self.conversation.request, %path, error = printable(&error.to_string()), "left out of a list");
+                self.left_out += 1;
+                None
+            }
+        }
     }
 
     fn add(&mut self, row: Row) {
@@ -283,7 +301,8 @@ impl<'a> List<'a> {
         if self.json {
             self.text.push_str("]\n");
         }
-        let note = (self.left_out > 0).then(|| format!("{} further names were not looked at; there was no time", self.left_out));
+        let note =
+            (self.left_out > 0).then(|| format!("{} further names were not looked at, for want of time or of an answer", self.left_out));
         Answer { text: self.text, status: if note.is_some() { REFUSED } else { FINE }, note }
     }
 }
