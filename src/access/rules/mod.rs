@@ -191,7 +191,7 @@ impl Driver for Rules {
             return Ok(Decision::Granted(Grant::everything().and_create_repository_for(name).and_administer()));
         }
         if command.administers() && name == ANONYMOUS {
-            return Ok(Decision::Refused(Refusal::told("who administers says who they are: you have not logged in")));
+            return Ok(Decision::Refused(Refusal::hidden("who shows nothing administers nothing")));
         }
         let roles = match self.roles_for(command, book, name, &repository).await {
             Ok(roles) => roles,
