@@ -196,19 +196,20 @@ impl State {
         !is_down
     }
 
+    /// What the next question meets.
+    fn next_fault(&self) -> Option<Fault> {
+        let mut fault = lock(&self.fault);
+        let (fault, times) = fault.as_mut().filter(|(_, times)| *times > 0)?;
+        *times -= 1;
+        Some(*fault)
+    }
+
     /// One question after the other, until the client or a fault ends it.
     fn converse(&self, stream: impl Read + Write) {
         let mut stream = BufReader::new(stream);
         while let Some(asked) = read_question(&mut stream) {
             lock(&self.asked).push(asked.clone());
-            let fault = {
-                let mut fault = lock(&self.fault);
-                let meets = fault.as_mut().filter(|(_, times)| *times > 0).map(|(fault, times)| {
-                    *times -= 1;
-                    *fault
-                });
-                meets
-            };
+            let fault = self.next_fault();
             let (status, body) = (self.answers)(&asked);
             let stays = match fault {
                 Some(fault) => misbehave(&mut stream, fault, &body),
