@@ -115,7 +115,7 @@ fn start(sandbox: Sandbox, url: &str, more: &str) -> House {
 fn start_drivers(sandbox: Sandbox, drivers: &str, url: &str, more: &str) -> House {
     let config = format!(
         "root = \"served\"\ndriver = {drivers}\nlog = \"trace\"\n[http]\nurl = \"{url}\"\n{more}\n[ssh]\nlisten = \"127.0.0.1:0\"\n\
-         [ssh.penalties]\nenabled = false\n"
+         own_keys = false\n[ssh.penalties]\nenabled = false\n"
     );
     std::fs::write(sandbox.path("config.toml"), config).expect("written");
     let mut serve = sandbox.command(PACKMULE);
