@@ -193,6 +193,7 @@ mod tests {
         assert_eq!(parse("create 'a b'"), Errand::Create { path: path("a b"), hash: None });
         assert_eq!(parse("create --sha256 x/y.git"), Errand::Create { path: path("x/y.git"), hash: Some(HashKind::Sha256) });
         assert_eq!(parse(r"rename 'it'\''s' 'wow'\!''"), Errand::Rename { from: path("it's"), to: path("wow!") });
+        assert_eq!(parse("delete /--json"), Errand::Delete { path: path("/--json") });
         assert_eq!(parse("perms x"), Errand::Perms { path: path("x"), change: None });
         let change = |gives: bool, user: &str| Some(RoleChange { gives, role: "writers".to_owned(), user: user.to_owned() });
         assert_eq!(parse("perms x + WRITERS @staff"), Errand::Perms { path: path("x"), change: change(true, "@staff") });
