@@ -301,13 +301,17 @@ impl From<&PushConfig> for IngestLimits {
 impl Config {
     /// Read a file. Relative paths in it count from the folder in which it lies.
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
-        Self::read_with_text(path).map(|(config, _)| config)
+        Self::of_text(path, &Self::text(path)?)
     }
 
-    /// The same, and the text to show places of.
-    pub(super) fn read_with_text(path: &Path) -> Result<(Self, String), Failure> {
-        let text = std::fs::read_to_string(path).map_err(|error| Failure::configuration(format!("{}: {error}", path.display())))?;
-        let mut config = parse(&text).map_err(|mistake| Failure::configuration(mistake.draw(&path.display().to_string(), &text)))?;
+    /// The text of a file.
+    pub(super) fn text(path: &Path) -> Result<String, Failure> {
+        std::fs::read_to_string(path).map_err(|error| Failure::configuration(format!("{}: {error}", path.display())))
+    }
+
+    /// What a file says if this is its text.
+    pub(super) fn of_text(path: &Path, text: &str) -> Result<Self, Failure> {
+        let mut config = parse(text).map_err(|mistake| Failure::configuration(mistake.draw(&path.display().to_string(), text)))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let from_here = |path: &mut PathBuf| {
             if !path.as_os_str().is_empty() {
@@ -326,7 +330,7 @@ impl Config {
             let authority = authority.get_mut();
             authority.key_files.iter_mut().chain(&mut authority.revoked).for_each(|file| from_here(file.get_mut()));
         });
-        Ok((config, text))
+        Ok(config)
     }
 
     /// Whether it says who somebody is or what somebody may do. Otherwise every key that is let in may do everything.

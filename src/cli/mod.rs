@@ -7,6 +7,7 @@
 //! | `failure` | errors into message, hints and exit code |
 //! | `admin_keys` | files with public keys into people who may do everything |
 //! | `rules` | users, groups and rules of `config.toml` into a book of them; `check`, `why` |
+//! | `edit` | `keys`, `grant`, `revoke`, `users`: changes of `config.toml` that keep its comments |
 //! | `init` | the keys of whoever calls it into a first `config.toml` |
 //! | `log` | what happens into lines: the log, and the audit log as text or JSON |
 //! | `serve` | `packmule serve` into a running server |
@@ -17,6 +18,7 @@ mod admin_keys;
 mod args;
 mod config;
 mod drop_in;
+mod edit;
 mod failure;
 mod init;
 mod log;
@@ -68,6 +70,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Init(args) => told(init::run(&args).map(|text| (text, true))),
         Command::Check(args) => told(rules::check(&args.config).map(|text| (text, true))),
         Command::Why(args) => told(rules::why(&args)),
+        Command::Keys(args) => told(edit::keys::run(&args).map(|text| (text, true))),
+        Command::Grant(args) => told(edit::grant::grant(&args).map(|text| (text, true))),
+        Command::Revoke(args) => told(edit::grant::revoke(&args).map(|text| (text, true))),
+        Command::Users(args) => told(edit::users::run(&args).map(|text| (text, true))),
         Command::UploadPack(args) => drop_in::upload_pack(&args),
         Command::ReceivePack(args) => drop_in::receive_pack(&args),
         Command::UploadArchive(args) => drop_in::upload_archive(&args),

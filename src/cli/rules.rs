@@ -69,7 +69,14 @@ impl Source {
     /// Every fault at once.
     pub(super) fn read(&self) -> Result<Reading, Failure> {
         let file_before = look(&self.file);
-        let (config, text) = Config::read_with_text(&self.file)?;
+        let mut reading = self.read_text(&Config::text(&self.file)?)?;
+        reading.looks.insert(self.file.clone(), file_before);
+        Ok(reading)
+    }
+
+    /// The same, if this were the file's text.
+    pub(super) fn read_text(&self, text: &str) -> Result<Reading, Failure> {
+        let config = Config::of_text(&self.file, text)?;
         let own = self.home.as_deref().filter(|_| config.ssh.own_keys);
         let admin_keys = [&config.ssh.admin_keys[..], &self.admin_keys].concat();
         let of_users = config.users.values().flat_map(|user| user.key_files.iter().map(|file| file.get_ref().clone()));
@@ -79,11 +86,10 @@ impl Source {
             files: of_users.chain(of_authorities).chain(admin_keys.iter().cloned()).chain([self.file.clone()]).collect(),
             folders: own.map(|home| home.join(".ssh")).into_iter().chain([config.key_folder.clone()]).collect(),
         };
-        let mut looks = watched.look();
-        looks.insert(self.file.clone(), file_before);
+        let looks = watched.look();
         let shown = self.file.display().to_string();
         let name = self.file.file_name().map_or_else(|| shown.clone(), |name| name.to_string_lossy().into_owned());
-        let mut book = RuleBook::compile(&config.written(), &name, &text).map_err(|faults| drawn(&faults, &shown, &text))?;
+        let mut book = RuleBook::compile(&config.written(), &name, text).map_err(|faults| drawn(&faults, &shown, text))?;
         let keys = admin_keys::collect(own, self.person.as_deref(), &admin_keys)?;
         keys.iter().for_each(|key| book.add_admin(&key.key, key.user.as_str()));
         Ok(Reading { config, book, keys, watched, looks })
@@ -206,6 +212,6 @@ pub(super) fn why(args: &WhyArgs) -> Result<(String, bool), Failure> {
 }
 
 /// `main` is a branch, as in a rule.
-fn whole_name(name: &str) -> String {
+pub(super) fn whole_name(name: &str) -> String {
     if name.starts_with("refs/") { name.to_owned() } else { format!("refs/heads/{name}") }
 }

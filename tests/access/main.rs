@@ -4,6 +4,7 @@
 mod common;
 
 mod audit;
+mod editing;
 mod embed;
 mod identity;
 mod in_memory;
