@@ -111,7 +111,7 @@ fn a_grant_goes_before_what_denies_it_and_leaves_what_denies_a_part() {
     // On just those refs it goes before that, too.
     let answer = said(&file, "grant bob website update --ref release/1");
     assert!(
-        answer.contains("rule 1 (config.toml:11)") && text(&file).contains("\n# nobody touches these\n[[rule]]\nusers = [\"*\"]"),
+        answer.contains("rule 1 (config.toml:10)") && text(&file).contains("\n# nobody touches these\n[[rule]]\nusers = [\"*\"]"),
         "{answer}"
     );
     assert!(
