@@ -1,6 +1,6 @@
 //! The command line into values. Help texts are the documentation of the commands.
 
-use super::edit::args::{GrantArgs, KeysArgs, UsersArgs};
+use super::edit::args::{GrantArgs, KeysArgs, RulesArgs, UsersArgs};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -35,6 +35,8 @@ pub(super) enum Command {
     Revoke(GrantArgs),
     /// Show, add and remove users, and set their passwords.
     Users(UsersArgs),
+    /// Test the rules.
+    Rules(RulesArgs),
     /// Serve one fetch on standard input and output, in place of git-upload-pack.
     UploadPack(UploadPackArgs),
     /// Take one push on standard input and output, in place of git-receive-pack.

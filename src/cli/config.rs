@@ -2,6 +2,7 @@
 //!
 //! The file at the top of the source tree shows every setting with its default; a test holds the two together.
 
+use super::assertions::WrittenTest;
 use super::failure::Failure;
 use crate::access::HashKind;
 use crate::access::rules::{Written, WrittenAuthority, WrittenGroups, WrittenRule, WrittenUsers};
@@ -50,6 +51,9 @@ pub struct Config {
     /// Who may do what: the first rule that matches decides.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rule: Vec<Spanned<WrittenRule>>,
+    /// What `packmule rules test` holds against them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub test: Vec<Spanned<WrittenTest>>,
 }
 
 impl Default for Config {
@@ -69,6 +73,7 @@ impl Default for Config {
             groups: WrittenGroups::new(),
             certificate_authority: vec![],
             rule: vec![],
+            test: vec![],
         }
     }
 }

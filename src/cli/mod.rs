@@ -7,6 +7,7 @@
 //! | `failure` | errors into message, hints and exit code |
 //! | `admin_keys` | files with public keys into people who may do everything |
 //! | `rules` | users, groups and rules of `config.toml` into a book of them; `check`, `why` |
+//! | `assertions` | `[[test]]` beside the rules into what fails: `rules test` |
 //! | `edit` | `keys`, `grant`, `revoke`, `users`: changes of `config.toml` that keep its comments |
 //! | `init` | the keys of whoever calls it into a first `config.toml` |
 //! | `log` | what happens into lines: the log, and the audit log as text or JSON |
@@ -16,6 +17,7 @@
 
 mod admin_keys;
 mod args;
+mod assertions;
 mod config;
 mod drop_in;
 mod edit;
@@ -26,10 +28,12 @@ mod rules;
 mod serve;
 mod stdio;
 
+pub use assertions::WrittenTest;
 pub use config::{Config, Hash, PushConfig, SshConfig};
 
 use args::{Args, Command};
 use clap::Parser;
+use edit::args::{RulesArgs, RulesCommand};
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::Path;
@@ -73,6 +77,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Keys(args) => told(edit::keys::run(&args).map(|text| (text, true))),
         Command::Grant(args) => told(edit::grant::grant(&args).map(|text| (text, true))),
         Command::Revoke(args) => told(edit::grant::revoke(&args).map(|text| (text, true))),
+        Command::Rules(RulesArgs { config, command: RulesCommand::Test }) => told(assertions::run(&config)),
         Command::Users(args) => told(edit::users::run(&args).map(|text| (text, true))),
         Command::UploadPack(args) => drop_in::upload_pack(&args),
         Command::ReceivePack(args) => drop_in::receive_pack(&args),

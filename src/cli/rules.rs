@@ -153,7 +153,7 @@ impl Reading {
 }
 
 /// Every fault with its line, a caret beneath it and what to do.
-fn drawn(faults: &[Fault], file: &str, text: &str) -> Failure {
+pub(super) fn drawn(faults: &[Fault], file: &str, text: &str) -> Failure {
     let draw = |fault: &Fault| {
         let drawn = Mistake { message: fault.message.clone(), span: fault.span.clone() }.draw(file, text);
         fault.hint.as_ref().map_or(drawn.clone(), |hint| format!("{drawn}\nhint: {hint}"))

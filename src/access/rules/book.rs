@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use toml::Spanned;
 
 /// Who shows nothing: a user without keys, who is there when rules or groups name them.
@@ -43,11 +43,13 @@ pub struct RuleBook {
     pub(super) authorities: Vec<Authority>,
     /// Who is meant by a name in certificates.
     pub(super) principals: HashMap<String, Vec<usize>>,
-    /// Users with passwords.
-    passwords: Vec<usize>,
-    /// Chooses stand-ins for users without; different in every book.
-    stand_ins: RandomState,
+    /// Users with passwords, each behind a number made of their name.
+    passwords: BTreeMap<u64, usize>,
 }
+
+/// Chooses stand-ins for users without a password. Always the same while this program runs: with another one after each change
+/// of a file, a name for which a comparison takes now longer, now shorter, would be that of nobody.
+static STAND_INS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 #[derive(Debug, Default)]
 pub(super) struct User {
@@ -161,9 +163,9 @@ impl RuleBook {
         if let Some((user, hash)) = known.and_then(|user| user.password.as_ref().map(|hash| (user, hash))) {
             return Some((hash.clone(), Some(&user.name)));
         }
-        let many = u64::try_from(self.passwords.len()).ok().filter(|many| *many > 0)?;
-        let chosen = usize::try_from(self.stand_ins.hash_one(name) % many).ok()?;
-        self.users[self.passwords[chosen]].password.clone().map(|hash| (hash, None))
+        // The next one on the circle of numbers: who comes or goes changes few of these choices.
+        let (_, chosen) = self.passwords.range(STAND_INS.hash_one(name)..).next().or_else(|| self.passwords.first_key_value())?;
+        self.users[*chosen].password.clone().map(|hash| (hash, None))
     }
 
     /// Whether anybody has a password.
@@ -267,7 +269,8 @@ impl Compiler {
         match PasswordHash::parse(written.get_ref()) {
             Ok(hash) => {
                 self.book.users[number].password = Some(Arc::new(hash));
-                self.book.passwords.push(number);
+                let at = STAND_INS.hash_one(&self.book.users[number].name);
+                self.book.passwords.insert(at, number);
             }
             Err(why) => self.fault(why, Some(written.span()), Some("htpasswd -nB NAME makes one")),
         }

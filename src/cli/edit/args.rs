@@ -1,4 +1,4 @@
-//! The words of the commands that edit `config.toml`. Help texts are their documentation.
+//! The words of the commands that edit and test `config.toml`. Help texts are their documentation.
 
 use clap::Subcommand;
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ pub(in crate::cli) struct GrantArgs {
     /// User, @group, "*" for everybody who has logged in, or anonymous
     pub(in crate::cli) user: String,
     /// A repository's name or a glob such as "libs/*", then what they may do: read, write, create, update, rewind, delete,
-    /// create-repository
+    /// create-repository, admin
     #[arg(value_name = "REPOSITORY VERB", num_args = 2.., required = true)]
     pub(in crate::cli) words: Vec<String>,
     /// Only on this ref, or on those of a glob (main is refs/heads/main) [default: every ref]
@@ -57,6 +57,21 @@ pub(in crate::cli) struct GrantArgs {
     /// The file
     #[arg(long, value_name = "FILE", default_value = "config.toml")]
     pub(in crate::cli) config: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct RulesArgs {
+    /// The file
+    #[arg(long, global = true, value_name = "FILE", default_value = "config.toml")]
+    pub(in crate::cli) config: PathBuf,
+    #[command(subcommand)]
+    pub(in crate::cli) command: RulesCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum RulesCommand {
+    /// Hold what the file says under [[test]] against its rules; ends with 1 where they do not agree
+    Test,
 }
 
 #[derive(Debug, clap::Args)]

@@ -144,7 +144,7 @@ fn option(file: &Path) -> String {
 }
 
 /// The line of `text` in which the byte `at` stands, counted from 1.
-fn line_of(text: &str, at: usize) -> usize {
+pub(super) fn line_of(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
 }
 
