@@ -5,7 +5,7 @@ use super::args::WhyArgs;
 use super::config::{Config, Mistake};
 use super::failure::Failure;
 use crate::access::RequestPath;
-use crate::access::rules::{Fault, RuleBook, Rules, Verb};
+use crate::access::rules::{Fault, Roles, RuleBook, Rules, Verb};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -176,7 +176,7 @@ pub(super) fn check(file: &Path) -> Result<String, Failure> {
 /// `packmule why`: the answer with the rule that decides, and what would change a no.
 pub(super) fn why(args: &WhyArgs) -> Result<(String, bool), Failure> {
     let source = Source { file: args.config.clone(), home: None, person: None, admin_keys: vec![] };
-    let Reading { book, .. } = source.read()?;
+    let Reading { config, book, .. } = source.read()?;
     let (name, word) = match args.words.as_slice() {
         [name, word] => (Some(whole_name(name)), word),
         [word, ..] => (None, word),
@@ -193,13 +193,16 @@ pub(super) fn why(args: &WhyArgs) -> Result<(String, bool), Failure> {
         return Err(Failure::configuration(format!("{} has no user '{}'", args.config.display(), args.user)).hint("[users.NAME] makes one"));
     }
     let repository = RequestPath::new(&args.repository).name().map_err(|error| Failure::configuration(error.to_string()))?;
-    let judged = book.ask(&args.user, repository.as_str(), name.as_deref().map(Into::into), verb);
+    let roles = Roles::find(&config.root, &repository).map_err(|error| Failure::configuration(error.to_string()))?;
+    let roles = roles.unwrap_or_else(|| book.roles_of_new(&args.user, repository.as_str()));
+    let ask = |verb| book.ask_of(&args.user, repository.as_str(), &roles, name.as_deref().map(Into::into), verb);
+    let judged = ask(verb);
     let answer = if judged.is_allowed { "yes" } else { "no" };
     let mut text = format!("{answer}: {}\n", judged.rule.as_deref().unwrap_or("no rule is about it"));
     if !judged.is_allowed {
         let place = if judged.rule.is_some() { "before that rule" } else { "anywhere" };
         let refs = name.as_deref().map_or_else(String::new, |name| format!("refs = [\"{name}\"]\n"));
-        let may_read = book.ask(&args.user, repository.as_str(), name.as_deref().map(Into::into), Verb::Read).is_allowed;
+        let may_read = ask(Verb::Read).is_allowed;
         let verbs = if may_read || verb == Verb::Read { format!("\"{verb}\"") } else { format!("\"read\", \"{verb}\"") };
         text += &format!(
             "this would allow it, {place} in {}:\n\n[[rule]]\nusers = [\"{}\"]\nrepositories = [\"{}\"]\n{refs}allow = [{verbs}]\n",

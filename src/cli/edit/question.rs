@@ -242,7 +242,9 @@ impl Question {
         let verbs = self.verbs();
         let has_verb = words("allow").filter_map(Verb::meant_by).flatten().any(|verb| verbs.contains(&verb));
         let may_mean = |word: &str| word == self.subject || word.starts_with(['@', '<']) || word == EVERYBODY && self.subject != ANONYMOUS;
-        let has_conditions = rule.iter().any(|(key, _)| !["users", "repositories", "refs", "allow"].contains(&key));
+        // Placeholders depend on who made a repository and on the roles that they gave.
+        let has_placeholders = ["users", "repositories", "refs"].iter().any(|key| words(key).any(|word| word.contains('<')));
+        let has_conditions = has_placeholders || rule.iter().any(|(key, _)| !["users", "repositories", "refs", "allow"].contains(&key));
         let is_many = is_glob(&self.repository);
         let may_be_here = words("repositories").any(|word| match (witness(word), is_many) {
             (_, false) => word.contains('<') || Matcher::new(word, None).matches(&self.repository, None),

@@ -152,6 +152,11 @@ allow = ["read", "write"]
 users = ["eve"]
 repositories = ["/apps\\/t.*/"]
 allow = ["read", "write"]
+
+[[rule]]
+users = ["<writers>"]
+repositories = ["apps/*"]
+allow = ["read", "write"]
 "#;
     let (_folder, file) = house(&format!("{TEXT}{parts}"));
     assert!(said(&file, "revoke eve apps/one write").starts_with("eve may not"));
@@ -164,6 +169,12 @@ allow = ["read", "write"]
         assert!(!may(&file, "eve", repository, "refs/heads/wip/x", Verb::Create), "{}", text(&file));
     }
     assert!(may(&file, "eve", "apps/two", "refs/heads/x", Verb::Read));
+    // Nor by a role that somebody may give.
+    let (_folder, file) = house(&format!("{TEXT}{parts}"));
+    assert!(said(&file, "revoke eve apps/three write").contains("rule"));
+    let text = text(&file);
+    let (deny, role) = (text.find("apps/three").expect("a denial"), text.find("<writers>").expect("the role"));
+    assert!(deny < role, "{text}");
 }
 
 #[test]
