@@ -9,7 +9,7 @@
 //! cannot = ["write"]    # neither create nor update
 //! ```
 //!
-//! The book judges, as it does for `packmule why`. Nothing else reads tests: a server follows rules that fail them.
+//! The book judges, as of a repository that is not there yet: whoever may make it is its creator. Nothing else reads tests: a server follows rules that fail them.
 
 use super::edit::line_of;
 use super::failure::Failure;

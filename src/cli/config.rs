@@ -3,6 +3,7 @@
 //! The file at the top of the source tree shows every setting with its default; a test holds the two together.
 
 use super::assertions::WrittenTest;
+use super::drivers::{Drivers, FilesConfig};
 use super::failure::Failure;
 use crate::access::HashKind;
 use crate::access::rules::{Written, WrittenAuthority, WrittenGroups, WrittenRule, WrittenUsers};
@@ -23,10 +24,14 @@ pub struct Config {
     pub root: PathBuf,
     /// Hash of the repositories that a push makes.
     pub hash: Hash,
+    /// Who decides who somebody is and what they may do: drivers in a row.
+    pub driver: Drivers,
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`.
     pub log: String,
     /// A line per login, refusal and command.
     pub audit: AuditConfig,
+    /// The driver `files`.
+    pub files: FilesConfig,
     /// The SSH front end.
     pub ssh: SshConfig,
     /// What a fetch may ask for.
@@ -61,8 +66,10 @@ impl Default for Config {
         Self {
             root: ".".into(),
             hash: Hash::Sha1,
+            driver: Drivers::default(),
             log: "info".to_owned(),
             audit: AuditConfig::default(),
+            files: FilesConfig::default(),
             ssh: SshConfig::default(),
             fetch: FetchConfig::default(),
             shared: SharedConfig::default(),
@@ -307,17 +314,12 @@ impl From<&PushConfig> for IngestLimits {
 }
 
 impl Config {
-    /// Read a file. Relative paths in it count from the folder in which it lies.
-    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
-        Self::of_text(path, &Self::text(path)?)
-    }
-
     /// The text of a file.
     pub(super) fn text(path: &Path) -> Result<String, Failure> {
         std::fs::read_to_string(path).map_err(|error| Failure::configuration(format!("{}: {error}", path.display())))
     }
 
-    /// What a file says if this is its text.
+    /// What the file says if this is its text. Relative paths in it count from the folder in which it lies.
     pub(super) fn of_text(path: &Path, text: &str) -> Result<Self, Failure> {
         let mut config = parse(text).map_err(|mistake| Failure::configuration(mistake.draw(&path.display().to_string(), text)))?;
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -327,6 +329,7 @@ impl Config {
             }
         };
         from_here(&mut config.root);
+        from_here(&mut config.files.folder);
         from_here(&mut config.audit.file);
         from_here(&mut config.ssh.host_key);
         from_here(&mut config.hooks.path);
@@ -345,6 +348,11 @@ impl Config {
     pub(super) fn has_rules(&self) -> bool {
         let has_people = !self.users.is_empty() || !self.groups.is_empty() || !self.key_folder.as_os_str().is_empty();
         has_people || !self.rule.is_empty() || !self.certificate_authority.is_empty()
+    }
+
+    /// Where the three files of the driver `files` lie.
+    pub(super) fn files_folder(&self) -> &Path {
+        if self.files.folder.as_os_str().is_empty() { &self.root } else { &self.files.folder }
     }
 
     /// That, as it is written.
@@ -523,8 +531,7 @@ mod tests {
     fn relative_paths_count_from_the_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("config.toml");
-        std::fs::write(&path, "root = \"repos\"\n[ssh]\nadmin_keys = [\"/etc/a.pub\", \"b.pub\"]\n").expect("written");
-        let config = Config::read(&path).expect("read");
+        let config = Config::of_text(&path, "root = \"repos\"\n[ssh]\nadmin_keys = [\"/etc/a.pub\", \"b.pub\"]\n").expect("read");
         assert_eq!(config.root, folder.path().join("repos"));
         assert_eq!(config.ssh.admin_keys, [PathBuf::from("/etc/a.pub"), folder.path().join("b.pub")]);
         assert_eq!(config.ssh.host_key, PathBuf::new());

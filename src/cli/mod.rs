@@ -6,6 +6,8 @@
 //! | `config` | `config.toml` into values, mistakes drawn with a caret |
 //! | `failure` | errors into message, hints and exit code |
 //! | `admin_keys` | files with public keys into people who may do everything |
+//! | `drivers` | `driver = ...` into who decides, in a row |
+//! | `watch` | files that change into new readings |
 //! | `rules` | users, groups and rules of `config.toml` into a book of them; `check`, `why` |
 //! | `assertions` | `[[test]]` beside the rules into what fails: `rules test` |
 //! | `edit` | `keys`, `grant`, `revoke`, `users`: changes of `config.toml` that keep its comments |
@@ -19,6 +21,7 @@ mod admin_keys;
 mod args;
 mod assertions;
 mod config;
+mod drivers;
 mod drop_in;
 mod edit;
 mod failure;
@@ -27,9 +30,11 @@ mod log;
 mod rules;
 mod serve;
 mod stdio;
+mod watch;
 
 pub use assertions::WrittenTest;
 pub use config::{Config, Hash, PushConfig, SshConfig};
+pub use drivers::{DriverName, Drivers, FilesConfig};
 
 use args::{Args, Command};
 use clap::Parser;

@@ -160,3 +160,67 @@ fn a_private_key_is_not_taken_and_nothing_is_written_that_check_would_not_pass()
     let (code, said) = packmule(&sandbox, &["users", "remove", "--config", "other.toml", "bob"]);
     assert!(code == 2 && said.contains("packmule init makes one"), "{said}");
 }
+
+#[test]
+fn tests_of_rules_end_as_a_script_wants() {
+    let sandbox = Sandbox::new();
+    let rules = "[[rule]]\nusers = [\"bob\"]\nrepositories = [\"website\"]\nallow = [\"read\"]\n";
+    let test = "[[test]]\nuser = \"bob\"\nrepository = \"website\"\ncan = [\"read\"]\ncannot = [\"write\"]\n";
+    let write = |test: &str| {
+        std::fs::write(sandbox.path("config.toml"), format!("ssh.own_keys = false\n[users.bob]\n{rules}{test}")).expect("written");
+    };
+    write(test);
+    assert_eq!(packmule(&sandbox, &["rules", "test"]), (0, "config.toml: 2 assertions, 0 fail\n".to_owned()));
+    let (code, said) = packmule(&sandbox, &["grant", "bob", "website", "write"]);
+    assert!(code == 0 && said.contains("rule 1 (config.toml:3)"), "{said}");
+    let (code, said) = packmule(&sandbox, &["rules", "test"]);
+    assert!(code == 1 && said.starts_with("config.toml:11: bob can create in website, and should not: rule 1 (config.toml:3)\n"), "{said}");
+    write(&test.replace("bob", "eve"));
+    let (code, said) = packmule(&sandbox, &["rules", "test", "--config", "config.toml"]);
+    assert!(code == 2 && said.contains("there is no user 'eve'\n --> config.toml:8:8"), "{said}");
+}
+
+#[test]
+fn why_knows_whose_own_key_may_do_everything() {
+    if !has_ssh() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    make_key(&sandbox, &sandbox.home().join(".ssh/id_ed25519"), &["ed25519"]);
+    let (code, said) = packmule(&sandbox, &["why", "ann", "website", "main", "rewind"]);
+    assert!(code == 0 && said.starts_with("yes: the key SHA256:") && said.ends_with("(~/.ssh/id_ed25519.pub) may do everything\n"), "{said}");
+    let (code, said) = packmule(&sandbox, &["why", "bob", "website", "read"]);
+    assert!(code == 2 && said.contains("by their keys may do everything: ann"), "{said}");
+    std::fs::write(sandbox.path("config.toml"), "[users.ann]\n").expect("written");
+    let (code, said) = packmule(&sandbox, &["why", "ann", "website", "read"]);
+    assert!(code == 1 && said.starts_with("no: no rule is about it\nwith the key SHA256:") && said.contains("'ann (admin)'"), "{said}");
+    std::fs::write(sandbox.path("config.toml"), "ssh.own_keys = false\n[users.bob]\n").expect("written");
+    assert_eq!(packmule(&sandbox, &["why", "ann", "website", "read"]).0, 2);
+}
+
+#[test]
+fn a_key_that_was_taken_back_lets_in_nobody_while_it_still_stands_among_the_users() {
+    if !has_ssh() {
+        return;
+    }
+    let house = House::start();
+    let (sandbox, seed, url) = (&house.sandbox, house.sandbox.path("seed"), house.server.url("website"));
+    make_key(sandbox, &sandbox.path("private/ca"), &["ed25519"]);
+    std::fs::write(sandbox.path("spec"), format!("key: {}", std::fs::read_to_string(sandbox.path("private/ann.pub")).expect("a key"))).expect("written");
+    let made = run(sandbox.command("ssh-keygen").args(["-q", "-k", "-f", "revoked", "spec"]));
+    assert!(made.status.success());
+    assert!(house.git("ann", &seed, &["ls-remote", &url]).0);
+    let authority = "\n[[certificate_authority]]\nkey_files = [\"private/ca.pub\"]\nrevoked = \"revoked\"\n";
+    house.after_reload(|| std::fs::write(sandbox.path("config.toml"), format!("{CONFIG}{authority}")).expect("written"));
+    assert!(!house.git("ann", &seed, &["ls-remote", &url]).0);
+    house.server.wait_for("was revoked");
+    // Of a list that is cut off nothing counts, and what was read before does.
+    let whole = std::fs::read(sandbox.path("revoked")).expect("a list");
+    for wrong in [&whole[..whole.len() - 1], b"", &[&whole[..], b"x"].concat()] {
+        std::fs::write(sandbox.path("revoked"), wrong).expect("written");
+        assert_eq!(packmule(sandbox, &["check"]).0, 2);
+    }
+    house.server.signal("HUP");
+    house.server.wait_for("the rules that were read before stay in force");
+    assert!(!house.git("ann", &seed, &["ls-remote", &url]).0);
+}

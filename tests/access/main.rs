@@ -6,6 +6,7 @@ mod common;
 mod audit;
 mod editing;
 mod embed;
+mod files;
 mod identity;
 mod in_memory;
 mod logins;

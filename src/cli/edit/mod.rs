@@ -20,8 +20,9 @@ mod layout;
 mod question;
 pub(super) mod users;
 
+use super::drivers;
 use super::failure::Failure;
-use super::rules::{Reading, Source};
+use super::rules::{DEFAULT_FILE, Reading, Source};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
@@ -64,7 +65,12 @@ impl Edit {
     }
 
     fn judged_as(&self, document: &DocumentMut) -> Result<Reading, Failure> {
-        self.source.read_text(&document.to_string()).map_err(|fault| fault.hint("nothing was changed"))
+        let check = |text: &str| {
+            let reading = self.source.read_text(text)?;
+            drivers::check_leftovers(&reading.config)?;
+            Ok(reading)
+        };
+        check(&document.to_string()).map_err(|fault: Failure| fault.hint("nothing was changed"))
     }
 
     /// Write it, if it is right, and what it says then; with its text.
@@ -140,7 +146,7 @@ fn quoted(word: &str) -> String {
 
 /// The word that names the file in commands, where it is not the one that is meant anyway.
 fn option(file: &Path) -> String {
-    if file == Path::new("config.toml") { String::new() } else { format!(" --config {}", quoted(&file.display().to_string())) }
+    if file == Path::new(DEFAULT_FILE) { String::new() } else { format!(" --config {}", quoted(&file.display().to_string())) }
 }
 
 /// The line of `text` in which the byte `at` stands, counted from 1.
