@@ -6,8 +6,8 @@ use super::config::{Config, Mistake};
 use super::drivers::{self, DriverName};
 use super::failure::Failure;
 use super::watch::{self, Seen, Watched};
-use crate::access::{RequestPath, printable};
 use crate::access::rules::{Fault, Roles, RuleBook, Rules, Verb};
+use crate::access::{RequestPath, printable};
 use std::path::{Path, PathBuf};
 use tokio::sync::watch::Receiver;
 
@@ -164,8 +164,12 @@ pub(super) fn why(args: &WhyArgs) -> Result<(String, bool), Failure> {
     if !book.knows(user) {
         let nobody = Failure::configuration(format!("{} has no user '{}'", args.config.display(), printable(user)));
         let admins: Vec<&str> = reading.keys.iter().filter_map(|key| book.owner(&key.key)).collect();
-        return Err(if admins.is_empty() { nobody } else { nobody.hint(format!("by their keys may do everything: {}", admins.join(", "))) }
-            .hint("[users.NAME] makes one"));
+        return Err(if admins.is_empty() {
+            nobody
+        } else {
+            nobody.hint(format!("by their keys may do everything: {}", admins.join(", ")))
+        }
+        .hint("[users.NAME] makes one"));
     }
     let repository = RequestPath::new(&args.repository).name().map_err(|error| Failure::configuration(error.to_string()))?;
     let roles = Roles::find(&config.root, &repository).map_err(|error| Failure::configuration(error.to_string()))?;

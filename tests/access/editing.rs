@@ -188,7 +188,10 @@ fn why_knows_whose_own_key_may_do_everything() {
     let sandbox = Sandbox::new();
     make_key(&sandbox, &sandbox.home().join(".ssh/id_ed25519"), &["ed25519"]);
     let (code, said) = packmule(&sandbox, &["why", "ann", "website", "main", "rewind"]);
-    assert!(code == 0 && said.starts_with("yes: the key SHA256:") && said.ends_with("(~/.ssh/id_ed25519.pub) may do everything\n"), "{said}");
+    assert!(
+        code == 0 && said.starts_with("yes: the key SHA256:") && said.ends_with("(~/.ssh/id_ed25519.pub) may do everything\n"),
+        "{said}"
+    );
     let (code, said) = packmule(&sandbox, &["why", "bob", "website", "read"]);
     assert!(code == 2 && said.contains("by their keys may do everything: ann"), "{said}");
     std::fs::write(sandbox.path("config.toml"), "[users.ann]\n").expect("written");
@@ -206,7 +209,8 @@ fn a_key_that_was_taken_back_lets_in_nobody_while_it_still_stands_among_the_user
     let house = House::start();
     let (sandbox, seed, url) = (&house.sandbox, house.sandbox.path("seed"), house.server.url("website"));
     make_key(sandbox, &sandbox.path("private/ca"), &["ed25519"]);
-    std::fs::write(sandbox.path("spec"), format!("key: {}", std::fs::read_to_string(sandbox.path("private/ann.pub")).expect("a key"))).expect("written");
+    std::fs::write(sandbox.path("spec"), format!("key: {}", std::fs::read_to_string(sandbox.path("private/ann.pub")).expect("a key")))
+        .expect("written");
     let made = run(sandbox.command("ssh-keygen").args(["-q", "-k", "-f", "revoked", "spec"]));
     assert!(made.status.success());
     assert!(house.git("ann", &seed, &["ls-remote", &url]).0);
