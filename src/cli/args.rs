@@ -1,5 +1,6 @@
 //! The command line into values. Help texts are the documentation of the commands.
 
+use super::edit::args::{GrantArgs, KeysArgs, RulesArgs, UsersArgs};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -26,6 +27,16 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// May somebody do something, and which rule says so?
     Why(WhyArgs),
+    /// Show, add and remove the public keys with which users log in.
+    Keys(KeysArgs),
+    /// Let somebody do something: adds a rule that answers just this, and says what it changes.
+    Grant(GrantArgs),
+    /// Take back what somebody may do.
+    Revoke(GrantArgs),
+    /// Show, add and remove users, and set their passwords.
+    Users(UsersArgs),
+    /// Test the rules.
+    Rules(RulesArgs),
     /// Serve one fetch on standard input and output, in place of git-upload-pack.
     UploadPack(UploadPackArgs),
     /// Take one push on standard input and output, in place of git-receive-pack.

@@ -6,6 +6,7 @@ use super::config::Config;
 use super::drivers::{Access, DriverName, Drivers, Starter};
 use super::failure::Failure;
 use super::log::{self, AuditFile};
+use super::rules::ConfigText;
 use crate::store::{self, Found, Repositories, RepositoryName};
 use crate::transport::{HostKey, Server, Stop};
 use std::fmt::Write as _;
@@ -31,10 +32,11 @@ const SPARE_THREADS: usize = 64;
 
 /// Run the command.
 pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
-    let config = settings(args)?;
+    let text = args.config.as_deref().map(ConfigText::take).transpose()?;
+    let config = settings(args, text.as_ref())?;
     let audit = log::start(&config.log, &config.audit)?;
     let (home, person) = admin_keys::whoever_starts();
-    let starter = Starter { config_file: args.config.clone(), admin_keys: args.admin_key.clone(), home, person };
+    let starter = Starter { config: text, admin_keys: args.admin_key.clone(), home, person };
     let access = Access::read(&config, &starter)?;
     let repositories = Arc::new(Repositories::open(&config.root).map_err(|error| Failure::root(&config.root, &error))?);
     let key_file =
@@ -169,8 +171,8 @@ fn end_on_signals(stop: Stop, reload: tokio::sync::watch::Sender<()>, audit: Aud
 }
 
 /// The file's settings, then the command line's.
-fn settings(args: &ServeArgs) -> Result<Config, Failure> {
-    let mut config = args.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+fn settings(args: &ServeArgs, file: Option<&ConfigText>) -> Result<Config, Failure> {
+    let mut config = file.map_or_else(|| Ok(Config::default()), |of| Config::of_text(&of.file, &of.text))?;
     if let Some(root) = &args.root {
         config.root.clone_from(root);
     }
@@ -279,13 +281,14 @@ stop: Ctrl-C      open it to the network: --ssh 0.0.0.0:2222
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("config.toml");
         std::fs::write(&file, "root = \"a\"\nlog = \"debug\"\n[ssh]\nlisten = \"127.0.0.1:1\"\nadmin_keys = [\"/k\"]\n").expect("written");
+        let text = ConfigText::take(&file).expect("read");
         let mut args = ServeArgs { config: Some(file), ..ServeArgs::default() };
-        let config = settings(&args).expect("settings");
+        let config = settings(&args, Some(&text)).expect("settings");
         assert_eq!((config.root, config.ssh.listen.as_str()), (folder.path().join("a"), "127.0.0.1:1"));
         args.root = Some("b".into());
         args.ssh = Some("127.0.0.1:2".to_owned());
         args.admin_key = vec!["/l".into()];
-        let config = settings(&args).expect("settings");
+        let config = settings(&args, Some(&text)).expect("settings");
         assert_eq!((config.root, config.ssh.listen.as_str()), (PathBuf::from("b"), "127.0.0.1:2"));
         assert_eq!((config.log.as_str(), config.ssh.admin_keys), ("debug", vec!["/k".into(), "/l".into()]));
     }

@@ -6,6 +6,7 @@ mod common;
 mod api_server;
 mod audit;
 mod commands;
+mod editing;
 mod embed;
 mod files;
 mod http;

@@ -162,6 +162,9 @@ impl Driver for Rules {
         let accepted = |name: &str| Authentication::Accepted(UserId::new(name));
         let book = self.book();
         Ok(match credentials {
+            Credentials::PublicKey(shown) if book.is_revoked(&shown.key) => {
+                Authentication::Refused(Refusal::hidden(format!("the key {} was revoked", shown.key.fingerprint())))
+            }
             Credentials::PublicKey(shown) => book.owner(&shown.key).map_or(Authentication::Unknown, accepted),
             Credentials::Certificate(shown) => match book.holder(&shown.certificate, &shown.user_name) {
                 Holder::User(name) => accepted(name),
