@@ -15,7 +15,7 @@
 //! this order, for every transport; a [`Chain`] is several drivers in a row.
 //!
 //! [`Keys`] is the driver that needs no configuration: some keys may do everything beneath one root, nobody else anything.
-//! [`rules::Rules`] follows people, groups and rules as `config.toml` has them.
+//! [`rules::Rules`] follows people, groups and rules as `config.toml` has them; [`import`] makes such of older servers' configurations.
 
 mod certificate;
 mod credentials;
@@ -25,6 +25,7 @@ mod erased;
 mod error;
 mod gate;
 mod grant;
+pub mod import;
 mod keys;
 mod location;
 mod password;
