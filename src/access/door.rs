@@ -4,11 +4,11 @@
 
 use super::erased::{ErasedDriver, ErasedUser, erase};
 use super::{
-    AuthMethods, Authentication, CALLBACK_TIMEOUT_MS, Command, Credentials, Decision, Description, Driver, Error, Grant, Location, Place,
-    PublicKey, Refusal, RequestPath, Transport, UserId, printable,
+    AuthMethods, Authentication, CALLBACK_TIMEOUT_MS, Command, Credentials, Decision, Description, Driver, Error, Explanation, Grant,
+    Location, Place, PublicKey, Question, Refusal, RequestPath, Transport, UserId, printable,
 };
 use crate::serve::Gate;
-use crate::store::{self, Repository};
+use crate::store::{self, Repositories, Repository};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -245,12 +245,16 @@ impl Session {
 }
 
 impl Caller {
-    /// May they, and where is it? The second is asked only after a yes to the first.
+    /// May they, and where is it? The second is asked only after a yes to the first, which for what administers a repository must
+    /// have said so.
     ///
     /// # Errors
     /// The driver gave no answer, which means no.
     pub async fn ask(&self, command: Command, path: &RequestPath) -> Result<Admission, Error> {
         let grant = match self.user.authorise(command, path.clone(), self.transport.clone()).await? {
+            Decision::Granted(grant) if command.administers() && !grant.may_administer() => {
+                return Ok(Admission::Refused(Refusal::hidden("the driver granted it without saying that they may administer")));
+            }
             Decision::Granted(grant) => grant,
             Decision::Refused(refusal) => return Ok(Admission::Refused(refusal)),
         };
@@ -266,6 +270,22 @@ impl Caller {
     /// The driver gave no answer.
     pub async fn describe(&self) -> Result<Description, Error> {
         self.user.describe().await
+    }
+
+    /// Folders in which the repositories of their driver can be listed.
+    ///
+    /// # Errors
+    /// The driver gave no answer.
+    pub async fn roots(&self) -> Result<Vec<Arc<Repositories>>, Error> {
+        self.user.roots().await
+    }
+
+    /// Why may somebody do something, or not? None where the driver does not tell.
+    ///
+    /// # Errors
+    /// The driver gave no answer.
+    pub async fn why(&self, question: Question) -> Result<Option<Explanation>, Error> {
+        self.user.why(question).await
     }
 }
 

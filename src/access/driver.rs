@@ -1,7 +1,12 @@
 //! The seam for people who embed packmule: four callbacks, and what they answer.
 
-use super::{AuthMethods, Authentication, BoxError, Command, Credentials, Grant, Location, PublicKey, RequestPath, Transport, UserId};
+use super::{
+    AuthMethods, Authentication, BoxError, Command, Credentials, Explanation, Grant, Location, PublicKey, Question, RequestPath, Transport,
+    UserId,
+};
+use crate::store::Repositories;
 use std::future::Future;
+use std::sync::Arc;
 
 /// Decides who somebody is, what they may do, and what repository a path means.
 ///
@@ -17,6 +22,9 @@ use std::future::Future;
 /// 3. For each command: [`Driver::authenticate`] again unless the login is as good as new (an answer other than that of the
 ///    login ends its rights), then [`Driver::user`], [`Driver::authorise`], and only after its yes [`Driver::locate`].
 /// 4. The [`Grant`] judges the refs: what it hides is asked before anything is sent, a push once, before anything has changed.
+///
+/// [`Driver::describe`], [`Driver::roots`] and [`Driver::why`] are asked of who has logged in, after [`Driver::user`]; nothing may be done
+/// because of their answers.
 ///
 /// # Whom to believe
 /// A [`Credentials::PublicKey`] or [`Credentials::Certificate`] is made only after the client's signature over this very session
@@ -124,7 +132,8 @@ pub trait Driver: Send + Sync + 'static {
     /// Everything about this user that the next question needs; asked for every command anew.
     fn user(&self, id: &UserId) -> impl Future<Output = Result<Self::User, BoxError>> + Send;
 
-    /// May this user run this command on this path, coming this way, and under which rules for refs?
+    /// May this user run this command on this path, coming this way, and under which rules for refs? What administers needs a grant
+    /// that says so: [`Grant::and_administer`].
     fn authorise(
         &self,
         user: &Self::User,
@@ -147,6 +156,19 @@ pub trait Driver: Send + Sync + 'static {
     fn describe(&self, user: &Self::User) -> impl Future<Output = Result<Description, BoxError>> + Send {
         let _ = user;
         async { Ok(Description::default()) }
+    }
+
+    /// Folders in which names are what this driver's paths mean, so that its repositories can be listed, and what was deleted there,
+    /// too. Of each name [`Driver::authorise`] is asked before it is shown. None by default: what [`Driver::describe`] names is taken then.
+    fn roots(&self) -> impl Future<Output = Result<Vec<Arc<Repositories>>, BoxError>> + Send {
+        async { Ok(vec![]) }
+    }
+
+    /// Why may somebody do something, or not? None by default: this driver does not tell. The answer must tell `user` no more than
+    /// they may know.
+    fn why(&self, user: &Self::User, question: &Question) -> impl Future<Output = Result<Option<Explanation>, BoxError>> + Send {
+        let _ = (user, question);
+        async { Ok(None) }
     }
 }
 

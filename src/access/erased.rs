@@ -1,9 +1,10 @@
 //! A [`Driver`] without its types, and the deadline round each of its callbacks.
 
 use super::{
-    AuthMethods, Authentication, BoxError, Command, Credentials, Decision, Description, Driver, Error, Location, PublicKey, RequestPath,
-    Transport, UserId,
+    AuthMethods, Authentication, BoxError, Command, Credentials, Decision, Description, Driver, Error, Explanation, Location, PublicKey,
+    Question, RequestPath, Transport, UserId,
 };
+use crate::store::Repositories;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub(super) trait ErasedUser: Send + Sync {
     fn authorise(&self, command: Command, path: RequestPath, transport: Transport) -> Answer<Decision>;
     fn locate(&self, path: RequestPath, transport: Transport) -> Answer<Location>;
     fn describe(&self) -> Answer<Description>;
+    fn roots(&self) -> Answer<Vec<Arc<Repositories>>>;
+    fn why(&self, question: Question) -> Answer<Option<Explanation>>;
 }
 
 /// Forget the types of `driver`; each of its callbacks has `timeout` to answer.
@@ -101,6 +104,16 @@ impl<D: Driver> ErasedUser for Hydrated<D> {
     fn describe(&self) -> Answer<Description> {
         let (driver, user) = (self.driver.clone(), self.user.clone());
         Box::pin(ask("describe", self.timeout, async move { driver.describe(&user).await }))
+    }
+
+    fn roots(&self) -> Answer<Vec<Arc<Repositories>>> {
+        let driver = self.driver.clone();
+        Box::pin(ask("roots", self.timeout, async move { driver.roots().await }))
+    }
+
+    fn why(&self, question: Question) -> Answer<Option<Explanation>> {
+        let (driver, user) = (self.driver.clone(), self.user.clone());
+        Box::pin(ask("why", self.timeout, async move { driver.why(&user, &question).await }))
     }
 }
 

@@ -68,6 +68,7 @@ impl<R: RefRules> ErasedRules for R {
 pub struct Grant {
     pub(super) rules: Rules,
     may_create: bool,
+    may_administer: bool,
 }
 
 #[derive(Clone)]
@@ -79,12 +80,12 @@ pub(super) enum Rules {
 impl Grant {
     /// Every ref may be seen and every edit may happen.
     pub fn everything() -> Self {
-        Self { rules: Rules::Everything, may_create: false }
+        Self { rules: Rules::Everything, may_create: false, may_administer: false }
     }
 
     /// `rules` decide ref by ref.
     pub fn new(rules: impl RefRules) -> Self {
-        Self { rules: Rules::Erased(Arc::new(rules)), may_create: false }
+        Self { rules: Rules::Erased(Arc::new(rules)), may_create: false, may_administer: false }
     }
 
     /// A push may also make the repository where there is none.
@@ -92,6 +93,18 @@ impl Grant {
     pub fn and_create_repository(mut self) -> Self {
         self.may_create = true;
         self
+    }
+
+    /// The command that was asked about may happen although it administers the repository as a whole.
+    #[must_use]
+    pub fn and_administer(mut self) -> Self {
+        self.may_administer = true;
+        self
+    }
+
+    /// Whether the repository as a whole may be administered.
+    pub fn may_administer(&self) -> bool {
+        self.may_administer
     }
 
     /// Whether a push may make the repository.
@@ -106,6 +119,10 @@ impl std::fmt::Debug for Grant {
             Rules::Everything => "everything",
             Rules::Erased(_) => "rules",
         };
-        f.debug_struct("Grant").field("rules", &rules).field("may_create", &self.may_create).finish()
+        f.debug_struct("Grant")
+            .field("rules", &rules)
+            .field("may_create", &self.may_create)
+            .field("may_administer", &self.may_administer)
+            .finish()
     }
 }

@@ -56,7 +56,7 @@ impl Driver for Keys {
 
     async fn authorise(&self, _: &UserId, _: Command, path: &RequestPath, _: &Transport) -> Result<Decision, BoxError> {
         Ok(match path.name() {
-            Ok(_) => Decision::Granted(Grant::everything().and_create_repository()),
+            Ok(_) => Decision::Granted(Grant::everything().and_create_repository().and_administer()),
             // Whoever may see everything may hear why a name can never be one.
             Err(crate::store::Error::BadName { why, .. }) => {
                 Decision::Refused(Refusal::told(format!("'{path}' is no name for a repository: {why}")))
@@ -71,6 +71,10 @@ impl Driver for Keys {
 
     async fn may_know(&self, key: &PublicKey) -> Result<bool, BoxError> {
         Ok(self.find(key).is_some())
+    }
+
+    async fn roots(&self) -> Result<Vec<Arc<Repositories>>, BoxError> {
+        Ok(vec![self.repositories.clone()])
     }
 
     async fn describe(&self, _: &UserId) -> Result<Description, BoxError> {

@@ -9,6 +9,9 @@
 //! | [`Driver::authorise`] | user, [`Command`], [`RequestPath`] and [`Transport`] into a [`Grant`] or a [`Refusal`] |
 //! | [`Driver::locate`] | a [`RequestPath`] and a [`Transport`] into a [`Location`], asked only after the third said yes |
 //!
+//! What a transport offers besides git goes the same way: making, renaming and deleting are [`Command`]s like fetching and pushing, and a
+//! driver may say more than it must: what there is ([`Driver::roots`]), in words ([`Driver::describe`]), and why ([`Driver::why`]).
+//!
 //! The [`Grant`] then judges refs: it becomes the [`Gate`](crate::serve::Gate) through which alone the engine
 //! sees them. The first is asked when somebody logs in, and again before a later command on the same connection: a key may
 //! have been taken away meanwhile. Every callback has a deadline; one that fails, panics or is late denies. A [`Door`] asks them in
@@ -18,6 +21,7 @@
 //! [`rules::Rules`] follows people, groups and rules as `config.toml` has them; [`import`] makes such of older servers' configurations.
 
 mod certificate;
+mod command;
 mod credentials;
 mod door;
 mod driver;
@@ -31,12 +35,14 @@ mod location;
 mod password;
 mod path;
 mod public_key;
+mod question;
 pub mod rules;
 mod text;
 mod transport;
 
 pub use certificate::Certificate;
 pub(crate) use certificate::{is_network, network_holds};
+pub use command::Command;
 pub use credentials::{
     AnonymousCredentials, AuthMethods, Authentication, CertificateCredentials, Credentials, KeyCredentials, PasswordCredentials, Secret,
     UserId,
@@ -50,11 +56,10 @@ pub use location::{Location, Place};
 pub use password::{PasswordHash, PasswordPool};
 pub use path::RequestPath;
 pub use public_key::{PublicKey, PublicKeyError};
+pub use question::{Explanation, Question};
 pub use text::printable;
 pub use transport::{Transport, TransportKind};
 
-/// What a client wants to do with a repository: fetch from it or push to it.
-pub use crate::serve::Service as Command;
 /// The hash of a repository's objects.
 pub use gix_hash::Kind as HashKind;
 

@@ -79,7 +79,7 @@ pub(super) struct WhyArgs {
     /// In which repository
     pub(super) repository: String,
     /// To which ref, if to a certain one (main is refs/heads/main), and then the verb: read, create, update, rewind, delete,
-    /// create-repository
+    /// create-repository, admin
     #[arg(value_name = "[REF] VERB", num_args = 1..=2, required = true)]
     pub(super) words: Vec<String>,
 }

@@ -74,7 +74,7 @@ fn text(keys: &[AdminKey]) -> String {
     let names: Vec<String> = users.keys().map(|user| quoted(user)).collect();
     let _ = write!(
         text,
-        "\n[[rule]]\nusers = [{}]\nrepositories = [\"*\"]\nallow = [\"read\", \"write\", \"rewind\", \"delete\", \"create-repository\"]\n",
+        "\n[[rule]]\nusers = [{}]\nrepositories = [\"*\"]\nallow = [\"read\", \"write\", \"rewind\", \"delete\", \"create-repository\", \"admin\"]\n",
         names.join(", ")
     );
     text

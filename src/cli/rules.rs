@@ -180,8 +180,8 @@ pub(super) fn why(args: &WhyArgs) -> Result<(String, bool), Failure> {
         let known = Verb::ALL.map(Verb::as_str).join(", ");
         return Err(Failure::configuration(format!("'{word}' is nothing that one may do")).hint(format!("these are: {known}")));
     };
-    if name.is_some() && verb == Verb::CreateRepository {
-        return Err(Failure::configuration("create-repository is not about a ref").hint("leave the ref out"));
+    if name.is_some() && !verb.is_about_refs() {
+        return Err(Failure::configuration(format!("{verb} is not about a ref")).hint("leave the ref out"));
     }
     if !book.knows(&args.user) {
         return Err(Failure::configuration(format!("{} has no user '{}'", args.config.display(), args.user)).hint("[users.NAME] makes one"));

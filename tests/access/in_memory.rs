@@ -111,6 +111,7 @@ fn answer(runtime: &tokio::runtime::Runtime, door: &Door, request: Request<'_>) 
     let served = match request.service {
         Command::UploadPack => serve::upload_pack(&repository, &*gate, &options, request.body, &mut output, &cancel).map(|_| ()),
         Command::ReceivePack => serve::receive_pack(&repository, &*gate, &options, request.body, &mut output, &cancel).map(|_| ()),
+        other => panic!("{other} is none of git's"),
     };
     served.expect("served");
     (200, output)

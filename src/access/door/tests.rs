@@ -290,3 +290,20 @@ fn a_driver_that_cannot_say_what_it_takes_takes_nothing_and_may_know_any_key() {
         assert!(!run(door("methods").may_know(&key)), "one that answers no is believed");
     }
 }
+
+#[test]
+fn a_driver_that_has_not_thought_of_administration_lets_nobody_administer() {
+    let asked = Asked::default();
+    let door = Door::new(Scripted::new("d", &asked, accepted("ann")));
+    run(async {
+        let caller = session(&door, password("ann")).await.caller().await.expect("an answer");
+        for command in [Command::Create, Command::Rename, Command::Delete, Command::Restore, Command::List, Command::Roles] {
+            taken(&asked);
+            let refused = caller.ask(command, &path("x")).await;
+            assert!(matches!(refused, Ok(Admission::Refused(ref why)) if why.for_peer().is_none()), "{command}: {refused:?}");
+            assert_eq!(taken(&asked), ["d.authorise(ann of d, x, in-memory)"], "{command}: it is never located");
+        }
+        assert_eq!(caller.why(Question::new(path("x"), "read")).await.expect("an answer"), None);
+        assert_eq!(caller.roots().await.expect("an answer").len(), 0);
+    });
+}

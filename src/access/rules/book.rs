@@ -200,13 +200,15 @@ impl RuleBook {
     /// The first of the rules `applying` that is about `verb` on the ref `name` decides.
     pub(super) fn judge(&self, applying: &[usize], verb: Verb, name: &BStr) -> Judgement {
         let rules = applying.iter().map(|at| &self.rules[*at]);
-        self.decided_by(rules.filter(|rule| rule.verbs.contains(verb)).find(|rule| verb == Verb::CreateRepository || rule.has_ref(name)))
+        self.decided_by(rules.filter(|rule| rule.verbs.contains(verb)).find(|rule| !verb.is_about_refs() || rule.has_ref(name)))
     }
 
     /// Whether there may be a ref on which `verb` is allowed; a denial counts when it is about every ref.
     pub(super) fn judge_some(&self, applying: &[usize], verb: Verb) -> Judgement {
         let rules = applying.iter().map(|at| &self.rules[*at]);
-        self.decided_by(rules.filter(|rule| rule.verbs.contains(verb)).find(|rule| rule.allows || rule.has_every_ref()))
+        self.decided_by(
+            rules.filter(|rule| rule.verbs.contains(verb)).find(|rule| rule.allows || !verb.is_about_refs() || rule.has_every_ref()),
+        )
     }
 
     fn decided_by(&self, rule: Option<&Rule>) -> Judgement {
@@ -418,7 +420,7 @@ impl Compiler {
         }
         let verbs = allow.and(deny);
         if !rule.refs.is_empty() && !verbs.has_refs() && self.faults.len() == faults {
-            self.fault("create-repository is not about refs", Some(rule.refs[0].span()), Some("leave refs out"));
+            self.fault("create-repository and admin are not about refs", Some(rule.refs[0].span()), Some("leave refs out"));
         }
         (self.faults.len() == faults).then(|| Rule { place, who, repositories, refs, verbs, allows: rule.deny.is_empty() })
     }

@@ -8,6 +8,7 @@
 //! | `authority` | certificates into whom they mean |
 //! | `revoked` | lists of what authorities took back into a yes or no |
 //! | `book` | all of it into a [`RuleBook`], or into every [`Fault`] at once |
+//! | `explain` | a question of somebody's into an answer that tells no more than they may know |
 //!
 //! The first rule that is about user, repository, ref and verb decides; what no rule is about is denied. A repository whose
 //! refs may none be read does not exist for that user. A command keeps the book under which it began.
@@ -17,6 +18,7 @@
 
 mod authority;
 mod book;
+mod explain;
 mod pattern;
 mod revoked;
 mod verb;
@@ -27,8 +29,9 @@ pub use verb::Verb;
 pub use written::{Written, WrittenAuthority, WrittenGroups, WrittenRule, WrittenUser, WrittenUsers};
 
 use super::{
-    AuthMethods, Authentication, BoxError, Command, Credentials, Decision, Description, Driver, Grant, HashKind, Location,
-    PasswordCredentials, PasswordPool, Place, PublicKey, PushProposal, RefRules, Refusal, RequestPath, Transport, UserId, printable,
+    AuthMethods, Authentication, BoxError, Command, Credentials, Decision, Description, Driver, Explanation, Grant, HashKind, Location,
+    PasswordCredentials, PasswordPool, Place, PublicKey, PushProposal, Question, RefRules, Refusal, RequestPath, Transport, UserId,
+    printable,
 };
 use crate::serve::{ProposedEdit, Verdict};
 use crate::store::Repositories;
@@ -140,7 +143,7 @@ impl Driver for Rules {
             Err(error) => return Ok(Decision::Refused(Refusal::hidden(error.to_string()))),
         };
         if is_admin {
-            return Ok(Decision::Granted(Grant::everything().and_create_repository()));
+            return Ok(Decision::Granted(Grant::everything().and_create_repository().and_administer()));
         }
         let applying = book.applying(&book.about(name), repository.as_str());
         let no = |judged: Judgement, refusal: Refusal| match judged.rule {
@@ -151,22 +154,32 @@ impl Driver for Rules {
         if !read.is_allowed {
             return Ok(Decision::Refused(no(read, Refusal::hidden("no rule lets them read it"))));
         }
-        if command == Command::ReceivePack && name == ANONYMOUS {
+        if command != Command::UploadPack && name == ANONYMOUS {
             return Ok(Decision::Refused(Refusal::told("who pushes says who they are: you have not logged in")));
         }
-        let write = Verbs::WRITING.map(|verb| book.judge_some(&applying, verb));
-        if command == Command::ReceivePack && !write.iter().any(|judged| judged.is_allowed) {
-            let [denied, ..] = write;
-            let sentence = format!("you may read '{}' but not push to it", printable(repository.as_str()));
+        let (wanted, what) = wanted(command);
+        let judged: Vec<_> = wanted.iter().map(|verb| book.judge_some(&applying, *verb)).collect();
+        if !judged.iter().any(|judged| judged.is_allowed) {
+            let denied = judged.into_iter().next().unwrap_or(read);
+            let sentence = format!("you may read '{}' but not {what} it", printable(repository.as_str()));
             return Ok(Decision::Refused(no(denied, Refusal::told(sentence))));
         }
         let may_create = book.judge_some(&applying, Verb::CreateRepository).is_allowed;
         let grant = Grant::new(RulesOfRefs { book: book.clone(), applying });
+        let grant = if command.administers() { grant.and_administer() } else { grant };
         Ok(Decision::Granted(if may_create { grant.and_create_repository() } else { grant }))
     }
 
     async fn locate(&self, path: &RequestPath, _: &Transport) -> Result<Location, BoxError> {
         Ok(Location::Place(Place::beneath(&self.repositories, path.name()?).hashed_with(self.new_hash)))
+    }
+
+    async fn roots(&self) -> Result<Vec<Arc<Repositories>>, BoxError> {
+        Ok(vec![self.repositories.clone()])
+    }
+
+    async fn why(&self, user: &Person, question: &Question) -> Result<Option<Explanation>, BoxError> {
+        Ok(Some(explain::why(&user.book, &user.name, question)))
     }
 
     async fn may_know(&self, key: &PublicKey) -> Result<bool, BoxError> {
@@ -184,6 +197,19 @@ impl Driver for Rules {
         let is_admin = user.book.is_admin(&user.name);
         let rights = if is_admin { "You may read and write everything here." } else { "" };
         Ok(Description { rights: rights.to_owned(), repositories: named.await?? })
+    }
+}
+
+/// Which verbs a command wants one of, and what it does in words.
+fn wanted(command: Command) -> (&'static [Verb], &'static str) {
+    match command {
+        Command::UploadPack => (&[Verb::Read], "fetch from"),
+        Command::ReceivePack => (&Verbs::WRITING, "push to"),
+        Command::Create => (&[Verb::Admin, Verb::CreateRepository], "create"),
+        Command::Rename => (&[Verb::Admin], "rename"),
+        Command::Delete => (&[Verb::Admin], "delete"),
+        Command::Restore => (&[Verb::Admin], "restore"),
+        Command::List | Command::Roles => (&[Verb::Admin], "administer"),
     }
 }
 

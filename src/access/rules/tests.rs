@@ -25,7 +25,7 @@ fn compile(text: &str) -> Result<RuleBook, Vec<Fault>> {
     RuleBook::compile(&written, "config.toml", text)
 }
 
-fn book(text: &str) -> RuleBook {
+pub(super) fn book(text: &str) -> RuleBook {
     compile(text).unwrap_or_else(|faults| panic!("{faults:#?}"))
 }
 
@@ -263,7 +263,7 @@ fn authenticate(rules: &Rules, credentials: &Credentials) -> Authentication {
     runtime.block_on(Driver::authenticate(rules, credentials)).expect("an answer")
 }
 
-fn rules_of(text: &str) -> (tempfile::TempDir, Rules) {
+pub(super) fn rules_of(text: &str) -> (tempfile::TempDir, Rules) {
     let root = tempfile::tempdir().expect("a folder");
     let repositories = Arc::new(Repositories::open(root.path()).expect("a root"));
     (root, Rules::new(book(text), repositories, HashKind::Sha1))

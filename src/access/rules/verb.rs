@@ -16,13 +16,15 @@ pub enum Verb {
     Rewind,
     /// Remove a ref.
     Delete,
-    /// Make the repository by pushing to it.
+    /// Make the repository, by pushing to it or empty.
     CreateRepository,
+    /// Make, rename and delete the repository, see it in lists for administrators, and say who has which role there.
+    Admin,
 }
 
 impl Verb {
     /// All, in the order in which they are listed.
-    pub const ALL: [Self; 6] = [Self::Read, Self::Create, Self::Update, Self::Rewind, Self::Delete, Self::CreateRepository];
+    pub const ALL: [Self; 7] = [Self::Read, Self::Create, Self::Update, Self::Rewind, Self::Delete, Self::CreateRepository, Self::Admin];
 
     /// The word for it in rules.
     pub fn as_str(self) -> &'static str {
@@ -33,7 +35,13 @@ impl Verb {
             Self::Rewind => "rewind",
             Self::Delete => "delete",
             Self::CreateRepository => "create-repository",
+            Self::Admin => "admin",
         }
+    }
+
+    /// Whether it is about single refs, and not about a repository as a whole.
+    pub fn is_about_refs(self) -> bool {
+        !matches!(self, Self::CreateRepository | Self::Admin)
     }
 }
 
@@ -86,7 +94,7 @@ impl Verbs {
 
     /// Whether one of them is about refs.
     pub(super) fn has_refs(self) -> bool {
-        Verb::ALL.iter().any(|verb| *verb != Verb::CreateRepository && self.contains(*verb))
+        Verb::ALL.iter().any(|verb| verb.is_about_refs() && self.contains(*verb))
     }
 }
 

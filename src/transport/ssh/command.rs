@@ -5,13 +5,14 @@
 //! `'\''` and `!` as `'\!'`) or a plain word. There is no shell; nothing else is interpreted.
 
 use super::super::limits::COMMAND_BYTES_MAX;
-use crate::access::{Command, RequestPath, printable};
+use crate::access::{RequestPath, printable};
+use crate::serve::Service;
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GitCommand {
     /// The right that it takes.
-    pub(super) service: Command,
+    pub(super) service: Service,
     /// `git-upload-archive`: reading, too, but an archive instead of a pack.
     pub(super) is_archive: bool,
     pub(super) path: RequestPath,
@@ -21,9 +22,9 @@ impl GitCommand {
     /// The service in git's word for it.
     pub(super) fn word(&self) -> &'static str {
         match self.service {
-            Command::UploadPack if self.is_archive => "upload-archive",
-            Command::UploadPack => "upload-pack",
-            Command::ReceivePack => "receive-pack",
+            Service::UploadPack if self.is_archive => "upload-archive",
+            Service::UploadPack => "upload-pack",
+            Service::ReceivePack => "receive-pack",
         }
     }
 }
@@ -49,13 +50,13 @@ pub(super) fn parse(line: &[u8]) -> Result<GitCommand, String> {
     Ok(GitCommand { service, is_archive, path: RequestPath::new(path) })
 }
 
-fn split_service(line: &str) -> Option<(Command, bool, &str)> {
+fn split_service(line: &str) -> Option<(Service, bool, &str)> {
     let rest = line.strip_prefix("git-").or_else(|| line.strip_prefix("git "))?;
     let (word, argument) = rest.split_once(' ')?;
     match word {
-        "upload-pack" => Some((Command::UploadPack, false, argument)),
-        "upload-archive" => Some((Command::UploadPack, true, argument)),
-        "receive-pack" => Some((Command::ReceivePack, false, argument)),
+        "upload-pack" => Some((Service::UploadPack, false, argument)),
+        "upload-archive" => Some((Service::UploadPack, true, argument)),
+        "receive-pack" => Some((Service::ReceivePack, false, argument)),
         _ => None,
     }
 }
@@ -115,13 +116,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn path_of(line: &str) -> Option<(Command, String)> {
+    fn path_of(line: &str) -> Option<(Service, String)> {
         parse(line.as_bytes()).ok().map(|command| (command.service, command.path.as_str().to_owned()))
     }
 
     #[test]
     fn the_services_are_taken_in_both_spellings() {
-        let (fetch, push) = (Command::UploadPack, Command::ReceivePack);
+        let (fetch, push) = (Service::UploadPack, Service::ReceivePack);
         for (line, service, path) in [
             ("git-upload-pack '/a/b.git'", fetch, "/a/b.git"),
             ("git upload-pack 'a b'", fetch, "a b"),
@@ -199,7 +200,7 @@ mod tests {
         #[test]
         fn what_git_quotes_comes_back(path in "[^\0\r\n]{1,60}") {
             let line = format!("git-receive-pack {}", quote(&path));
-            prop_assert_eq!(path_of(&line), Some((Command::ReceivePack, path)));
+            prop_assert_eq!(path_of(&line), Some((Service::ReceivePack, path)));
         }
 
         #[test]

@@ -13,9 +13,9 @@ use super::connection::{Connection, Phase, Shared};
 use super::guarded::Guard;
 use super::handler::Login;
 use super::reply;
-use crate::access::{Admission, Caller, Command, Description, Granted, RequestPath, printable};
+use crate::access::{Admission, Caller, Description, Granted, RequestPath, printable};
 use crate::base::Cancel;
-use crate::serve::{self, Defaults, Options, Protocol, PushStatistics, Wants};
+use crate::serve::{self, Defaults, Options, Protocol, PushStatistics, Service, Wants};
 use crate::store::Repository;
 use bytes::Bytes;
 use russh::ChannelWriteHalf;
@@ -186,7 +186,7 @@ impl Conversation {
             return Err(Denied { why: Some(NOT_KNOWN.to_owned()), ..Denied::refused(FORGOTTEN) });
         }
         let caller = self.login.session.caller().await.map_err(failed)?;
-        let granted = match caller.ask(command.service, &command.path).await.map_err(failed)? {
+        let granted = match caller.ask(command.service.into(), &command.path).await.map_err(failed)? {
             Admission::Granted(granted) => granted,
             Admission::Refused(refusal) => {
                 let sentence = match refusal.for_peer() {
@@ -301,7 +301,7 @@ impl Conversation {
         let (output, chunks, sent) = outbox();
         let limits = &self.shared.limits;
         // A push may wait long before its first byte: the client's pre-push hook runs after the advertisement.
-        let first = if command.service == Command::UploadPack { limits.request().min(limits.input_idle()) } else { limits.input_idle() };
+        let first = if command.service == Service::UploadPack { limits.request().min(limits.input_idle()) } else { limits.input_idle() };
         let input = self.inbox.reader(first, limits.input_idle());
         let gate = ready.granted.into_gate(tokio::runtime::Handle::current());
         let cancel = Cancel::new();
@@ -310,12 +310,12 @@ impl Conversation {
         let engine = tokio::task::spawn_blocking(move || {
             let mut output = output;
             let outcome = match service {
-                Command::UploadPack if is_archive => serve::upload_archive(&repository, &*gate, &options, input, &mut output, &its_cancel)
+                Service::UploadPack if is_archive => serve::upload_archive(&repository, &*gate, &options, input, &mut output, &its_cancel)
                     .map(|done| Done { objects: done.entries, pack_bytes: done.bytes, all_refused: false, refs: None, created: false }),
-                Command::UploadPack => serve::upload_pack(&repository, &*gate, &options, input, &mut output, &its_cancel).map(|done| {
+                Service::UploadPack => serve::upload_pack(&repository, &*gate, &options, input, &mut output, &its_cancel).map(|done| {
                     Done { objects: done.objects, pack_bytes: done.pack_bytes, all_refused: false, refs: None, created: false }
                 }),
-                Command::ReceivePack => {
+                Service::ReceivePack => {
                     serve::receive_pack(&repository, &*gate, &options, input, &mut output, &its_cancel).map(|done| Done::pushed(&done))
                 }
             };
