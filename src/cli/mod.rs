@@ -8,6 +8,7 @@
 //! | `admin_keys` | files with public keys into people who may do everything |
 //! | `rules` | users, groups and rules of `config.toml` into a book of them; `check`, `why` |
 //! | `init` | the keys of whoever calls it into a first `config.toml` |
+//! | `import` | configurations of older servers into a `config.toml` |
 //! | `log` | what happens into lines: the log, and the audit log as text or JSON |
 //! | `serve` | `packmule serve` into a running server |
 //! | `drop_in` | `packmule upload-pack`, `receive-pack` and `upload-archive` into git's programs |
@@ -18,6 +19,7 @@ mod args;
 mod config;
 mod drop_in;
 mod failure;
+mod import;
 mod init;
 mod log;
 mod rules;
@@ -68,6 +70,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Init(args) => told(init::run(&args).map(|text| (text, true))),
         Command::Check(args) => told(rules::check(&args.config).map(|text| (text, true))),
         Command::Why(args) => told(rules::why(&args)),
+        Command::Import(import) => match import::run(&import) {
+            Ok(import::Told { out, err, is_fine }) => {
+                // As for `told`.
+                let _ = std::io::stderr().write_all(err.as_bytes()).and_then(|()| std::io::stdout().write_all(out.as_bytes()));
+                if is_fine { ExitCode::SUCCESS } else { REFUSED.into() }
+            }
+            Err(failure) => failure.tell(),
+        },
         Command::UploadPack(args) => drop_in::upload_pack(&args),
         Command::ReceivePack(args) => drop_in::receive_pack(&args),
         Command::UploadArchive(args) => drop_in::upload_archive(&args),

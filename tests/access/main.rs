@@ -6,6 +6,7 @@ mod common;
 mod audit;
 mod embed;
 mod identity;
+mod import;
 mod in_memory;
 mod logins;
 mod penalties;

@@ -35,12 +35,9 @@ pub(super) fn of_refs(refex: &str) -> Result<Option<String>, String> {
     if pattern == "refs/*" {
         return Ok(None);
     }
-    Ok(Some(
-        pattern
-            .strip_prefix(BRANCHES)
-            .filter(|short| !short.is_empty() && !short.starts_with("refs/"))
-            .map_or(pattern.clone(), str::to_owned),
-    ))
+    // A branch has a short name, unless that would say something else.
+    let short = pattern.strip_prefix(BRANCHES).filter(|short| !short.trim_matches('*').is_empty() && !short.starts_with("refs/"));
+    Ok(Some(short.map_or(pattern.clone(), str::to_owned)))
 }
 
 /// The pattern of paths that the rest of a `VREF/NAME/` refex means; none: every path.
