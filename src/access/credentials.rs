@@ -1,7 +1,7 @@
 //! What a client proved about itself, and the name that a driver gives it for that.
 
-use super::{Certificate, PublicKey, Transport};
-use std::sync::Arc;
+use super::{Certificate, PasswordHash, PublicKey, Transport};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zeroize::Zeroizing;
 
 /// Something that a client has proved, or the lack of it.
@@ -124,17 +124,36 @@ impl Credentials {
 
 /// Text that is wiped from memory when the last copy of this value goes, and that no `{:?}` shows.
 #[derive(Clone)]
-pub struct Secret(Arc<Zeroizing<String>>);
+pub struct Secret(Arc<Kept>);
+
+struct Kept {
+    text: Zeroizing<String>,
+    /// The hash that it was last found to be right for.
+    right_for: Mutex<Option<Arc<PasswordHash>>>,
+}
 
 impl Secret {
     /// Keep `text`.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(Arc::new(Zeroizing::new(text.into())))
+        Self(Arc::new(Kept { text: Zeroizing::new(text.into()), right_for: Mutex::default() }))
     }
 
     /// The text itself: compare it, and let it go nowhere.
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.0.text
+    }
+
+    /// Whether it was compared with this very hash before, and was right: it need not be again.
+    pub(super) fn was_right_for(&self, hash: &PasswordHash) -> bool {
+        self.right_for().as_deref() == Some(hash)
+    }
+
+    pub(super) fn is_right_for(&self, hash: Arc<PasswordHash>) {
+        *self.right_for() = Some(hash);
+    }
+
+    fn right_for(&self) -> MutexGuard<'_, Option<Arc<PasswordHash>>> {
+        self.0.right_for.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 type Answer<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
@@ -18,15 +19,14 @@ pub(super) async fn ask<T: Send + 'static>(
     timeout: Duration,
     question: impl Future<Output = Result<T, BoxError>> + Send + 'static,
 ) -> Result<T, Error> {
-    let mut task = tokio::spawn(question);
-    match tokio::time::timeout(timeout, &mut task).await {
-        Ok(Ok(Ok(answer))) => Ok(answer),
-        Ok(Ok(Err(source))) => Err(Error::Failed { callback, source }),
-        Ok(Err(_)) => Err(Error::Panicked { callback }),
-        Err(_) => {
-            task.abort();
-            Err(Error::Late { callback, timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX) })
-        }
+    // Dropped, a set ends its tasks: whoever gives up waiting leaves no question behind.
+    let mut task = JoinSet::new();
+    task.spawn(question);
+    match tokio::time::timeout(timeout, task.join_next()).await {
+        Ok(Some(Ok(Ok(answer)))) => Ok(answer),
+        Ok(Some(Ok(Err(source)))) => Err(Error::Failed { callback, source }),
+        Ok(Some(Err(_)) | None) => Err(Error::Panicked { callback }),
+        Err(_) => Err(Error::Late { callback, timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX) }),
     }
 }
 
@@ -140,5 +140,19 @@ mod tests {
         assert!(matches!(panicked, Err(Error::Panicked { callback: "user" })), "{panicked:?}");
         let late = run(ask::<()>("user", SOON, std::future::pending()));
         assert!(matches!(late, Err(Error::Late { callback: "user", timeout_ms: 50 })), "{late:?}");
+    }
+
+    #[test]
+    fn a_question_ends_with_whoever_asked_it() {
+        run(async {
+            let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+            let asked = tokio::spawn(ask::<()>("user", SOON * 1000, async move {
+                let _until_dropped = sender;
+                std::future::pending().await
+            }));
+            tokio::task::yield_now().await;
+            asked.abort();
+            assert!(receiver.await.is_err(), "the question was dropped with its sender");
+        });
     }
 }

@@ -39,6 +39,7 @@ mod question;
 pub mod rules;
 mod text;
 mod transport;
+mod turns;
 
 pub use certificate::Certificate;
 pub(crate) use certificate::{is_network, network_holds};
@@ -59,6 +60,7 @@ pub use public_key::{PublicKey, PublicKeyError};
 pub use question::{Explanation, Question};
 pub use text::printable;
 pub use transport::{Transport, TransportKind};
+pub(crate) use turns::{Turn, Turns};
 
 /// The hash of a repository's objects.
 pub use gix_hash::Kind as HashKind;

@@ -4,32 +4,37 @@
 //! `2y`, which `htpasswd -B` writes; it looks at the first 72 bytes of a password). A hash that would cost more than the limits
 //! below is refused when it is read, not when somebody logs in.
 
-use super::{BoxError, Secret};
+use super::{BoxError, PasswordCredentials, Turns};
 use argon2::password_hash::PasswordVerifier as _;
 use argon2::password_hash::phc;
 use argon2::{Argon2, Params};
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 /// Most memory that one comparison may take, in KiB.
 const ARGON2_MEMORY_KIB_MAX: u32 = 1 << 20;
-/// Most passes over it.
-const ARGON2_PASSES_MAX: u32 = 64;
+/// Most of it with all passes over it, in KiB: some seconds.
+const ARGON2_WORK_KIB_MAX: u64 = 4 << 20;
 /// Most lanes; they are computed one after the other.
 const ARGON2_LANES_MAX: u32 = 64;
-/// Each step doubles the time: this one takes seconds.
-const BCRYPT_COST_MAX: u32 = 16;
+/// Each step doubles the time: this one takes some two seconds.
+const BCRYPT_COST_MAX: u32 = 15;
 /// Passwords compared at once: each takes a core and, with argon2's usual settings, 19 MiB.
 const COMPARED_AT_ONCE_MAX: usize = 4;
 
 /// What is kept instead of a password.
 #[derive(Clone)]
-pub struct PasswordHash(Kind);
+pub struct PasswordHash {
+    /// As it stands in a file.
+    text: String,
+    kind: Kind,
+}
 
 #[derive(Clone)]
 enum Kind {
     Argon2(Box<phc::PasswordHash>),
-    Bcrypt(String),
+    Bcrypt,
 }
 
 impl PasswordHash {
@@ -48,73 +53,107 @@ impl PasswordHash {
                 return Err("argon2id, argon2i and argon2d are known".to_owned());
             }
             let (memory_kib, passes, lanes) = (params.m_cost(), params.t_cost(), params.p_cost());
-            if memory_kib > ARGON2_MEMORY_KIB_MAX || passes > ARGON2_PASSES_MAX || lanes > ARGON2_LANES_MAX {
+            let work_kib = u64::from(memory_kib) * u64::from(passes);
+            if memory_kib > ARGON2_MEMORY_KIB_MAX || work_kib > ARGON2_WORK_KIB_MAX || lanes > ARGON2_LANES_MAX {
                 return Err(format!(
-                    "this hash costs too much: at most m={ARGON2_MEMORY_KIB_MAX},t={ARGON2_PASSES_MAX},p={ARGON2_LANES_MAX} is taken"
+                    "this hash costs too much: at most m={ARGON2_MEMORY_KIB_MAX} and p={ARGON2_LANES_MAX} are taken, and m times t of {ARGON2_WORK_KIB_MAX}"
                 ));
             }
-            return Ok(Self(Kind::Argon2(Box::new(hash))));
+            return Ok(Self { text: text.to_owned(), kind: Kind::Argon2(Box::new(hash)) });
         }
         if text.starts_with("$2") {
             let parts: bcrypt::HashParts = text.parse().map_err(|error| format!("not a hash of bcrypt: {error}"))?;
             if parts.get_cost() > BCRYPT_COST_MAX {
                 return Err(format!("this hash costs too much: at most {BCRYPT_COST_MAX} is taken"));
             }
-            return Ok(Self(Kind::Bcrypt(text.to_owned())));
+            return Ok(Self { text: text.to_owned(), kind: Kind::Bcrypt });
         }
         Err("not a hash of a password: it begins with $argon2id$ or $2b$".to_owned())
     }
 
     /// Whether it is that of `password`. Takes long, and that on purpose.
     pub fn verify(&self, password: &str) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Argon2(hash) => Argon2::default().verify_password(password.as_bytes(), &**hash).is_ok(),
-            Kind::Bcrypt(hash) => bcrypt::verify(password, hash).unwrap_or(false),
+            Kind::Bcrypt => bcrypt::verify(password, &self.text).unwrap_or(false),
         }
     }
 }
 
+impl PartialEq for PasswordHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for PasswordHash {}
+
 impl std::fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let kind = match self.0 {
+        let kind = match self.kind {
             Kind::Argon2(_) => "argon2",
-            Kind::Bcrypt(_) => "bcrypt",
+            Kind::Bcrypt => "bcrypt",
         };
         write!(f, "PasswordHash({kind})")
     }
 }
 
-/// Where passwords are compared: a bounded number at once, the others wait.
+/// Where passwords are compared: a bounded number at once, one of them for each address; the others wait.
 #[derive(Clone, Debug)]
-pub struct PasswordPool(Arc<Semaphore>);
+pub struct PasswordPool {
+    places: Arc<Semaphore>,
+    turns: Arc<Turns<Option<IpAddr>>>,
+}
 
 impl Default for PasswordPool {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self(Arc::new(Semaphore::new(cores.min(COMPARED_AT_ONCE_MAX))))
+        Self::new(cores.min(COMPARED_AT_ONCE_MAX))
     }
 }
 
 impl PasswordPool {
-    /// Whether `password` is the one that `hash` was made of.
+    fn new(places: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(places)), turns: Turns::new(1) }
+    }
+
+    /// Whether what somebody `said` is the password that `hash` was made of. Free where the same credentials were right for the same
+    /// hash before.
     ///
     /// # Errors
     /// The comparison panicked.
-    pub async fn verify(&self, hash: Arc<PasswordHash>, password: Secret) -> Result<bool, BoxError> {
-        // Kept by the comparison itself: whoever gives up waiting frees no core.
-        let permit = self.0.clone().acquire_owned().await?;
+    pub async fn verify(&self, hash: Arc<PasswordHash>, said: &PasswordCredentials) -> Result<bool, BoxError> {
+        let password = said.password.clone();
+        if password.was_right_for(&hash) {
+            return Ok(true);
+        }
+        let turn = self.turns.take(said.transport.peer_ip().map(source)).await;
+        let permit = self.places.clone().acquire_owned().await?;
+        // Both are kept by the comparison itself: whoever gives up waiting frees no core.
         let compared = tokio::task::spawn_blocking(move || {
             let is_right = hash.verify(password.expose());
-            drop(permit);
+            if is_right {
+                password.is_right_for(hash);
+            }
+            drop((permit, turn));
             is_right
         });
         Ok(compared.await?)
     }
 }
 
+/// The address itself, or its network of 64 bits: whoever has one IPv6 address has as many.
+fn source(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
+        address => address,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::{Credentials, Secret, Transport};
 
     /// Of `password`, from argon2's own tests (`src/test.c`), and of `correct horse`, by `crypt(3)`.
     const HASHES: [(&str, &str); 2] = [
@@ -136,11 +175,12 @@ mod tests {
         let (argon, bcrypt) = (HASHES[0].0, HASHES[1].0);
         for (text, says) in [
             (argon.replace("m=256", "m=1048577"), "costs too much"),
-            (argon.replace("t=2", "t=65"), "costs too much"),
+            (argon.replace("m=256,t=2", "m=1048576,t=5"), "costs too much"),
+            (argon.replace("t=2", "t=4294967295"), "costs too much"),
             (argon.rsplit_once('$').expect("parts").0.to_owned(), "without"),
             ("$argon2id$".to_owned(), "not a hash of argon2"),
             (argon.replace("argon2id", "argon2x"), "known"),
-            (bcrypt.replace("$04$", "$17$"), "costs too much"),
+            (bcrypt.replace("$04$", "$16$"), "costs too much"),
             ("$2b$04$short".to_owned(), "not a hash of bcrypt"),
             ("hunter2".to_owned(), "begins with"),
             (String::new(), "begins with"),
@@ -150,21 +190,59 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn passwords_wait_for_their_turn() {
-        let pool = PasswordPool(Arc::new(Semaphore::new(1)));
-        let hash = Arc::new(PasswordHash::parse(HASHES[1].0).expect("a hash"));
-        let held = pool.0.clone().acquire_owned().await.expect("open");
-        let waiting = tokio::spawn({
-            let (pool, hash) = (pool.clone(), hash.clone());
-            async move { pool.verify(hash, Secret::new("correct horse")).await.expect("compared") }
-        });
+    /// What somebody says who comes from `address`.
+    fn said(password: &str, address: &str) -> PasswordCredentials {
+        let transport = Transport::ssh(address.parse().expect("an address"));
+        match Credentials::password("ann", Secret::new(password), transport) {
+            Credentials::Password(said) => said,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Compare on a task of its own, which has then come as far as it can.
+    async fn comparing(pool: &PasswordPool, hash: &Arc<PasswordHash>, said: &PasswordCredentials) -> tokio::task::JoinHandle<bool> {
+        let (pool, hash, said) = (pool.clone(), hash.clone(), said.clone());
+        let task = tokio::spawn(async move { pool.verify(hash, &said).await.expect("compared") });
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
+        task
+    }
+
+    #[tokio::test]
+    async fn passwords_wait_for_their_turn() {
+        let pool = PasswordPool::new(1);
+        let hash = Arc::new(PasswordHash::parse(HASHES[1].0).expect("a hash"));
+        let held = pool.places.clone().acquire_owned().await.expect("open");
+        let waiting = comparing(&pool, &hash, &said("correct horse", "192.0.2.1:1")).await;
         assert!(!waiting.is_finished());
         drop(held);
         assert!(waiting.await.expect("joined"));
-        assert!(!pool.verify(hash, Secret::new("wrong")).await.expect("compared"));
+        assert!(!pool.verify(hash, &said("wrong", "192.0.2.1:2")).await.expect("compared"));
+    }
+
+    #[tokio::test]
+    async fn one_address_waits_for_itself_and_not_for_others() {
+        let pool = PasswordPool::new(2);
+        let hash = Arc::new(PasswordHash::parse(HASHES[1].0).expect("a hash"));
+        let busy = pool.turns.take(Some(source("2001:db8::1".parse().expect("an address")))).await;
+        let near = comparing(&pool, &hash, &said("correct horse", "[2001:db8::2]:1")).await;
+        assert!(pool.verify(hash.clone(), &said("correct horse", "[2001:db8:0:1::1]:1")).await.expect("compared"));
+        assert!(!near.is_finished(), "the same network is the same source");
+        drop(busy);
+        assert!(near.await.expect("joined"));
+    }
+
+    #[tokio::test]
+    async fn who_was_right_is_not_compared_again_but_for_another_hash() {
+        let pool = PasswordPool::new(1);
+        let hash = Arc::new(PasswordHash::parse(HASHES[1].0).expect("a hash"));
+        let right = said("correct horse", "192.0.2.1:1");
+        assert!(pool.verify(hash.clone(), &right).await.expect("compared"));
+        let _held = pool.places.clone().acquire_owned().await.expect("open");
+        assert!(pool.verify(hash.clone(), &right).await.expect("known"), "no place is needed");
+        let (other, wrong) = (Arc::new(PasswordHash::parse(HASHES[0].0).expect("a hash")), said("wrong", "192.0.2.1:1"));
+        assert!(!comparing(&pool, &other, &right).await.is_finished());
+        assert!(!comparing(&pool, &hash, &wrong).await.is_finished());
     }
 }

@@ -125,6 +125,8 @@ pub struct SshConfig {
     pub own_keys: bool,
     /// Files with further public keys that may read and write.
     pub admin_keys: Vec<PathBuf>,
+    /// Whether security keys let in although nobody can tell whether they were touched.
+    pub keys_without_touch: bool,
     /// Bounds.
     pub limits: SshLimits,
     /// What failed logins cost.
@@ -138,6 +140,7 @@ impl Default for SshConfig {
             host_key: PathBuf::new(),
             own_keys: true,
             admin_keys: Vec::new(),
+            keys_without_touch: false,
             limits: SshLimits::default(),
             penalties: PenaltySettings::default(),
         }

@@ -132,6 +132,7 @@ async fn serve(
     let builder = builder
         .host_key(host_key)
         .limits(config.ssh.limits.clone())
+        .keys_without_touch(config.ssh.keys_without_touch)
         .penalties(config.ssh.penalties.clone())
         .ingest((&config.push).into())
         .checks(config.push.check_objects.into())

@@ -1,10 +1,8 @@
-//! Places that connections hold, bounded in all and for each holder, so that one address or user cannot lock out the rest; and turns that
-//! the commands of one user wait for.
+//! Places that connections hold, bounded in all and for each holder, so that one address or user cannot lock out the rest.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Counts those who are in.
 #[derive(Debug)]
@@ -71,53 +69,6 @@ impl<K: Hash + Eq> Drop for Place<K> {
     }
 }
 
-/// Turns of users, each of whom has so many at once.
-#[derive(Debug)]
-pub(super) struct Turns {
-    per_user_max: usize,
-    users: Mutex<HashMap<String, Arc<Semaphore>>>,
-}
-
-/// One turn, or the wait for one; dropped, it is the next one's.
-#[derive(Debug)]
-pub(super) struct Turn {
-    turns: Arc<Turns>,
-    user: String,
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Turns {
-    /// `per_user_max` at once for each user.
-    pub(super) fn new(per_user_max: usize) -> Arc<Self> {
-        Arc::new(Self { per_user_max: per_user_max.min(Semaphore::MAX_PERMITS), users: Mutex::default() })
-    }
-
-    /// Wait for a turn of `user`.
-    pub(super) async fn take(self: &Arc<Self>, user: &str) -> Turn {
-        // Made before the wait: whoever gives up waiting leaves nothing behind.
-        let mut turn = Turn { turns: self.clone(), user: user.to_owned(), permit: None };
-        let queue = self.users().entry(user.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.per_user_max))).clone();
-        // Nobody closes it.
-        turn.permit = queue.acquire_owned().await.ok();
-        turn
-    }
-
-    fn users(&self) -> MutexGuard<'_, HashMap<String, Arc<Semaphore>>> {
-        self.users.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.permit.take();
-        let mut users = self.turns.users();
-        // Who holds or waits for a turn holds the queue, too; and it is got under this lock only.
-        if users.get(&self.user).is_some_and(|queue| Arc::strong_count(queue) == 1) {
-            users.remove(&self.user);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,36 +87,5 @@ mod tests {
         assert!(places.enter(1).is_some());
         drop(of_one);
         assert_eq!(places.inside().by_holder.len(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_user_waits_for_their_own_commands_only_and_nothing_is_left_of_them() {
-        let turns = Turns::new(1);
-        let first = turns.take("ann").await;
-        let _bobs = turns.take("bob").await;
-        let waits = |user: &'static str| {
-            let turns = turns.clone();
-            tokio::spawn(async move { drop(turns.take(user).await) })
-        };
-        let (patient, impatient) = (waits("ann"), waits("ann"));
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-        assert!(!patient.is_finished() && !impatient.is_finished());
-        impatient.abort();
-        let _ = impatient.await;
-        drop(first);
-        patient.await.expect("a turn");
-        assert_eq!(turns.users().keys().collect::<Vec<_>>(), ["bob"]);
-        // One who gives up last, after the turn was given back.
-        let held = turns.take("ann").await;
-        let waiting = waits("ann");
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-        waiting.abort();
-        let _ = waiting.await;
-        drop(held);
-        assert_eq!(turns.users().len(), 1);
     }
 }

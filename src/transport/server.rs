@@ -6,10 +6,10 @@
 use super::audit::connection_refused;
 use super::limits::{LOGINS_PER_ADDRESS_MIN, LOGINS_PER_ADDRESS_PART, PENALISED_LOGINS_MAX, PENALTY_PAUSE_MS};
 use super::penalties::Penalties;
-use super::places::{Place, Places, Turns};
-use super::ssh::{self, Configs, Phase, Shared};
+use super::places::{Place, Places};
+use super::ssh::{self, Algorithms, Configs, Phase, Shared};
 use super::{Error, HostKey, PenaltySettings, SshLimits};
-use crate::access::{Door, Driver};
+use crate::access::{Door, Driver, Turns};
 use crate::base::limits::{SHARED_BYTES_MAX, TREE_FILTER_DEPTH_MAX};
 use crate::base::{Clock, SystemClock};
 use crate::pack::check::CheckMode;
@@ -36,6 +36,7 @@ pub struct Builder {
     door: Option<Door>,
     host_keys: Vec<HostKey>,
     limits: SshLimits,
+    algorithms: Algorithms,
     penalties: PenaltySettings,
     clock: Arc<dyn Clock>,
     ingest: IngestLimits,
@@ -71,6 +72,14 @@ impl Builder {
     #[must_use]
     pub fn limits(mut self, limits: SshLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Whether security keys (`sk-ssh-ed25519@openssh.com` and its like) let in although nobody can tell whether they were touched;
+    /// if not set here, they do not.
+    #[must_use]
+    pub fn keys_without_touch(mut self, count: bool) -> Self {
+        self.algorithms.has_untouched = count;
         self
     }
 
@@ -144,7 +153,8 @@ impl Builder {
         let (sender, receiver) = watch::channel(Phase::Running);
         let shared = Shared {
             door,
-            configs: Configs::new(&self.host_keys, &self.limits),
+            configs: Configs::new(&self.host_keys, &self.limits, self.algorithms),
+            algorithms: self.algorithms,
             commands: Arc::new(Semaphore::new(self.limits.commands_max.min(Semaphore::MAX_PERMITS))),
             penalties: Penalties::new(self.penalties, self.clock),
             users: Places::new(usize::MAX, self.limits.connections_per_user_max),
@@ -200,6 +210,7 @@ impl Server {
             door: None,
             host_keys: Vec::new(),
             limits: SshLimits::default(),
+            algorithms: Algorithms::default(),
             penalties: PenaltySettings::default(),
             clock: Arc::new(SystemClock::default()),
             ingest: crate::serve::Options::default().ingest,

@@ -10,7 +10,8 @@ use russh::keys::agent::AgentIdentity;
 use russh::keys::signature::Signer as _;
 use russh::keys::ssh_key::certificate::Builder;
 use russh::keys::ssh_key::private::Ed25519Keypair;
-use russh::keys::{Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::keys::ssh_key::public::{KeyData, SkEd25519};
+use russh::keys::{Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -101,9 +102,17 @@ fn certificate(of: &PrivateKey) -> Certificate {
 }
 
 async fn serve(methods: AuthMethods) -> (SocketAddr, Asked) {
+    serve_with(methods, |builder| builder).await
+}
+
+async fn serve_with(
+    methods: AuthMethods,
+    change: impl FnOnce(packmule::transport::Builder) -> packmule::transport::Builder,
+) -> (SocketAddr, Asked) {
     let asked = Asked::default();
     let driver = Credulous { asked: asked.clone(), methods };
-    let bound = Server::builder().driver(driver).host_key(HostKey::generate().expect("a key")).bind("127.0.0.1:0").await;
+    let builder = Server::builder().driver(driver).host_key(HostKey::generate().expect("a key"));
+    let bound = change(builder).bind("127.0.0.1:0").await;
     let server = bound.expect("a port");
     let address = server.local_addr();
     tokio::spawn(server.serve(std::future::pending()));
@@ -177,4 +186,40 @@ async fn what_a_driver_does_not_take_never_reaches_it() {
     assert!(matches!(said, Ok(AuthResult::Failure { .. })) && taken(&asked).is_empty(), "{said:?}");
     let said = connect(address).await.authenticate_password("ann", "x".repeat(1_024)).await;
     assert!(matches!(said, Ok(AuthResult::Success)) && taken(&asked) == ["password"], "{said:?}");
+}
+
+/// A security key that nobody touches, and its owner: ed25519 over hashes of application and message (PROTOCOL.u2f of OpenSSH).
+struct Untouched(PrivateKey);
+
+impl Untouched {
+    fn public(&self) -> PublicKey {
+        let key = self.0.public_key().key_data().ed25519().expect("such a key");
+        KeyData::SkEd25519(SkEd25519::new(*key, "ssh:")).into()
+    }
+}
+
+impl russh::Signer for Untouched {
+    type Error = russh::SendError;
+
+    async fn auth_sign(&mut self, _: &AgentIdentity, _: Option<HashAlg>, mut to_sign: Vec<u8>) -> Result<Vec<u8>, russh::SendError> {
+        let hash = |bytes: &[u8]| HashAlg::Sha256.digest(bytes);
+        let (flags, counter) = ([0], [0, 0, 0, 7]);
+        let signed = [&hash(b"ssh:")[..], &flags, &counter, &hash(&to_sign)].concat();
+        let signature = self.0.try_sign(&signed).expect("ed25519 signs anything");
+        let string = |bytes: &[u8]| [&u32::try_from(bytes.len()).expect("short").to_be_bytes()[..], bytes].concat();
+        let blob = [&string(b"sk-ssh-ed25519@openssh.com")[..], &string(signature.as_bytes()), &flags, &counter].concat();
+        to_sign.extend(string(&blob));
+        Ok(to_sign)
+    }
+}
+
+#[tokio::test]
+async fn a_security_key_that_nobody_touched_is_taken_only_where_that_is_said() {
+    for counts in [false, true] {
+        let (address, asked) = serve_with(AuthMethods::KEYS, |builder| builder.keys_without_touch(counts)).await;
+        let mut key = Untouched(key(3));
+        let said = connect(address).await.authenticate_publickey_with("ann", key.public(), None, &mut key).await.expect("an answer");
+        assert_eq!(matches!(said, AuthResult::Success), counts, "{said:?}");
+        assert_eq!(taken(&asked).len(), usize::from(counts));
+    }
 }

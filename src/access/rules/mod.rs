@@ -76,7 +76,7 @@ impl Rules {
     async fn by_password(&self, said: &PasswordCredentials) -> Result<Authentication, BoxError> {
         let book = self.book();
         let Some((hash, user)) = book.password_of(&said.user_name) else { return Ok(Authentication::Unknown) };
-        let is_right = self.passwords.verify(hash, said.password.clone()).await?;
+        let is_right = self.passwords.verify(hash, said).await?;
         Ok(user.filter(|_| is_right).map_or(Authentication::Unknown, |name| Authentication::Accepted(UserId::new(name))))
     }
 }

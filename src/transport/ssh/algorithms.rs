@@ -16,21 +16,45 @@ const ALL: &[cipher::Name] =
     &[cipher::AES_128_GCM, cipher::AES_256_GCM, cipher::CHACHA20_POLY1305, cipher::AES_128_CTR, cipher::AES_192_CTR, cipher::AES_256_CTR];
 /// GCM and chacha20 need none. The last two are for counter mode with libssh2 before 1.11, which knows no etm.
 const MACS: &[mac::Name] = &[mac::HMAC_SHA256_ETM, mac::HMAC_SHA512_ETM, mac::HMAC_SHA256, mac::HMAC_SHA512];
-/// Without SHA-1's `ssh-rsa` and without DSA.
+/// Without SHA-1's `ssh-rsa` and without DSA. Security keys come last: see [`Algorithms`].
 const KEYS: &[Algorithm] = &[
     Algorithm::Ed25519,
-    Algorithm::SkEd25519,
     Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
     Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
     Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
-    Algorithm::SkEcdsaSha2NistP256,
     Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
     Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
+    Algorithm::SkEd25519,
+    Algorithm::SkEcdsaSha2NistP256,
 ];
 
-/// Whether a signature of this kind counts.
-pub(super) fn accepts(algorithm: &Algorithm) -> bool {
-    KEYS.contains(algorithm)
+/// Why a security key is not taken.
+pub(super) const UNTOUCHED: &str = "a security key, and whether it was touched cannot be told: keys_without_touch takes them all the same";
+
+/// Signatures that count. A signature of a security key says whether somebody touched it, which OpenSSH demands unless told
+/// otherwise (PROTOCOL.u2f of OpenSSH, "SSH U2F Signatures"); russh 0.65 verifies such a signature but does not hand that on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::transport) struct Algorithms {
+    /// Security keys count, touched or not.
+    pub(in crate::transport) has_untouched: bool,
+}
+
+impl Algorithms {
+    /// Whether a signature of this kind counts.
+    pub(super) fn accepts(self, algorithm: &Algorithm) -> bool {
+        self.all().contains(algorithm)
+    }
+
+    /// Whether it would, if security keys did.
+    pub(super) fn wants_touch(self, algorithm: &Algorithm) -> bool {
+        !self.accepts(algorithm) && KEYS.contains(algorithm)
+    }
+
+    fn all(self) -> &'static [Algorithm] {
+        let is_touched = |algorithm: &Algorithm| matches!(algorithm, Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256);
+        let plain = KEYS.iter().position(is_touched).unwrap_or(KEYS.len());
+        if self.has_untouched { KEYS } else { &KEYS[..plain] }
+    }
 }
 
 /// What a client may try where drivers take `methods`.
@@ -54,8 +78,8 @@ pub(in crate::transport) struct Configs {
 }
 
 impl Configs {
-    pub(in crate::transport) fn new(host_keys: &[HostKey], limits: &SshLimits) -> Self {
-        let config = |ciphers| Arc::new(config(host_keys, limits, ciphers));
+    pub(in crate::transport) fn new(host_keys: &[HostKey], limits: &SshLimits, algorithms: Algorithms) -> Self {
+        let config = |ciphers| Arc::new(config(host_keys, limits, algorithms, ciphers));
         Self { gcm: config(GCM), all: config(ALL) }
     }
 
@@ -67,7 +91,7 @@ impl Configs {
     }
 }
 
-fn config(host_keys: &[HostKey], limits: &SshLimits, ciphers: &'static [cipher::Name]) -> Config {
+fn config(host_keys: &[HostKey], limits: &SshLimits, algorithms: Algorithms, ciphers: &'static [cipher::Name]) -> Config {
     Config {
         server_id: SshId::Standard(Cow::Borrowed(SERVER_ID)),
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),
@@ -81,7 +105,7 @@ fn config(host_keys: &[HostKey], limits: &SshLimits, ciphers: &'static [cipher::
         channel_buffer_size: CHANNEL_BUFFER,
         event_buffer_size: EVENT_BUFFER,
         preferred: Preferred {
-            key: Cow::Borrowed(KEYS),
+            key: Cow::Borrowed(algorithms.all()),
             cipher: Cow::Borrowed(ciphers),
             mac: Cow::Borrowed(MACS),
             compression: Cow::Borrowed(&[compression::NONE]),
@@ -103,10 +127,14 @@ mod tests {
 
     #[test]
     fn sha_1_and_dsa_signatures_do_not_count() {
-        assert!(accepts(&Algorithm::Ed25519));
-        assert!(accepts(&Algorithm::Rsa { hash: Some(HashAlg::Sha512) }));
-        assert!(accepts(&Algorithm::SkEd25519));
-        assert!(!accepts(&Algorithm::Rsa { hash: None }));
-        assert!(!accepts(&Algorithm::Dsa));
+        for algorithms in [Algorithms { has_untouched: false }, Algorithms { has_untouched: true }] {
+            assert!(algorithms.accepts(&Algorithm::Ed25519));
+            assert!(algorithms.accepts(&Algorithm::Rsa { hash: Some(HashAlg::Sha512) }));
+            assert!(!algorithms.accepts(&Algorithm::Rsa { hash: None }) && !algorithms.wants_touch(&Algorithm::Rsa { hash: None }));
+            assert!(!algorithms.accepts(&Algorithm::Dsa));
+            for key in [Algorithm::SkEd25519, Algorithm::SkEcdsaSha2NistP256] {
+                assert_eq!((algorithms.accepts(&key), algorithms.wants_touch(&key)), (algorithms.has_untouched, !algorithms.has_untouched));
+            }
+        }
     }
 }

@@ -4,12 +4,12 @@ use super::super::SshLimits;
 use super::super::audit::Audited;
 use super::super::limits::{GOODBYE_MS, IDENTIFICATION_MS, SOCKET_BUFFER_BYTES, WATCH_MS};
 use super::super::penalties::{Fault, Penalties};
-use super::super::places::{Place, Places, Turns};
-use super::algorithms::Configs;
+use super::super::places::{Place, Places};
+use super::algorithms::{Algorithms, Configs};
 use super::guarded::{Guard, Guarded};
 use super::handler::Handler;
 use super::identification;
-use crate::access::{Door, printable};
+use crate::access::{Door, Turns, printable};
 use crate::pack::check::CheckMode;
 use crate::pack::index::IngestLimits;
 use crate::serve::{Certificates, HookOptions, SharedState};
@@ -44,7 +44,7 @@ pub(in crate::transport) struct Shared {
     /// Connections of each user.
     pub(in crate::transport) users: Arc<Places<String>>,
     /// Commands of each user.
-    pub(in crate::transport) turns: Arc<Turns>,
+    pub(in crate::transport) turns: Arc<Turns<String>>,
     pub(in crate::transport) ingest: IngestLimits,
     pub(in crate::transport) checks: CheckMode,
     /// Whether hooks are run, and how.
@@ -55,6 +55,7 @@ pub(in crate::transport) struct Shared {
     /// What fetches share.
     pub(in crate::transport) state: Arc<SharedState>,
     pub(in crate::transport) configs: Configs,
+    pub(in crate::transport) algorithms: Algorithms,
     pub(in crate::transport) commands: Arc<Semaphore>,
     pub(in crate::transport) phase: watch::Receiver<Phase>,
     pub(in crate::transport) connections: AtomicU64,

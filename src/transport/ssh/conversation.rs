@@ -7,13 +7,12 @@ use super::super::audit::{self, Asked, Outcome};
 use super::super::bridge::{Inbox, outbox};
 use super::super::hangup::Hangup;
 use super::super::limits::GOODBYE_MS;
-use super::super::places::Turn;
 use super::command::{self, GitCommand};
 use super::connection::{Connection, Phase, Shared};
 use super::guarded::Guard;
 use super::handler::Login;
 use super::reply;
-use crate::access::{Admission, Caller, Description, Granted, RequestPath, printable};
+use crate::access::{Admission, Caller, Description, Granted, RequestPath, Turn, printable};
 use crate::base::Cancel;
 use crate::serve::{self, Defaults, Options, Protocol, PushStatistics, Service, Wants};
 use crate::store::Repository;
@@ -247,11 +246,11 @@ impl Conversation {
     }
 
     /// Wait for a place among the commands at once; none where the client is gone, a sentence where it waited in vain.
-    async fn turn(&self) -> Result<Option<(Turn, OwnedSemaphorePermit)>, &'static str> {
+    async fn turn(&self) -> Result<Option<(Turn<String>, OwnedSemaphorePermit)>, &'static str> {
         let mut phase = self.shared.phase.clone();
         // Whoever waits for their own commands takes nothing from others.
         let place = async {
-            let turn = self.shared.turns.take(self.login.user.as_str()).await;
+            let turn = self.shared.turns.take(self.login.user.as_str().to_owned()).await;
             let permit = self.shared.commands.clone().acquire_owned().await.ok()?;
             Some((turn, permit))
         };

@@ -6,7 +6,7 @@ use super::super::audit::Attempt;
 use super::super::bridge::Inbox;
 use super::super::hangup::Hangup;
 use super::super::limits::{GIT_PROTOCOL_BYTES_MAX, OFFERS_PER_ATTEMPT_MAX, PASSWORD_BYTES_MAX, PENALTY_PAUSE_MS};
-use super::algorithms::{accepts, method_set};
+use super::algorithms::{UNTOUCHED, method_set};
 use super::connection::{Connection, Shared};
 use super::conversation::{Ask, Conversation};
 use crate::access::{AuthMethods, Certificate, Credentials, LogIn, PublicKey, Secret, Session as Visit, Transport, UserId, printable};
@@ -40,8 +40,8 @@ pub(super) struct Handler {
     login: Option<Login>,
     /// What the drivers take, once they have been asked.
     methods: Option<AuthMethods>,
-    /// Keys that the client has asked about.
-    offers: usize,
+    /// Keys that the client has asked about, and times that it wanted to be asked for a password.
+    questions: usize,
     channels: HashMap<ChannelId, ChannelState>,
 }
 
@@ -64,7 +64,7 @@ impl ChannelState {
 
 impl Handler {
     pub(super) fn new(shared: Arc<Shared>, connection: Arc<Connection>) -> Self {
-        Self { shared, connection, login: None, methods: None, offers: 0, channels: HashMap::new() }
+        Self { shared, connection, login: None, methods: None, questions: 0, channels: HashMap::new() }
     }
 
     fn transport(&self) -> Transport {
@@ -132,6 +132,13 @@ impl Handler {
             Some(methods) => methods,
             None => *self.methods.insert(self.shared.door.methods(&self.transport()).await),
         }
+    }
+
+    /// russh counts what is rejected, and nothing else.
+    fn count_question(&mut self) -> Result<(), Error> {
+        self.questions += 1;
+        let most = self.shared.limits.auth_attempts_max.saturating_mul(OFFERS_PER_ATTEMPT_MAX);
+        if self.questions > most { Err(Error::Disconnect) } else { Ok(()) }
     }
 
     /// The same in SSH's words, to go on with.
@@ -214,6 +221,7 @@ impl russh::server::Handler for Handler {
             return Ok(self.no().await);
         }
         let Some(mut response) = response else {
+            self.count_question()?;
             let prompts = vec![(Cow::Borrowed("Password: "), false)].into();
             return Ok(Auth::Partial { name: Cow::Borrowed(""), instructions: Cow::Borrowed(""), prompts });
         };
@@ -224,14 +232,15 @@ impl russh::server::Handler for Handler {
         }
     }
 
-    async fn auth_publickey_offered(&mut self, _: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Error> {
+    async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Error> {
         self.connection.tried();
-        // russh counts those that are rejected.
-        self.offers += 1;
-        if self.offers > self.shared.limits.auth_attempts_max.saturating_mul(OFFERS_PER_ATTEMPT_MAX) {
-            return Err(Error::Disconnect);
-        }
-        if !accepts(offer.algorithm) {
+        self.count_question()?;
+        let algorithms = self.shared.algorithms;
+        if !algorithms.accepts(offer.algorithm) {
+            if algorithms.wants_touch(offer.algorithm) {
+                let proof = PublicKey::from_ssh(offer.public_key.clone()).fingerprint();
+                self.connection.audited.login_refused(&Attempt { claims: user, proof: &proof }, "refused", Some(UNTOUCHED));
+            }
             return Ok(Auth::reject());
         }
         // A driver that cannot answer now gets the question again with the signature.
@@ -247,7 +256,7 @@ impl russh::server::Handler for Handler {
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Error> {
-        if !accepts(key.algorithm) {
+        if !self.shared.algorithms.accepts(key.algorithm) {
             return Ok(Auth::reject());
         }
         let public_key = PublicKey::from_ssh(key.public_key.clone());

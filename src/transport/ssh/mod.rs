@@ -24,5 +24,5 @@ mod handler;
 mod identification;
 mod reply;
 
-pub(super) use algorithms::Configs;
+pub(super) use algorithms::{Algorithms, Configs};
 pub(super) use connection::{Phase, Shared, serve};
