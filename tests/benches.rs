@@ -2,6 +2,8 @@
 
 #![allow(clippy::duplicate_mod, reason = "each bench brings its own copy of what they share")]
 
+#[path = "../benches/access.rs"]
+mod access;
 mod common;
 #[path = "../benches/fetch.rs"]
 mod fetch;
@@ -18,6 +20,11 @@ fn the_fetch_bench_measures_every_row() {
     let (repository, _) = sandbox.history("served/small.git", "sha1", 5, 150);
     sandbox.git(&repository, ["repack", "-adbq"]);
     assert!(fetch::run(&repository, 1) >= 8);
+}
+
+#[test]
+fn the_access_bench_measures_every_row() {
+    assert_eq!(access::run(&access::Options { rounds: 1, keys: 3_000, rules: 400, refs: 40 }), 6);
 }
 
 #[test]

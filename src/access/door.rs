@@ -295,7 +295,20 @@ impl Granted {
     /// # Errors
     /// What lies there cannot be opened.
     pub fn open(&self) -> Result<Option<Repository>, store::Error> {
-        self.place.open(self.command == Command::ReceivePack && self.grant.may_create_repository())
+        let may_create = self.command == Command::ReceivePack && self.grant.may_create_repository();
+        let Some(repository) = self.place.open(may_create)? else { return Ok(None) };
+        if !repository.is_staged() {
+            let still_counts = self.grant.still_counts_in(repository.git_dir())?;
+            if !still_counts {
+                // Whoever was judged as if they made it must not learn that somebody else has.
+                tracing::warn!(folder = %repository.git_dir().display(), "its roles changed while a command began: it begins in vain");
+            }
+            return Ok(still_counts.then_some(repository));
+        }
+        if let Some(roles) = self.grant.first_roles() {
+            roles.write(repository.git_dir())?;
+        }
+        Ok(Some(repository))
     }
 
     /// Where it lies.

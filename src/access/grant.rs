@@ -1,10 +1,12 @@
 //! What a user may do with the refs of one repository during one command.
 
 use super::BoxError;
+use super::rules::Roles;
 use crate::serve::{Proposal, ProposedEdit, Verdict};
 use crate::store::Snapshot;
 use bstr::{BStr, BString};
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -68,6 +70,10 @@ impl<R: RefRules> ErasedRules for R {
 pub struct Grant {
     pub(super) rules: Rules,
     may_create: bool,
+    /// Who will have made the repository, if a push does.
+    creator: Option<String>,
+    /// What was read of the repository, and must still be so when it is opened.
+    roles: Option<Arc<Roles>>,
     may_administer: bool,
 }
 
@@ -80,12 +86,12 @@ pub(super) enum Rules {
 impl Grant {
     /// Every ref may be seen and every edit may happen.
     pub fn everything() -> Self {
-        Self { rules: Rules::Everything, may_create: false, may_administer: false }
+        Self { rules: Rules::Everything, may_create: false, creator: None, roles: None, may_administer: false }
     }
 
     /// `rules` decide ref by ref.
     pub fn new(rules: impl RefRules) -> Self {
-        Self { rules: Rules::Erased(Arc::new(rules)), may_create: false, may_administer: false }
+        Self { rules: Rules::Erased(Arc::new(rules)), may_create: false, creator: None, roles: None, may_administer: false }
     }
 
     /// A push may also make the repository where there is none.
@@ -93,6 +99,31 @@ impl Grant {
     pub fn and_create_repository(mut self) -> Self {
         self.may_create = true;
         self
+    }
+
+    /// The same, and `creator` is written into it as who made it: [`Roles`].
+    #[must_use]
+    pub fn and_create_repository_for(mut self, creator: impl Into<String>) -> Self {
+        self.creator = Some(creator.into());
+        self.and_create_repository()
+    }
+
+    /// This grant is worth nothing where the repository has other roles than these by the time it is opened: somebody else may have
+    /// made it meanwhile, or its creator may have taken a role back. One that is not there yet has those with which it will be made.
+    #[must_use]
+    pub fn where_roles_are(mut self, roles: Roles) -> Self {
+        self.roles = Some(Arc::new(roles));
+        self
+    }
+
+    /// What to write into a repository that a push makes.
+    pub(super) fn first_roles(&self) -> Option<Roles> {
+        self.creator.as_deref().map(Roles::made_by)
+    }
+
+    /// Whether the repository in `folder` is still the one that was judged.
+    pub(super) fn still_counts_in(&self, folder: &Path) -> Result<bool, crate::store::Error> {
+        self.roles.as_deref().map_or(Ok(true), |judged| Ok(Roles::read(folder)? == *judged))
     }
 
     /// The command that was asked about may happen although it administers the repository as a whole.

@@ -118,12 +118,21 @@ impl Repositories {
     /// Resolved without following links out of the root. A component that is itself a repository ends the path:
     /// nothing is found beneath it. `name` and `name.git` side by side are [`Error::InTheWay`].
     pub fn find(&self, name: &RepositoryName) -> Result<Found, Error> {
+        match Self::find_beneath(&self.root, name)? {
+            Some(git_dir) => Repository::open(&git_dir, ConfigScope::RepositoryOnly).map(Found::Repository),
+            None => Ok(Found::Nothing),
+        }
+    }
+
+    /// The git directory of the repository called `name` beneath `root`, as [`Repositories::find`] resolves it, for whoever does
+    /// not hold the root.
+    pub fn find_beneath(root: &Path, name: &RepositoryName) -> Result<Option<PathBuf>, Error> {
         let (folders, last) = name.split();
-        let mut folder = self.root.clone();
+        let mut folder = root.to_owned();
         for component in folders {
             folder.push(component);
             if !is_folder(&folder)? || git_dir_in(&folder)?.is_some() {
-                return Ok(Found::Nothing);
+                return Ok(None);
             }
         }
         let (with, without) = (folder.join(format!("{last}.git")), folder.join(last));
@@ -132,8 +141,7 @@ impl Repositories {
                 let name = name.as_str();
                 Err(Error::InTheWay(format!("both '{name}.git' and '{name}' are there; the administrator must rename one of them")))
             }
-            (Some(git_dir), None) | (None, Some(git_dir)) => Repository::open(&git_dir, ConfigScope::RepositoryOnly).map(Found::Repository),
-            (None, None) => Ok(Found::Nothing),
+            (found, None) | (None, found) => Ok(found),
         }
     }
 

@@ -297,7 +297,10 @@ fn gitosis_and_gitosis_lite_are_told_apart() {
     .expect("written");
     let (code, out, err) = packmule(&sandbox, &["import", "gitosis-lite", "gitosis.conf", "--output", "config.toml"]);
     assert!(code == 0 && err.contains("note: gitosis.conf:10: gitweb = yes: this is for gitweb"), "{out}{err}");
-    hold(&sandbox, "yes bob foo main rewind\nyes ann libs/x create-repository\nyes bob bar read\nno bob bar main update\nno ann other read");
+    hold(
+        &sandbox,
+        "yes bob foo main rewind\nyes ann libs/x create-repository\nyes bob bar read\nno bob bar main update\nno ann other read",
+    );
 
     std::fs::remove_file(sandbox.path("config.toml")).expect("removed");
     let lite = "@staff = me alice\n@secret = bruce\nrepo sandbox\n RW+ = @all\nrepo secret\n RW+ pu = bruce\n RW master next = bruce\n RW tmp/.* = @secret\n R = @staff\n";

@@ -5,6 +5,7 @@ mod common;
 
 mod audit;
 mod embed;
+mod files;
 mod identity;
 mod import;
 mod in_memory;

@@ -282,6 +282,47 @@ fn repositories_are_made_by_whom_a_rule_lets_and_hidden_from_others() {
 }
 
 #[test]
+fn who_makes_a_repository_owns_it_and_gives_roles() {
+    if !has_ssh() {
+        return;
+    }
+    let readme = include_str!("../../README.md");
+    let (_, from) = readme.split_once("### Repositories that users make").expect("the section");
+    let rules = from.split("```toml\n").nth(1).and_then(|block| block.split("```").next()).expect("a block");
+    let house = House::start();
+    write_config(&house.sandbox, &format!("[groups]\nstaff = [\"ann\", \"bob\"]\n{rules}"));
+    house.server.signal("HUP");
+    house.server.wait_for("rules read again");
+    let (seed, url) = (house.sandbox.path("seed"), house.server.url("home/bob/notes"));
+    let push = |who: &str, url: &str, refspec: &str| house.git(who, &seed, &["push", url, refspec]);
+    let (success, said) = push("ann", &url, "main");
+    assert!(!success && said.contains("no repository"), "{said}");
+    assert!(push("bob", &url, "main").0);
+    let folder = house.sandbox.path("served/home/bob/notes.git");
+    assert_eq!(std::fs::read_to_string(folder.join("packmule.access")).expect("there from the start"), "creator = \"bob\"\n");
+    assert!(!push("bob", &house.server.url("home/ann/x"), "main").0, "beneath another's name");
+    let ls = |who: &str| house.git(who, &seed, &["ls-remote", &url]).0;
+    assert!(ls("bob") && !ls("ann"));
+    std::fs::write(folder.join("packmule.access"), "creator = \"bob\"\n[roles]\nwriters = [\"ann\"]\n").expect("written");
+    assert!(push("ann", &url, "main:refs/heads/users/ann/x").0, "counts from the next command on");
+    let (success, said) = push("ann", &url, "main:refs/heads/users/bob/x");
+    assert!(!success && said.contains("no rule lets you"), "{said}");
+    for (question, code) in [
+        ("ann home/bob/notes users/ann/y create", 0),
+        ("ann home/bob/notes users/bob/y create", 1),
+        ("ann home/bob/other users/ann/y read", 1),
+        ("bob home/bob/other create-repository", 0),
+        ("ann home/bob/other create-repository", 1),
+    ] {
+        let words: Vec<_> = ["why"].into_iter().chain(question.split(' ')).collect();
+        let (answered, said) = packmule(&house.sandbox, &words);
+        assert_eq!(answered, code, "{question}: {said}");
+    }
+    std::fs::write(folder.join("packmule.access"), "creator = \n").expect("written");
+    assert!(!ls("bob") && !ls("ann"), "what cannot be read means no");
+}
+
+#[test]
 fn rules_are_read_again_and_a_mistake_leaves_those_that_were() {
     if !has_ssh() {
         return;

@@ -7,7 +7,8 @@
 //! - what lets read is about every ref, in a rule of its own where gitolite's has a refex;
 //! - `-` denies writing on its refs, and where `deny-rules` holds reading of everything;
 //! - `W` is `update`, `+` is `rewind`; to create wants `C` where a rule for the repository has it, else `W`; to delete wants `D`, else `+`;
-//! - who may write to a repository that is named may make it: gitolite makes those itself.
+//! - who may write to a repository that is named may make it, unless a rule is about its creator: gitolite makes those itself, and
+//!   then nobody is their creator.
 
 use super::conf::{Conf, Permission, Rule};
 use super::names::{Overlap, Repositories, is_name};
@@ -98,6 +99,8 @@ pub(super) struct Translator<'a> {
     classes: HashMap<String, Class>,
     /// Blocks and users to whom a rule gave reading.
     read: HashSet<(usize, String)>,
+    /// Repositories that have rules for their creator, or for roles.
+    created: Vec<Repositories>,
 }
 
 impl<'a> Translator<'a> {
@@ -117,8 +120,10 @@ impl<'a> Translator<'a> {
             merges: switch("MERGE_CHECK"),
         };
         let parts = conf.rules.iter().map(|rule| parts_of(rule, remarks)).collect();
+        let has_role = |rule: &&Rule| rule.users.iter().any(|user| user.starts_with('<'));
+        let created = conf.rules.iter().filter(has_role).flat_map(|rule| repositories[&rule.block.number].to_vec()).collect();
         let (classes, read) = (HashMap::new(), HashSet::new());
-        Self { conf, remarks, drafts: Drafts::default(), parts, keyed, repositories, switches, classes, read }
+        Self { conf, remarks, drafts: Drafts::default(), parts, keyed, repositories, switches, classes, read, created }
     }
 
     pub(super) fn repositories(&self, rule: &Rule) -> Rc<Vec<Repositories>> {
@@ -195,7 +200,8 @@ impl<'a> Translator<'a> {
             let class = self.class(word);
             for (create_is_c, delete_is_d, when) in cases(&class, permission) {
                 let mut verbs = verbs(permission, create_is_c, delete_is_d);
-                if may_make && permission.writes && matches!(word, Repositories::Name(_)) {
+                let is_made = matches!(word, Repositories::Name(_)) && self.created.iter().all(|other| word.within(other) == Overlap::None);
+                if may_make && permission.writes && is_made {
                     verbs.push(CREATE_REPOSITORY);
                 }
                 match outcomes.iter_mut().find(|(others, condition, _)| *others == verbs && *condition == when) {

@@ -1,7 +1,9 @@
 //! Authorities that sign certificates, and whom they may speak for.
 
-use super::book::{ANONYMOUS, Compiler, RuleBook, Who};
+use super::book::{ANONYMOUS, RuleBook};
+use super::compile::Compiler;
 use super::revoked::Revoked;
+use super::scope::Who;
 use super::written::{Written, WrittenAuthority};
 use crate::access::Certificate;
 use std::collections::HashSet;
@@ -33,12 +35,12 @@ impl RuleBook {
             return Holder::Refused(format!("{shown} was revoked: {why}"));
         }
         let named = shown.principals.iter().filter_map(|principal| self.principals.get(principal)).flatten();
-        let may_speak = |user: &&usize| {
+        let may_speak = |user: &&u32| {
             let speaks_for = &authority.speaks_for;
-            speaks_for.is_empty() || speaks_for.iter().any(|who| who.means(&self.users[**user]))
+            speaks_for.is_empty() || speaks_for.iter().any(|who| who.means(**user, &self.users[**user as usize]))
         };
-        let named: HashSet<usize> = named.filter(may_speak).copied().collect();
-        let mut names: Vec<&str> = named.iter().map(|user| self.users[*user].name.as_str()).collect();
+        let named: HashSet<u32> = named.filter(may_speak).copied().collect();
+        let mut names: Vec<&str> = named.iter().map(|user| self.users[*user as usize].name.as_str()).collect();
         names.sort_unstable();
         match names[..] {
             [] => Holder::Unknown,
@@ -59,8 +61,8 @@ impl Compiler {
         }
         let with_own = written.users.iter().filter(|(_, user)| !user.principals.is_empty());
         let with_own: HashSet<&str> = with_own.map(|(name, _)| name.get_ref().as_str()).collect();
-        for number in 0..self.book.users.len() {
-            let name = self.book.users[number].name.clone();
+        for (user, number) in self.book.users.iter().zip(0..) {
+            let name = user.name.clone();
             if name != ANONYMOUS && !with_own.contains(name.as_str()) {
                 self.book.principals.entry(name).or_default().push(number);
             }
@@ -79,7 +81,7 @@ impl Compiler {
             }
             let mut speaks_for = vec![];
             for word in users {
-                speaks_for.extend(if word.get_ref() == "*" { Some(Who::Everybody) } else { self.subject(word, written) });
+                speaks_for.extend(if word.get_ref() == "*" { Some(Who::Everybody) } else { self.subject(word) });
             }
             let revoked = match revoked.as_ref().map(|file| (file.span(), Revoked::read(file.get_ref()))) {
                 None => Revoked::default(),

@@ -4,18 +4,21 @@
 //! rule is about. About others those may ask who administer the repository.
 
 use super::super::{Explanation, Question, Refusal, printable};
-use super::{RuleBook, Verb};
+use super::{Roles, RuleBook, Verb};
 
 /// What no rule is about.
 const NO_RULE: &str = "no rule is about it";
 
-/// The answer of `book` to what `asker` asks.
-pub(super) fn why(book: &RuleBook, asker: &str, question: &Question) -> Explanation {
+/// The answer of `book` to what `asker` asks about a repository with these `roles`, or about one that is not there.
+pub(super) fn why(book: &RuleBook, asker: &str, roles: Option<&Roles>, question: &Question) -> Explanation {
     let refused = |why: String| Explanation::Refused(Refusal::told(why));
     let Ok(repository) = question.path.name() else {
         return Explanation::Refused(Refusal::hidden("this can be no repository's name"));
     };
-    let ask = |who: &str, name: Option<&str>, verb| book.ask(who, repository.as_str(), name.map(Into::into), verb);
+    let ask = |who: &str, name: Option<&str>, verb| match roles {
+        Some(roles) => book.ask_of(who, repository.as_str(), roles, name.map(Into::into), verb),
+        None => book.ask(who, repository.as_str(), name.map(Into::into), verb),
+    };
     if !ask(asker, None, Verb::Read).is_allowed {
         return Explanation::Refused(Refusal::hidden("no rule lets them read it"));
     }
@@ -81,7 +84,7 @@ allow = ["read", "create-repository"]
             let mut question = Question::new(RequestPath::new(path), verb);
             question = if about == "-" { question } else { question.about(UserId::new(about)) };
             question = if name == "-" { question } else { question.to_ref(name) };
-            match why(&book, asker, &question) {
+            match why(&book, asker, None, &question) {
                 Explanation::Yes(because) => format!("yes: {because}"),
                 Explanation::No(because) => format!("no: {because}"),
                 Explanation::Refused(refusal) => refusal.for_peer().unwrap_or_else(|| "nothing there".to_owned()),

@@ -5,26 +5,39 @@
 //! | `written` | the text into words with their places |
 //! | `verb` | words into what somebody may do |
 //! | `pattern` | what a rule says of names into a yes or no |
+//! | `patterns` | many of those into which match a name, without asking each |
+//! | `scope` | whom and what rules are about, into the few about one user and one repository |
+//! | `roles` | who made a repository, and whom they gave which role: a file in its folder |
 //! | `authority` | certificates into whom they mean |
 //! | `revoked` | lists of what authorities took back into a yes or no |
-//! | `book` | all of it into a [`RuleBook`], or into every [`Fault`] at once |
+//! | `compile` | all of it into a [`RuleBook`], or into every [`Fault`] at once |
+//! | `book` | questions into the rule that decides |
 //! | `explain` | a question of somebody's into an answer that tells no more than they may know |
 //!
 //! The first rule that is about user, repository, ref and verb decides; what no rule is about is denied. A repository whose
 //! refs may none be read does not exist for that user. A command keeps the book under which it began.
+//!
+//! `<user>` in names of repositories and refs is who asks, `<creator>` who made the repository, `<writers>` among users whom they
+//! gave that role: [`Roles`]. The creator of a repository that is not there yet is whoever asks, if they may make it.
 //!
 //! Who shows nothing is `anonymous`, where a rule or a group names them, and may only read: `anonymous@host` over SSH, no name at
 //! all elsewhere. Passwords are taken where somebody has one and nobody can listen.
 
 mod authority;
 mod book;
+mod compile;
 mod explain;
 mod pattern;
+mod patterns;
 mod revoked;
+mod roles;
+mod scope;
 mod verb;
 mod written;
 
-pub use book::{Fault, Judgement, RuleBook};
+pub use book::{Judgement, RuleBook};
+pub use compile::Fault;
+pub use roles::Roles;
 pub use verb::Verb;
 pub use written::{Written, WrittenAuthority, WrittenGroups, WrittenRule, WrittenUser, WrittenUsers};
 
@@ -34,9 +47,10 @@ use super::{
     printable,
 };
 use crate::serve::{ProposedEdit, Verdict};
-use crate::store::Repositories;
+use crate::store::{Repositories, RepositoryName};
 use authority::Holder;
 pub(crate) use book::ANONYMOUS;
+use book::{Applying, Rule};
 use bstr::BStr;
 use std::sync::{Arc, PoisonError, RwLock};
 use verb::Verbs;
@@ -72,6 +86,15 @@ impl Rules {
         self.book.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Who made this repository and whom they gave roles in it, as far as it is there and `book` asks for it.
+    async fn roles_of(&self, book: &RuleBook, repository: &RepositoryName) -> Result<Option<Roles>, BoxError> {
+        if !book.needs_roles() {
+            return Ok(None);
+        }
+        let (repositories, repository) = (self.repositories.clone(), repository.clone());
+        Ok(tokio::task::spawn_blocking(move || Roles::find(repositories.root(), &repository)).await??)
+    }
+
     /// The same work whether or not there is such a user: somebody's hash is always compared.
     async fn by_password(&self, said: &PasswordCredentials) -> Result<Authentication, BoxError> {
         let book = self.book();
@@ -82,19 +105,24 @@ impl Rules {
 }
 
 impl RuleBook {
-    /// May `user` do `verb` in the repository of this name: to the ref `name`, or to some ref? What cannot be read cannot be
-    /// changed either, and the judgement then is that of reading.
+    /// May `user` do `verb` in the repository of this name, which is not there yet: to the ref `name`, or to some ref? What
+    /// cannot be read cannot be changed either, and the judgement then is that of reading.
     pub fn ask(&self, user: &str, repository: &str, name: Option<&BStr>, verb: Verb) -> Judgement {
+        self.ask_of(user, repository, &self.roles_of_new(user, repository), name, verb)
+    }
+
+    /// The same of a repository with these `roles`.
+    pub fn ask_of(&self, user: &str, repository: &str, roles: &Roles, name: Option<&BStr>, verb: Verb) -> Judgement {
         if self.is_admin(user) {
             return Judgement { is_allowed: true, rule: None };
         }
         if user == ANONYMOUS && verb != Verb::Read {
             return Judgement { is_allowed: false, rule: None };
         }
-        let applying = self.applying(&self.about(user), repository);
+        let applying = self.applying(&self.about(user), repository, roles);
         let judge = |verb| name.map_or_else(|| self.judge_some(&applying, verb), |name| self.judge(&applying, verb, name));
         let read = judge(Verb::Read);
-        if read.is_allowed { judge(verb) } else { read }
+        if read.is_some_and(|rule| rule.allows) { judge(verb).into() } else { read.into() }
     }
 }
 
@@ -143,15 +171,18 @@ impl Driver for Rules {
             Err(error) => return Ok(Decision::Refused(Refusal::hidden(error.to_string()))),
         };
         if is_admin {
-            return Ok(Decision::Granted(Grant::everything().and_create_repository().and_administer()));
+            return Ok(Decision::Granted(Grant::everything().and_create_repository_for(name).and_administer()));
         }
-        let applying = book.applying(&book.about(name), repository.as_str());
-        let no = |judged: Judgement, refusal: Refusal| match judged.rule {
-            Some(rule) => refusal.because_of(rule),
+        let found = self.roles_of(book, &repository).await?;
+        let roles = found.unwrap_or_else(|| book.roles_of_new(name, repository.as_str()));
+        let applying = book.applying(&book.about(name), repository.as_str(), &roles);
+        let allows = |rule: Option<&Rule>| rule.is_some_and(|rule| rule.allows);
+        let no = |rule: Option<&Rule>, refusal: Refusal| match rule {
+            Some(rule) => refusal.because_of(&rule.place),
             None => refusal,
         };
         let read = book.judge_some(&applying, Verb::Read);
-        if !read.is_allowed {
+        if !allows(read) {
             return Ok(Decision::Refused(no(read, Refusal::hidden("no rule lets them read it"))));
         }
         if command != Command::UploadPack && name == ANONYMOUS {
@@ -159,15 +190,20 @@ impl Driver for Rules {
         }
         let (wanted, what) = wanted(command);
         let judged: Vec<_> = wanted.iter().map(|verb| book.judge_some(&applying, *verb)).collect();
-        if !judged.iter().any(|judged| judged.is_allowed) {
+        if !judged.iter().any(|rule| allows(*rule)) {
             let denied = judged.into_iter().next().unwrap_or(read);
             let sentence = format!("you may read '{}' but not {what} it", printable(repository.as_str()));
             return Ok(Decision::Refused(no(denied, Refusal::told(sentence))));
         }
-        let may_create = book.judge_some(&applying, Verb::CreateRepository).is_allowed;
-        let grant = Grant::new(RulesOfRefs { book: book.clone(), applying });
-        let grant = if command.administers() { grant.and_administer() } else { grant };
-        Ok(Decision::Granted(if may_create { grant.and_create_repository() } else { grant }))
+        let may_create = allows(book.judge_some(&applying, Verb::CreateRepository));
+        let mut grant = Grant::new(RulesOfRefs { book: book.clone(), applying });
+        if may_create {
+            grant = grant.and_create_repository_for(name);
+        }
+        if command.administers() {
+            grant = grant.and_administer();
+        }
+        Ok(Decision::Granted(if book.needs_roles() { grant.where_roles_are(roles) } else { grant }))
     }
 
     async fn locate(&self, path: &RequestPath, _: &Transport) -> Result<Location, BoxError> {
@@ -179,7 +215,11 @@ impl Driver for Rules {
     }
 
     async fn why(&self, user: &Person, question: &Question) -> Result<Option<Explanation>, BoxError> {
-        Ok(Some(explain::why(&user.book, &user.name, question)))
+        let roles = match question.path.name() {
+            Ok(repository) => self.roles_of(&user.book, &repository).await?,
+            Err(_) => None,
+        };
+        Ok(Some(explain::why(&user.book, &user.name, roles.as_ref(), question)))
     }
 
     async fn may_know(&self, key: &PublicKey) -> Result<bool, BoxError> {
@@ -190,9 +230,18 @@ impl Driver for Rules {
         let (repositories, book, name) = (self.repositories.clone(), user.book.clone(), user.name.clone());
         let named = tokio::task::spawn_blocking(move || {
             let (is_admin, about) = (book.is_admin(&name), book.about(&name));
-            let may_read = |repository: &str| is_admin || book.judge_some(&book.applying(&about, repository), Verb::Read).is_allowed;
+            let may_read = |repository: &RepositoryName| {
+                if is_admin {
+                    return true;
+                }
+                let found = if book.needs_roles() { Roles::find(repositories.root(), repository) } else { Ok(None) };
+                // Nothing is told of what cannot be judged.
+                let Ok(roles) = found else { return false };
+                let applying = book.applying(&about, repository.as_str(), &roles.unwrap_or_default());
+                book.judge_some(&applying, Verb::Read).is_some_and(|rule| rule.allows)
+            };
             let all = repositories.list()?;
-            Ok::<_, crate::store::Error>(all.iter().map(|name| name.as_str()).filter(|name| may_read(name)).map(str::to_owned).collect())
+            Ok::<_, crate::store::Error>(all.iter().filter(|name| may_read(name)).map(|name| name.as_str().to_owned()).collect())
         });
         let is_admin = user.book.is_admin(&user.name);
         let rights = if is_admin { "You may read and write everything here." } else { "" };
@@ -216,24 +265,23 @@ fn wanted(command: Command) -> (&'static [Verb], &'static str) {
 /// The rules for one user and one repository.
 struct RulesOfRefs {
     book: Arc<RuleBook>,
-    applying: Vec<usize>,
+    applying: Applying,
 }
 
 impl RulesOfRefs {
     fn judge(&self, edit: &ProposedEdit) -> Verdict {
         let verb = Verb::from(edit.kind);
-        let judged = self.book.judge(&self.applying, verb, edit.name.as_ref());
-        match judged {
-            Judgement { is_allowed: true, .. } => Verdict::Allow,
-            Judgement { rule: Some(rule), .. } => Verdict::Refuse(format!("you may not {verb} it: {rule}")),
-            Judgement { rule: None, .. } => Verdict::Refuse(format!("you may not {verb} it: no rule lets you")),
+        match self.book.judge(&self.applying, verb, edit.name.as_ref()) {
+            Some(rule) if rule.allows => Verdict::Allow,
+            Some(rule) => Verdict::Refuse(format!("you may not {verb} it: {}", rule.place)),
+            None => Verdict::Refuse(format!("you may not {verb} it: no rule lets you")),
         }
     }
 }
 
 impl RefRules for RulesOfRefs {
     fn may_read(&self, name: &BStr) -> bool {
-        self.book.judge(&self.applying, Verb::Read, name).is_allowed
+        self.book.judge(&self.applying, Verb::Read, name).is_some_and(|rule| rule.allows)
     }
 
     async fn judge(&self, push: &PushProposal) -> Result<Vec<Verdict>, BoxError> {

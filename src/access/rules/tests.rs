@@ -31,9 +31,15 @@ pub(super) fn book(text: &str) -> RuleBook {
 
 /// `user repository ref verb`, or `-` in the place of the ref for "some ref": may they, and which rule said so?
 fn ask(book: &RuleBook, question: &str) -> (bool, Option<usize>) {
+    let [user, repository, ..] = question.split(' ').collect::<Vec<_>>()[..] else { panic!("{question}") };
+    ask_of(book, &book.roles_of_new(user, repository), question)
+}
+
+/// The same of a repository with these roles.
+fn ask_of(book: &RuleBook, roles: &Roles, question: &str) -> (bool, Option<usize>) {
     let [user, repository, name, verb] = question.split(' ').collect::<Vec<_>>()[..] else { panic!("{question}") };
     let verb = *Verb::ALL.iter().find(|known| known.as_str() == verb).expect("a verb");
-    let judged = book.ask(user, repository, Some(name).filter(|name| *name != "-").map(Into::into), verb);
+    let judged = book.ask_of(user, repository, roles, Some(name).filter(|name| *name != "-").map(Into::into), verb);
     let number = |place: String| place.split(' ').nth(1).and_then(|number| number.parse().ok());
     (judged.is_allowed, judged.rule.and_then(number))
 }
@@ -187,6 +193,83 @@ fn a_key_of_somebody_called_anonymous_opens_nothing_to_who_shows_nothing() {
     book.add_admin(&key, ANONYMOUS);
     assert!(!book.knows(ANONYMOUS) && !book.is_admin(ANONYMOUS));
     assert_eq!(book.owner(&key).map(|owner| book.is_admin(owner)), Some(true), "the key counts all the same");
+}
+
+const WILD: &str = r#"
+[users.ann]
+[users.bob]
+[users.eve]
+[groups]
+staff = ["ann", "bob"]
+
+[[rule]]  # 1
+users = ["@staff"]
+repositories = ["home/<creator>/*"]
+allow = ["create-repository"]
+
+[[rule]]  # 2
+users = ["<creator>"]
+repositories = ["home/*"]
+allow = ["read", "write", "rewind", "delete"]
+
+[[rule]]  # 3
+users = ["<writers>"]
+repositories = ["home/*"]
+refs = ["shared/<user>/*"]
+allow = ["write"]
+
+[[rule]]  # 4
+users = ["<Readers>", "<writers>"]
+repositories = ["home/*"]
+allow = ["read"]
+
+[[rule]]  # 5
+users = ["*"]
+repositories = ["all/<user>"]
+allow = ["read"]
+"#;
+
+#[test]
+fn who_made_a_repository_decides_who_else_has_a_role_in_it() {
+    let book = book(WILD);
+    assert!(book.needs_roles() && !super::tests::book(STAFF).needs_roles());
+    for (question, answer) in [
+        ("ann home/ann/x - create-repository", (true, Some(1))),
+        ("ann home/ann/x refs/heads/main create", (true, Some(2))),
+        ("ann home/bob/x - create-repository", (false, None)),
+        ("eve home/eve/x - create-repository", (false, None)),
+        ("eve all/eve refs/heads/main read", (true, Some(5))),
+        ("eve all/ann refs/heads/main read", (false, None)),
+        ("ann home/bob/x refs/heads/main read", (false, None)),
+    ] {
+        assert_eq!(ask(&book, question), answer, "of one that is not there: {question}");
+    }
+    let mut roles = Roles::made_by("ann");
+    for (question, answer) in [
+        ("ann home/ann/x refs/heads/main delete", (true, Some(2))),
+        ("bob home/ann/x refs/heads/main read", (false, None)),
+        // What another made beneath a name of hers is theirs.
+        ("bob home/bob/x refs/heads/main read", (false, None)),
+        ("bob home/bob/x - create-repository", (false, None)),
+    ] {
+        assert_eq!(ask_of(&book, &roles, question), answer, "{question}");
+    }
+    roles.roles.insert("readers".to_owned(), vec!["*".to_owned()]);
+    roles.roles.insert("writers".to_owned(), vec!["@staff".to_owned(), "@nobody".to_owned()]);
+    for (question, answer) in [
+        ("eve home/ann/x refs/heads/main read", (true, Some(4))),
+        ("eve home/ann/x refs/heads/shared/eve/a create", (false, None)),
+        ("bob home/ann/x refs/heads/shared/bob/a create", (true, Some(3))),
+        ("bob home/ann/x refs/heads/shared/ann/a create", (false, None)),
+        ("anonymous home/ann/x refs/heads/main read", (false, None)),
+    ] {
+        assert_eq!(ask_of(&book, &roles, question), answer, "{question}");
+    }
+    assert_eq!(ask_of(&book, &Roles::default(), "ann home/ann/x refs/heads/main read"), (false, None), "nobody knows who made it");
+    for word in ["<user>", "<>", "<a b>", "<creator"] {
+        let faults = compile(&format!("[[rule]]\nusers = [\"{word}\"]\nrepositories = [\"x\"]\nallow = [\"read\"]\n")).expect_err(word);
+        assert_eq!(faults.len(), 1, "{word}: {faults:?}");
+    }
 }
 
 /// A random rule: users, repositories, refs by number; verbs as bits; allow or deny.

@@ -15,7 +15,7 @@
 //! staff = ["ann", "bob"]
 //! [[rule]]
 //! users = ["@staff"]
-//! repositories = ["libs/*"]
+//! repositories = ["libs/*"]               # "home/<user>/*": who asks; "home/<creator>/*": who made it
 //! refs = ["main", "refs/tags/*"]          # left out: all
 //! allow = ["read", "write"]               # or deny
 //! ```
@@ -79,7 +79,8 @@ pub struct WrittenAuthority {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WrittenRule {
-    /// Users, `@groups`, `*` for everybody who has logged in, or `anonymous` for who has not.
+    /// Users, `@groups`, `*` for everybody who has logged in, `anonymous` for who has not, `<creator>` for who made the repository,
+    /// or another `<role>` for whom they gave it.
     pub users: Vec<Spanned<String>>,
     /// Names and patterns of repositories.
     pub repositories: Vec<Spanned<String>>,
