@@ -3,7 +3,7 @@
 //! The configurations are of the kinds that gitolite's documentation explains; each answer is the one that it gives.
 
 use crate::common::server::{Server, has_ssh, make_key, write_ssh_config};
-use crate::common::{PACKMULE, Sandbox, report, run};
+use crate::common::{PACKMULE, Sandbox, report, run, write_program};
 use std::path::Path;
 
 /// What `packmule ARGS` prints on standard output and standard error, and its exit code.
@@ -368,4 +368,101 @@ fn keys_of_all_devices_let_their_users_clone_and_push_what_gitolite_let_them() {
     let (success, said) = git(&sandbox, &server, "bob", &bob, &["push", &server.url("other"), "HEAD:refs/heads/main"]);
     assert!(!success, "nobody gave the right to make it: {said}");
     sandbox.git(&sandbox.path("repositories/foo.git"), ["fsck", "--strict"]);
+}
+
+#[test]
+fn repositories_of_their_own_and_branches_of_their_own() {
+    let conf = "
+        repo foo/CREATOR/[a-z]..*
+            C   =   u1 u2
+            RW+ =   CREATOR
+            RW  =   WRITERS
+            R   =   READERS TESTERS
+        repo product
+            RW+ personal/USER/  =   @devs
+            RW  main            =   @devs
+        @devs = u1 u3
+    ";
+    let (sandbox, _) = imported(&[("gitolite.conf", conf)], &["--role", "TESTERS"]);
+    let made = sandbox.bare("foo/u1/there.git", "sha1");
+    std::fs::write(made.join("gl-creator"), "u1\n").expect("written");
+    std::fs::write(made.join("gl-perms"), "WRITERS u2\nTESTERS u3\n").expect("written");
+    hold(
+        &sandbox,
+        "
+        yes u1 foo/u1/bar create-repository
+        yes u1 foo/u1/bar main create
+        no u1 foo/u2/bar create-repository
+        no u3 foo/u3/bar create-repository
+        no u1 foo/u1/9 create-repository
+        yes u1 foo/u1/there main rewind
+        yes u2 foo/u1/there main update
+        no u2 foo/u1/there main rewind
+        yes u3 foo/u1/there read
+        no u3 foo/u1/there main update
+        yes u3 product personal/u3/x rewind
+        no u3 product personal/u1/x create
+        yes u1 product main update
+        no u1 product main rewind
+        ",
+    );
+}
+
+/// The blocks of the README's section that say of themselves that they are run, as commands with what they print; and its configuration.
+fn readme() -> (Vec<Vec<(String, String)>>, String) {
+    let text = include_str!("../../README.md");
+    let section = text.split("## Coming from gitolite\n").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("the section");
+    let blocks = section.split("<!-- tests/access/import.rs runs this block as it stands. -->\n```console\n").skip(1).map(|block| {
+        let block = block.split("```").next().expect("an end");
+        block.split("$ ").skip(1).map(|step| step.split_once('\n').expect("a line")).map(|(a, b)| (a.to_owned(), b.to_owned())).collect()
+    });
+    let conf = section.split("That came of\n\n```\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the configuration");
+    (blocks.collect(), conf.to_owned())
+}
+
+#[test]
+fn the_way_from_gitolite_goes_as_the_readme_says() {
+    if !has_ssh() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let (blocks, conf) = readme();
+    let [host, client] = &blocks[..] else { panic!("two blocks are run") };
+    let (home, admin) = (sandbox.home(), sandbox.path("home/.gitolite"));
+    std::fs::create_dir_all(admin.join("conf")).expect("made");
+    std::fs::create_dir_all(admin.join("keydir")).expect("made");
+    std::fs::write(admin.join("conf/gitolite.conf"), conf).expect("written");
+    for user in ["ann", "bob"] {
+        make_key(&sandbox, &sandbox.path("private").join(user), &["ed25519"]);
+        std::fs::copy(sandbox.path(format!("private/{user}.pub")), admin.join(format!("keydir/{user}.pub"))).expect("copied");
+    }
+    let seed = sandbox.work_tree("seed", "sha1");
+    for name in ["website", "gitolite-admin"] {
+        let served = sandbox.bare(format!("home/repositories/{name}.git"), "sha1");
+        sandbox.git(&seed, ["push", "-q", &served.to_string_lossy(), "main"]);
+        // gitolite's own hook refuses whoever comes another way.
+        write_program(&served.join("hooks/update"), "#!/bin/sh\nexit 1\n");
+    }
+    write_program(&home.join("bin/packmule"), &format!("#!/bin/sh\nexec {PACKMULE} \"$@\"\n"));
+    let path = format!("{}:{}", home.join("bin").display(), std::env::var("PATH").unwrap_or_default());
+    let shell = |words: &str, folder: &Path| {
+        let mut command = sandbox.command("sh");
+        command.current_dir(folder).env("PATH", &path).args(["-c", words]);
+        command
+    };
+    let (serve, steps) = host.split_last().expect("commands");
+    for (command, printed) in steps {
+        let output = run(&mut shell(&format!("{{ {command}; }} 2>&1"), &home));
+        assert_eq!(String::from_utf8_lossy(&output.stdout).replace(&*home.to_string_lossy(), "/home/git"), *printed, "$ {command}");
+    }
+    let server = Server::start_command(&sandbox, shell(&format!("exec {} --ssh 127.0.0.1:0", serve.0), &home), home.join("repositories"));
+    let config = write_ssh_config(&sandbox, server.port, &sandbox.path("private/bob"));
+    let here = sandbox.path("");
+    for (command, printed) in client {
+        let words = format!("{{ {}; }} 2>&1", command.replace("2222", &server.port.to_string()));
+        let mut step = shell(&words, &here);
+        let output = run(step.env("GIT_SSH_COMMAND", format!("ssh -F {}", config.display())).env("GIT_SSH_VARIANT", "ssh"));
+        let said = String::from_utf8_lossy(&output.stdout).replace(&format!(":{}", server.port), ":2222");
+        assert_eq!(said, *printed, "$ {command}\n{}", server.said());
+    }
 }

@@ -233,13 +233,14 @@ impl Parser<'_> {
         if named.is_empty() {
             refexes.push("refs/.*".to_owned());
         }
-        for refex in &mut refexes {
+        refexes.retain(|refex| {
             if !is_pattern(refex) {
-                self.fault(line, refex, "is no expression of refs");
+                self.remarks.fault(line.remark(refex, format!("'{}' is no expression of refs", printable(refex))));
             }
-            if !refex.starts_with("refs/") && !refex.starts_with("VREF/") {
-                refex.insert_str(0, "refs/heads/");
-            }
+            is_pattern(refex)
+        });
+        for refex in refexes.iter_mut().filter(|refex| !refex.starts_with("refs/") && !refex.starts_with("VREF/")) {
+            refex.insert_str(0, "refs/heads/");
         }
         let users: Vec<String> = users
             .split(' ')

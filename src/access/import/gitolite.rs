@@ -40,11 +40,7 @@ pub fn from_gitolite(original: &Original<'_>) -> Result<Import, Vec<Remark>> {
         let note = Remark::about(original.conf, "no folder of keys was named, so nobody has a key");
         remarks.note(note.hinted("packmule import gitolite CONF KEYDIR"));
     }
-    if remarks.faults.is_empty() {
-        Ok(Import { toml: write::toml(&title, &drafts, &keys), notes: remarks.notes })
-    } else {
-        Err(remarks.faults)
-    }
+    remarks.import(write::toml(&title, &drafts, &keys))
 }
 
 /// Rules and groups of `conf`; `keyed` are users who have keys.

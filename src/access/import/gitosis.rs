@@ -38,11 +38,7 @@ pub fn from_gitosis_lite(original: &Original<'_>) -> Result<Import, Vec<Remark>>
         remarks.note(note.hinted("packmule import gitosis-lite CONF KEYDIR"));
     }
     let title = format!("Users and rules of gitosis' {}.", printable(&original.conf.display().to_string()));
-    if remarks.faults.is_empty() {
-        Ok(Import { toml: write::toml(&title, &drafts, &keys), notes: remarks.notes })
-    } else {
-        Err(remarks.faults)
-    }
+    remarks.import(write::toml(&title, &drafts, &keys))
 }
 
 /// A list of words with the line where it begins.

@@ -105,6 +105,18 @@ struct Remarks {
 }
 
 impl Remarks {
+    /// All of it, if nothing was wrong.
+    ///
+    /// # Errors
+    /// What was, in the order of the lines.
+    fn import(mut self, toml: String) -> Result<Import, Vec<Remark>> {
+        if self.faults.is_empty() {
+            return Ok(Import { toml, notes: self.notes });
+        }
+        self.faults.sort_by_key(|fault| fault.span.as_ref().map(|span| span.start));
+        Err(self.faults)
+    }
+
     fn note(&mut self, remark: Remark) {
         if !self.notes.contains(&remark) {
             self.notes.push(remark);
