@@ -19,7 +19,7 @@
 //!
 //! [`Keys`] is the driver that needs no configuration: some keys may do everything beneath one root, nobody else anything.
 //! [`rules::Rules`] follows people, groups and rules as `config.toml` has them, [`files::Files`] the three files of GitServerGlue;
-//! [`import`] makes such rules of what gitolite and gitosis had.
+//! [`http::Api`] and [`http::Gitmouth`] ask a server. [`import`] makes such rules of what gitolite and gitosis had.
 
 mod certificate;
 mod command;
@@ -31,6 +31,7 @@ mod error;
 pub mod files;
 mod gate;
 mod grant;
+pub mod http;
 pub mod import;
 mod keys;
 mod location;

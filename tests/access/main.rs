@@ -3,9 +3,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod api_server;
 mod audit;
 mod embed;
 mod files;
+mod http;
 mod identity;
 mod import;
 mod in_memory;
