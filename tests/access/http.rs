@@ -5,6 +5,8 @@ use crate::common::server::{Server, has_ssh, make_key, write_ssh_config};
 use crate::common::{PACKMULE, Sandbox, check, report, run, skipped, write_program};
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -106,9 +108,14 @@ fn fingerprint(sandbox: &Sandbox, key: &Path, hash: &str) -> String {
 
 /// `packmule serve` that asks at `url`, with more settings of `[http]`.
 fn start(sandbox: Sandbox, url: &str, more: &str) -> House {
+    start_drivers(sandbox, "\"http\"", url, more)
+}
+
+/// The same with other drivers, and what they want.
+fn start_drivers(sandbox: Sandbox, drivers: &str, url: &str, more: &str) -> House {
     let config = format!(
-        "root = \"served\"\ndriver = \"http\"\nlog = \"trace\"\n[http]\nurl = \"{url}\"\n{more}\n[ssh]\nlisten = \"127.0.0.1:0\"\n\
-         [ssh.penalties]\nenabled = false\n"
+        "root = \"served\"\ndriver = {drivers}\nlog = \"trace\"\n[http]\nurl = \"{url}\"\n{more}\n[ssh]\nlisten = \"127.0.0.1:0\"\n\
+         own_keys = false\n[ssh.penalties]\nenabled = false\n"
     );
     std::fs::write(sandbox.path("config.toml"), config).expect("written");
     let mut serve = sandbox.command(PACKMULE);
@@ -344,6 +351,50 @@ fn when_the_server_is_down_nobody_gets_in_and_when_it_is_back_they_do() {
     house.server.wait_for("(POST /authenticate): cannot be reached");
     let _api = ApiServer::unix(&socket, answers(&people));
     assert!(house.sees("ann", "plans").is_some());
+}
+
+#[test]
+fn rules_behind_a_server_are_for_whom_it_does_not_know_and_not_for_when_it_is_silent() {
+    if !has_ssh() {
+        return;
+    }
+    let (sandbox, people) = furnish();
+    let api = ApiServer::tcp(answers(&people));
+    let rules = "cache_s = 0\n[users.eve]\nkey_files = [\"keys/eve.pub\"]\n[users.bob]\nkey_files = [\"keys/bob.pub\"]\n[[rule]]\n\
+                 users = [\"eve\", \"bob\"]\nrepositories = [\"teams/*\"]\nallow = [\"read\"]";
+    let house = start_drivers(sandbox, "[\"http\", \"rules\"]", &api.url, rules);
+    house.server.wait_for("the API server at http://");
+    house.server.wait_for("2 users, 1 rules");
+    // Paths mean what they mean to whoever knows somebody.
+    assert!(house.sees("bob", "plans").is_some() && house.sees("bob", "teams/plans").is_none());
+    assert!(house.sees("eve", "teams/plans").is_some_and(|seen| seen.contains("secret")) && house.sees("eve", "plans").is_none());
+    api.fail(Fault::Status(500), usize::MAX);
+    assert!(house.sees("eve", "teams/plans").is_none() && house.sees("bob", "teams/plans").is_none());
+    api.mend();
+    assert!(house.sees("eve", "teams/plans").is_some());
+}
+
+#[test]
+fn a_push_that_cannot_be_asked_about_in_json_is_refused() {
+    if !has_ssh() {
+        return;
+    }
+    let (sandbox, people) = furnish();
+    let api = ApiServer::tcp(answers(&people));
+    let house = start(sandbox, &api.url, "");
+    let seed = house.sandbox.path("seed");
+    let config = write_ssh_config(&house.sandbox, house.server.port, &house.sandbox.path("keys/ann"));
+    let name = [&b"main:refs/heads/"[..], b"\xff"].concat();
+    let url = house.url("git", "plans");
+    let words = [OsStr::new("push"), OsStr::new(&url), OsStr::from_bytes(&name), OsStr::new("main:fine")];
+    let mut push = house.sandbox.git_command(&seed, words);
+    let output = run(push.env("GIT_SSH_COMMAND", format!("ssh -F {}", config.display())));
+    let said = report(&push, &output);
+    assert!(!output.status.success() && said.contains("is not UTF-8"), "{said}");
+    assert_eq!(
+        (api.times("/judge"), check::ref_value(&house.sandbox, &house.sandbox.path("served/teams/plans.git"), "refs/heads/fine").as_str()),
+        (0, "")
+    );
 }
 
 #[test]

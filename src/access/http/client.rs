@@ -59,6 +59,8 @@ pub(super) enum Fault {
     Body(String),
     #[error("gave no answer in time")]
     Late,
+    #[error("was not asked: no address can be made of this question")]
+    Address,
     #[error("answered with status {0}")]
     Status(u16),
     #[error("its answer is no application/json")]
@@ -198,7 +200,7 @@ impl Client {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        let request = self.request(question);
+        let request = self.request(question)?;
         *was_sent = true;
         let response = connection.sender.send_request(request).await.map_err(Fault::Broken)?;
         let (head, body) = response.into_parts();
@@ -209,11 +211,11 @@ impl Client {
         Ok(Reply { status: head.status.as_u16(), is_json: essence.eq_ignore_ascii_case("application/json"), body: body.to_bytes() })
     }
 
-    fn request(&self, question: &Question) -> Request<Full<Bytes>> {
+    fn request(&self, question: &Question) -> Result<Request<Full<Bytes>>, Fault> {
         let mut request = Request::new(Full::new(question.body.clone().unwrap_or_default()));
         *request.method_mut() = question.method.clone();
-        // Made of the base, which is a path, and of what was encoded for one.
-        *request.uri_mut() = format!("{}{}{}", self.address.base, question.path, question.query).parse().unwrap_or_default();
+        let target = format!("{}{}{}", self.address.base, question.path, question.query);
+        *request.uri_mut() = target.parse().map_err(|_| Fault::Address)?;
         let headers = request.headers_mut();
         if let Ok(host) = HeaderValue::from_str(&self.address.host_header) {
             headers.insert(HOST, host);
@@ -226,7 +228,7 @@ impl Client {
         if let Some(authorization) = question.authorization.as_ref().or(self.authorization.as_ref()) {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
-        request
+        Ok(request)
     }
 
     fn take_idle(&self) -> Option<Connection> {
