@@ -99,7 +99,8 @@ impl Conf {
     /// # Errors
     /// None is returned: `remarks` has them.
     pub(super) fn parse(lines: &[Line], roles: &[String], remarks: &mut Remarks) -> Self {
-        let mut parser = Parser { conf: Self::default(), block: None, blocks: 0, said: HashSet::new(), roles, remarks };
+        let mut parser =
+            Parser { conf: Self::default(), block: None, blocks: 0, members: HashSet::new(), said: HashSet::new(), roles, remarks };
         for line in lines {
             parser.line(line);
         }
@@ -111,6 +112,8 @@ struct Parser<'a> {
     conf: Conf,
     block: Option<Rc<Block>>,
     blocks: usize,
+    /// Groups with each of their members.
+    members: HashSet<(String, String)>,
     /// Letters that a rule of this block had: each says once that it means something.
     said: HashSet<&'static str>,
     roles: &'a [String],
@@ -161,8 +164,11 @@ impl Parser<'_> {
         }
         let members = self.spread(line, &members);
         let group = self.conf.groups.entry(name.to_owned()).or_default();
-        let known: HashSet<String> = group.iter().map(|(member, _)| member.clone()).collect();
-        group.extend(members.into_iter().filter(|member| !known.contains(member)).map(|member| (member, line.part.clone())));
+        for member in members {
+            if self.members.insert((name.to_owned(), member.clone())) {
+                group.push((member, line.part.clone()));
+            }
+        }
     }
 
     /// Groups among `words` stand for what they hold now.

@@ -104,9 +104,7 @@ impl<'a> Translator<'a> {
         let mut repositories: HashMap<usize, Rc<Vec<Repositories>>> = HashMap::new();
         let blocks = conf.rules.iter().map(|rule| &rule.block).chain(conf.settings.iter().map(|setting| &setting.block));
         for block in blocks {
-            if !repositories.contains_key(&block.number) {
-                repositories.insert(block.number, Rc::new(repositories_of(conf, block, remarks)));
-            }
+            repositories.entry(block.number).or_insert_with(|| Rc::new(repositories_of(conf, block, remarks)));
         }
         let switch = |name| Switch::of(name, &conf.settings, |setting| repositories[&setting.block.number].to_vec());
         let switches = Switches {
@@ -317,7 +315,7 @@ impl<'a> Translator<'a> {
                 let note = rule.remark(word, format!("'{word}' stands for {for_whom}: left out"));
                 self.remarks.note(note.hinted("to let anybody read without logging in, write a rule with users = [\"anonymous\"]"));
             } else if word == "anonymous" {
-                self.remarks.fault(rule.remark(word, "'anonymous' is who shows nothing, and can be no user's name").clone());
+                self.remarks.fault(rule.remark(word, "'anonymous' is who shows nothing, and can be no user's name"));
             } else {
                 users.push(if word == "@all" { "*".to_owned() } else { word.clone() });
             }

@@ -105,16 +105,15 @@ struct Remarks {
 }
 
 impl Remarks {
-    /// All of it, if nothing was wrong.
+    /// All of it, if nothing was wrong; remarks in the order of the lines.
     ///
     /// # Errors
-    /// What was, in the order of the lines.
+    /// What was.
     fn import(mut self, toml: String) -> Result<Import, Vec<Remark>> {
-        if self.faults.is_empty() {
-            return Ok(Import { toml, notes: self.notes });
+        for remarks in [&mut self.notes, &mut self.faults] {
+            remarks.sort_by_key(|remark| remark.span.as_ref().map(|span| span.start));
         }
-        self.faults.sort_by_key(|fault| fault.span.as_ref().map(|span| span.start));
-        Err(self.faults)
+        if self.faults.is_empty() { Ok(Import { toml, notes: self.notes }) } else { Err(self.faults) }
     }
 
     fn note(&mut self, remark: Remark) {

@@ -119,11 +119,28 @@ fn sections_of_gitosis_become_rules_of_groups() {
     std::fs::write(&file, conf).expect("written");
     let imported = from_gitosis_lite(&Original { conf: &file, key_folder: None, roles: &[] }).expect("no faults");
     for words in [
-        "\"quux\" = [\"al\", \"jdoe\", \"late\"]\n",
+        "quux = [\"al\", \"jdoe\", \"late\"]\n",
         "users = [\"@quux\"]\nrepositories = [\"foo\", \"bar/*\"]\nallow = [\"read\", \"write\", \"rewind\", \"delete\", \"create-repository\"]\n",
         "users = [\"@quux\"]\nrepositories = [\"x\"]\nallow = [\"read\"]\n",
         "users = [\"*\"]\nrepositories = [\"pub\"]\nallow = [\"read\"]\n",
     ] {
         assert!(imported.toml.contains(words), "{words}\n{}", imported.toml);
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+    #[test]
+    fn no_text_makes_it_panic(
+        text in "([@a-dRWCDM+=#\"' \\\\|$().*\\[\\]{}/!ü-]|\n|repo |RW = |VREF/NAME/|VREF/COUNT/1|subconf \"|USER/|CREATOR|option deny-rules = 1\n){0,60}",
+        words in "\\PC{0,60}",
+    ) {
+        for conf in [format!("repo a\n{text}\n"), text, words] {
+            let _ = import(&conf);
+            let dir = tempfile::tempdir().expect("a folder");
+            let file = dir.path().join("x.conf");
+            std::fs::write(&file, format!("[group a]\n{conf}")).expect("written");
+            let _ = from_gitosis_lite(&Original { conf: &file, key_folder: None, roles: &[] });
+        }
     }
 }

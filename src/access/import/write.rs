@@ -15,7 +15,7 @@ pub(super) fn toml(title: &str, drafts: &Drafts, keys: &Keys) -> String {
     );
     for user in &drafts.users {
         let lines: Vec<String> = keys.get(user).into_iter().flatten().map(|key| key.to_openssh()).collect();
-        let _ = write!(text, "\n[users.{}]\n", quoted(user));
+        let _ = write!(text, "\n[users.{}]\n", key(user));
         if !lines.is_empty() {
             let _ = writeln!(text, "keys = {}", list(&lines));
         }
@@ -23,7 +23,7 @@ pub(super) fn toml(title: &str, drafts: &Drafts, keys: &Keys) -> String {
     if !drafts.groups.is_empty() {
         text += "\n[groups]\n";
         for (name, members) in &drafts.groups {
-            let _ = writeln!(text, "{} = {}", quoted(name), list(members));
+            let _ = writeln!(text, "{} = {}", key(name), list(members));
         }
     }
     let mut origin = "";
@@ -66,6 +66,12 @@ fn when(text: &mut String, condition: Option<&str>) {
     if let Some(condition) = condition {
         let _ = writeln!(text, "when = {}", quoted(condition));
     }
+}
+
+/// Without quotes where it needs none.
+fn key(name: &str) -> String {
+    let is_bare = name.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_".contains(letter));
+    if is_bare && !name.is_empty() { name.to_owned() } else { quoted(name) }
 }
 
 fn quoted(text: &str) -> String {
