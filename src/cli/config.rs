@@ -400,7 +400,8 @@ pub(super) struct Mistake {
     pub(super) span: Option<std::ops::Range<usize>>,
 }
 
-fn parse(text: &str) -> Result<Config, Mistake> {
+/// The settings in `text`; relative paths as they stand there.
+pub(super) fn parse(text: &str) -> Result<Config, Mistake> {
     toml::from_str(text).map_err(|error: toml::de::Error| Mistake { message: nearest(&unquoted(error.message())), span: error.span() })
 }
 

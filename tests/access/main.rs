@@ -11,6 +11,7 @@ mod embed;
 mod files;
 mod http;
 mod identity;
+mod import;
 mod in_memory;
 mod logins;
 mod penalties;
