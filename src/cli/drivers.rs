@@ -111,7 +111,7 @@ pub(super) struct Access(Vec<Part>);
 
 enum Part {
     Keys(Vec<AdminKey>),
-    Rules { book: Box<RuleBook>, admins: Vec<AdminKey>, source: Source, seen: Seen },
+    Rules { book: Box<RuleBook>, admins: Vec<AdminKey>, source: Source, seen: Seen, named: Drivers },
     Files { book: Box<FileBook>, folder: PathBuf, seen: Seen },
     Http { settings: Box<HttpSettings>, server: String },
 }
@@ -175,9 +175,9 @@ impl Part {
                 let driver = Keys::new(repositories.clone()).hash_new_with(hash);
                 chain.then(keys.into_iter().fold(driver, |driver, key| driver.allow(key.key, key.user)))
             }
-            Self::Rules { book, source, seen, .. } => {
+            Self::Rules { book, source, seen, named, .. } => {
                 let rules = Rules::new(*book, repositories.clone(), hash);
-                tokio::spawn(source.follow(rules.clone(), seen, asked.clone()));
+                tokio::spawn(source.follow(named, rules.clone(), seen, asked.clone()));
                 chain.then(rules)
             }
             Self::Files { book, folder, seen } => {
@@ -268,7 +268,7 @@ fn rules(config: &Config, starter: &Starter) -> Result<Part, Failure> {
     if let Some(text) = text.as_ref().filter(|_| config.has_rules()) {
         let source = Source { file: text.file.clone(), home: home.clone(), person: person.clone(), admin_keys: admin_keys.clone() };
         let (book, admins, seen) = source.read_from(text)?.split();
-        return Ok(Part::Rules { book: Box::new(book), admins, source, seen });
+        return Ok(Part::Rules { book: Box::new(book), admins, source, seen, named: config.driver.clone() });
     }
     let own = home.as_deref().filter(|_| config.ssh.own_keys);
     let keys = admin_keys::collect(own, person.as_deref(), &config.ssh.admin_keys)?;

@@ -3,7 +3,7 @@
 use super::admin_keys::{self, AdminKey};
 use super::args::WhyArgs;
 use super::config::{Config, Mistake};
-use super::drivers::{self, DriverName};
+use super::drivers::{self, DriverName, Drivers};
 use super::failure::Failure;
 use super::watch::{self, Seen, Watched};
 use crate::access::rules::{Fault, Roles, RuleBook, Rules, Verb};
@@ -86,10 +86,13 @@ impl Source {
         Ok(Reading { config, book, keys, seen })
     }
 
-    /// Let `rules` follow every change of the files after `since`.
-    pub(super) async fn follow(self, rules: Rules, since: Seen, asked: Receiver<()>) {
+    /// Let `rules` follow every change of the files after `since`, of a server that began with the drivers `begun`.
+    pub(super) async fn follow(self, begun: Drivers, rules: Rules, since: Seen, asked: Receiver<()>) {
         let read = move || {
             let reading = self.read_rules()?;
+            if reading.config.driver != begun {
+                tracing::error!("'driver' has changed in {}, which counts from the next start of the server on", self.file.display());
+            }
             let (keys, users, count) = reading.book.counts();
             rules.replace(reading.book);
             tracing::info!(file = %self.file.display(), keys, users, rules = count, "rules read again: they count from the next command on");

@@ -10,6 +10,8 @@ use tokio::sync::watch::Receiver;
 
 /// How often files are looked at for changes, in milliseconds.
 const LOOK_MS: u64 = 1_000;
+/// What could not be read is tried again after so many looks: it may have been no fault of the files.
+const RETRY_LOOKS: u32 = 30;
 
 /// Inode, time of the last change of anything (in seconds and nanoseconds) and size; none for what cannot be seen.
 type Look = Option<(u64, i64, i64, u64)>;
@@ -64,6 +66,7 @@ where
 {
     let read = Arc::new(read);
     let mut last = seen.looks.clone();
+    let (mut failed, mut looks_since) = (None::<String>, 0);
     loop {
         let was_asked = tokio::select! {
             Ok(()) = asked.changed() => true,
@@ -73,17 +76,26 @@ where
         let Ok(now) = tokio::task::spawn_blocking(move || looked.look()).await else { continue };
         let stands_still = now == last;
         last.clone_from(&now);
-        if !was_asked && (now == seen.looks || !stands_still) {
+        looks_since += 1;
+        let is_retry = failed.is_some() && looks_since >= RETRY_LOOKS;
+        if !was_asked && !is_retry && (now == seen.looks || !stands_still) {
             continue;
         }
-        seen.looks = now;
+        (seen.looks, looks_since) = (now, 0);
         let read = read.clone();
         match tokio::task::spawn_blocking(move || read()).await {
             Ok(Ok(new)) => {
-                seen = new;
+                (seen, failed) = (new, None);
                 last.clone_from(&seen.looks);
             }
-            Ok(Err(failure)) => tracing::error!("the {what} that were read before stay in force: {failure}"),
+            Ok(Err(failure)) => {
+                let failure = failure.to_string();
+                // Once is enough for what stays as wrong as it was.
+                if was_asked || failed.as_ref() != Some(&failure) {
+                    tracing::error!("the {what} that were read before stay in force: {failure}");
+                }
+                failed = Some(failure);
+            }
             Err(panic) => tracing::error!(%panic, "the {what} that were read before stay in force"),
         }
     }

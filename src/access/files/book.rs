@@ -4,11 +4,11 @@ use super::htpasswd::Passwords;
 use super::repoperms::Permissions;
 use super::{ANONYMOUS, printable};
 use crate::access::{PasswordHash, PublicKey};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 const PASSWORDS: &str = ".htpasswd";
 const PERMISSIONS: &str = ".repoperms";
@@ -37,6 +37,9 @@ pub enum FilesError {
     Nobody(PathBuf),
 }
 
+/// Chooses them, the same as long as the process lives: or who reads the files anew would tell which names are nobody's.
+static STAND_INS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
 /// What the three files say.
 #[derive(Debug, Default)]
 pub struct FileBook {
@@ -44,7 +47,7 @@ pub struct FileBook {
     keys: HashMap<PublicKey, Vec<String>>,
     passwords: HashMap<String, Arc<PasswordHash>>,
     /// Whose hash is compared for whom nobody knows.
-    stand_ins: (RandomState, Vec<Arc<PasswordHash>>),
+    stand_ins: BTreeMap<u64, Arc<PasswordHash>>,
     /// Whether `anonymous` may read anything.
     pub(super) is_open: bool,
     /// Which files were there: passwords, keys.
@@ -87,7 +90,7 @@ impl FileBook {
         if permissions.folders().any(|folder| permissions.of(ANONYMOUS, folder).write) {
             notes.push(format!("{PERMISSIONS}: '{ANONYMOUS}' may read and nothing else: who pushes says who they are"));
         }
-        let stand_ins = (RandomState::new(), passwords.by_user.values().cloned().collect());
+        let stand_ins = passwords.by_user.iter().map(|(user, hash)| (STAND_INS.hash_one(user), hash.clone())).collect();
         let is_open = permissions.lets_read(ANONYMOUS);
         Ok(Self { is_open, permissions, keys, passwords: passwords.by_user, stand_ins, had, notes })
     }
@@ -123,10 +126,8 @@ impl FileBook {
         if let Some(hash) = self.passwords.get(user) {
             return Some((hash.clone(), true));
         }
-        let (hasher, all) = &self.stand_ins;
-        let many = u64::try_from(all.len()).ok().filter(|many| *many > 0)?;
-        let chosen = usize::try_from(hasher.hash_one(user) % many).ok()?;
-        Some((all[chosen].clone(), false))
+        let next = self.stand_ins.range(STAND_INS.hash_one(user)..).next();
+        next.or_else(|| self.stand_ins.first_key_value()).map(|(_, hash)| (hash.clone(), false))
     }
 }
 

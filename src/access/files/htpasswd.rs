@@ -17,7 +17,7 @@ use crate::access::printable;
 use base64ct::{Base64, Encoding as _};
 use sha_crypt::password_hash::PasswordVerifier as _;
 use sha_crypt::{Params, PasswordHash as Crypt, ShaCrypt};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Longer passwords are wrong: the cost of crypt(3)'s hashes grows with their length.
@@ -180,6 +180,8 @@ impl Passwords {
     /// A line without a colon: this is no such file.
     pub(super) fn parse(text: &str, name: &str) -> Result<Self, String> {
         let mut read = Self::default();
+        // The first line of a name counts, even where it says nothing that can be read.
+        let mut named = HashSet::new();
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim_end();
             if line.trim_start().is_empty() || line.trim_start().starts_with('#') {
@@ -188,7 +190,7 @@ impl Passwords {
             let Some((user, hash)) = line.split_once(':') else {
                 return Err(format!("{name}:{number}: a line is USER:HASH, and this one has no colon"));
             };
-            if read.by_user.contains_key(user) {
+            if !named.insert(user) {
                 read.left_out.push(format!("{name}:{number}: '{}' has a line above, which counts", printable(user)));
                 continue;
             }

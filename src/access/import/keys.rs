@@ -60,11 +60,13 @@ pub(super) fn read(folder: Option<&Path>, naming: Naming, remarks: &mut Remarks)
 /// Whose keys the file `NAME.pub` holds.
 fn owner(name: &str, naming: Naming) -> Option<&str> {
     let stem = name.strip_suffix(".pub").filter(|stem| !stem.is_empty())?;
-    // gitolite cuts `@` and what follows it, unless there is a dot in it: then it is an address.
-    Some(match stem.rsplit_once('@') {
-        Some((user, device)) if naming == Naming::Gitolite && !device.contains('.') && !device.is_empty() && !user.is_empty() => user,
-        _ => stem,
-    })
+    if naming != Naming::Gitolite {
+        return Some(stem);
+    }
+    // gitolite cuts the first `@` behind which there is no dot, and all that follows: with a dot it is an address.
+    let dot = stem.rfind('.').map_or(0, |at| at + 1);
+    let cut = stem[dot..].find('@').map(|at| dot + at).filter(|at| *at > 0 && at + 1 < stem.len());
+    Some(cut.map_or(stem, |at| &stem[..at]))
 }
 
 fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
@@ -95,6 +97,13 @@ fn keys_of(file: &Path, remarks: &mut Remarks) -> Vec<PublicKey> {
         }
     };
     let mut keys = vec![];
+    if text.lines().count() > 1 {
+        remarks.note(
+            Remark::about(file, "more than one line: gitolite ignores such a file, and so nothing of it is taken")
+                .hinted("ssh-authkeys-split, or a file for each key, before importing again"),
+        );
+        return keys;
+    }
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         match PublicKey::from_openssh(line) {
             Ok(key) => keys.push(key),
@@ -103,12 +112,6 @@ fn keys_of(file: &Path, remarks: &mut Remarks) -> Vec<PublicKey> {
                     .hinted("ssh-keygen -i -f FILE turns keys of other programs into OpenSSH's"),
             ),
         }
-    }
-    if keys.len() > 1 {
-        remarks.note(Remark::about(
-            file,
-            "it holds more than one key: all are taken (gitolite takes such a file only with ssh-authkeys-split)",
-        ));
     }
     keys
 }
@@ -124,6 +127,8 @@ mod tests {
             ("sitaramc@laptop.pub", "sitaramc"),
             ("sitaramc@gmail.com.pub", "sitaramc@gmail.com"),
             ("sitaramc@gmail.com@desktop.pub", "sitaramc@gmail.com"),
+            ("ann@home@laptop.pub", "ann"),
+            ("ann@.pub", "ann@"),
         ] {
             assert_eq!(owner(file, Naming::Gitolite), Some(user), "{file}");
         }

@@ -49,8 +49,9 @@ impl Revoked {
         }
         let text = String::from_utf8(bytes).map_err(|_| format!("{}: not text", file.display()))?;
         let mut revoked = Self { of_authorities: vec![OfAuthority::default()], ..Self::default() };
-        for (at, line) in text.lines().enumerate().map(|(at, line)| (at + 1, line.trim())) {
-            if !line.is_empty() && !line.starts_with('#') {
+        for (at, line) in text.lines().enumerate() {
+            let (at, line) = (at + 1, line.split('#').next().unwrap_or_default().trim());
+            if !line.is_empty() {
                 revoked.line(line).map_err(|why| format!("{}:{at}: {why}", file.display()))?;
             }
         }
@@ -72,7 +73,11 @@ impl Revoked {
                 own.ids.insert(rest.to_owned());
             }
             ("hash", _) if rest.starts_with("SHA256:") => {
-                self.fingerprints.insert(rest.trim_end_matches('=').to_owned());
+                let hash = rest.trim_end_matches('=');
+                match hash.parse() {
+                    Ok(ssh_key::Fingerprint::Sha256(hash)) => self.fingerprints.insert(PublicKey::fingerprint_from(hash)),
+                    _ => return Err(format!("'{}' is no SHA-256 of a key, as ssh-keygen -l shows it", printable(rest))),
+                };
             }
             ("key" | "sha1" | "sha256", _) => {
                 let key = PublicKey::from_openssh(rest).map_err(|error| error.to_string())?;
@@ -314,7 +319,9 @@ mod tests {
     }
 
     /// Lines, and why they take back number 7 with the id laptop.
-    const LINES: [(&str, Option<&str>); 15] = [
+    const LINES: [(&str, Option<&str>); 17] = [
+        ("id: laptop # stolen", Some("its id")),
+        ("serial: 7# lost", Some("its serial number")),
         ("serial: 07", Some("its serial number")),
         ("serial: 010", None),
         ("serial: 7", Some("its serial number")),
@@ -348,6 +355,15 @@ mod tests {
     }
 
     #[test]
+    fn a_hash_that_is_none_is_a_fault() {
+        let hash = PublicKey::from_openssh(ANN).expect("a key").fingerprint();
+        for wrong in ["SHA256:abc".to_owned(), format!("{hash} ann@laptop"), hash[..hash.len() - 1].to_owned(), "SHA256:".to_owned()] {
+            let why = read(format!("hash: {wrong}\n")).expect_err(&wrong);
+            assert!(why.contains("is no SHA-256 of a key"), "{why}");
+        }
+    }
+
+    #[test]
     fn both_forms_take_back_keys() {
         let hash = format!("hash: {}", PublicKey::from_openssh(ANN).expect("a key").fingerprint());
         for (line, why) in [
@@ -357,6 +373,7 @@ mod tests {
             (&format!("sha256: {ANN}"), Some("its key")),
             (&format!("sha1: {ANN}"), Some("its key")),
             (&hash, Some("its key")),
+            (&format!("{hash} # ann's"), Some("its key")),
             (BOB, Some("its authority's key")),
             (&format!("sha1: {BOB}"), Some("its authority's key")),
             (EVE, None),

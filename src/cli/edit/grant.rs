@@ -254,17 +254,18 @@ impl Change {
         Ok(())
     }
 
-    /// Parts of what was granted that other rules deny.
-    fn exceptions(&mut self, after: &Reading) {
+    /// Parts of what was granted that other rules deny; or of what was taken from many what other rules still allow to some.
+    fn exceptions(&mut self, after: &Reading, is_yes: bool) {
         let Some(names) = self.question.all_names(&after.config) else { return };
         let members =
             after.config.users.keys().map(|name| name.get_ref().as_str()).filter(|name| is_meant(after, &self.question.subject, name));
         let mut told = vec![];
         for user in members {
             for (repository, name, verb, judged) in names.ask(&after.book, user, &self.question.verbs()) {
-                let Some(rule) = judged.rule.filter(|_| !judged.is_allowed && name.is_some()) else { continue };
-                let what = format!("{} says no to {user} on {}", rule, shown(repository, name, verb));
-                if !told.iter().any(|known: &String| known.starts_with(&format!("{rule} says no to {user}"))) {
+                let Some(rule) = judged.rule.filter(|_| judged.is_allowed != is_yes && name.is_some()) else { continue };
+                let says = format!("{rule} says {} to {user}", if is_yes { "no" } else { "yes" });
+                let what = format!("{says} on {}", shown(repository, name, verb));
+                if !told.iter().any(|known: &String| known.starts_with(&says)) {
                     told.push(what);
                 }
             }
@@ -279,9 +280,7 @@ impl Change {
     fn finish(mut self, is_yes: bool, back: &str) -> Result<String, Failure> {
         let after = self.edit.judged()?;
         self.look_around(&after)?;
-        if is_yes {
-            self.exceptions(&after);
-        }
+        self.exceptions(&after, is_yes);
         let judged = self.judged(&self.question, &[])?;
         let is_changed = self.edit.document.to_string() != self.edit.text;
         let (question, file, note) = (self.question.clone(), self.edit.source.file.clone(), self.edit.note());

@@ -135,7 +135,11 @@ fn replace(path: &Path, old: &File, bytes: &[u8]) -> std::io::Result<()> {
     put().inspect_err(|_| {
         let _ = std::fs::remove_file(&beside);
     })?;
-    File::open(folder)?.sync_all()
+    // It is there, and whoever hears of an error would believe that nothing has changed.
+    if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
+        tracing::warn!(folder = %folder.display(), %error, "the change may be lost if the machine fails now");
+    }
+    Ok(())
 }
 
 /// `word` as a shell takes it.

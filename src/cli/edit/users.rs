@@ -173,17 +173,15 @@ fn remove(file: &Path, name: &str, with_file: bool) -> Result<String, Failure> {
     layout::remove_user(&mut edit.document, name);
     let told = forget(&mut edit.document, name)?;
     // Without the folder's file: a rule that named only them is gone by then, and a group may not name whom nobody knows.
-    let kept: Vec<_> = in_folder
-        .iter()
-        .map(|path| Ok((*path, std::fs::read(path)?)))
-        .collect::<std::io::Result<_>>()
-        .map_err(|error| Failure::io(error.to_string()))?;
-    for (path, _) in &kept {
-        std::fs::remove_file(path).map_err(|error| Failure::io(format!("{}: {error}", path.display())))?;
+    let kept: Vec<_> = in_folder.iter().map(|path| (*path, path.with_extension("pub.removed"))).collect();
+    let put_back = || kept.iter().for_each(|(path, aside)| drop(std::fs::rename(aside, path)));
+    for (path, aside) in &kept {
+        std::fs::rename(path, aside).map_err(|error| Failure::io(format!("{}: {error}", path.display()))).inspect_err(|_| put_back())?;
     }
-    edit.write().inspect_err(|_| {
-        kept.iter().for_each(|(path, bytes)| drop(std::fs::write(path, bytes)));
-    })?;
+    edit.write().inspect_err(|_| put_back())?;
+    for (_, aside) in &kept {
+        std::fs::remove_file(aside).map_err(|error| Failure::io(format!("{}: {error}; it counts no more", aside.display())))?;
+    }
     let mut said = format!("{} removed\n", printable(name));
     told.iter().rev().for_each(|what| {
         let _ = writeln!(said, "  {what}");
