@@ -235,7 +235,12 @@ mod tests {
         let alternates = repositories.root().join("g/h/x.git/objects/info/alternates");
         std::fs::write(&alternates, format!("{}\n", lender.display())).unwrap();
         let err = repositories.rename(&name("y"), &name("new"), |_| Ok(true)).unwrap_err().to_string();
-        assert!(err.contains("'g/h/x' borrows objects from 'y'"), "{err}");
+        assert!(err.contains("another repository borrows objects from 'y'") && !err.contains("g/h/x"), "{err}");
+        // One that can come back counts, too.
+        repositories.delete(&name("g/h/x"), "ann", |_| Ok(true)).unwrap().unwrap();
+        let err = repositories.delete(&name("y"), "ann", |_| Ok(true)).unwrap_err().to_string();
+        assert!(err.contains("another repository borrows objects from 'y'"), "{err}");
+        repositories.restore(&name("g/h/x"), |_| Ok(true)).unwrap().unwrap();
         assert!(repositories.rename(&name("g/h/x"), &name("borrower"), |_| Ok(true)).unwrap(), "its own place does not matter");
         let alternates = repositories.root().join("borrower.git/objects/info/alternates");
         std::fs::write(&alternates, "../../y.git/objects\n").unwrap();
