@@ -45,6 +45,8 @@ pub struct Config {
     pub push: PushConfig,
     /// Programs that are run around a push.
     pub hooks: HooksConfig,
+    /// What was deleted.
+    pub trash: TrashConfig,
     /// Folder whose files `NAME.pub` hold keys of the user `NAME`; empty: none.
     pub key_folder: PathBuf,
     /// People by name.
@@ -79,6 +81,7 @@ impl Default for Config {
             shared: SharedConfig::default(),
             push: PushConfig::default(),
             hooks: HooksConfig::default(),
+            trash: TrashConfig::default(),
             key_folder: PathBuf::new(),
             users: WrittenUsers::new(),
             groups: WrittenGroups::new(),
@@ -299,6 +302,20 @@ impl HooksConfig {
     }
 }
 
+/// Repositories that were deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrashConfig {
+    /// Seconds for which one is kept.
+    pub keep_s: u64,
+}
+
+impl Default for TrashConfig {
+    fn default() -> Self {
+        Self { keep_s: 30 * 86_400 }
+    }
+}
+
 /// Hooks are started from the folder of their repository.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
@@ -383,7 +400,8 @@ pub(super) struct Mistake {
     pub(super) span: Option<std::ops::Range<usize>>,
 }
 
-fn parse(text: &str) -> Result<Config, Mistake> {
+/// The settings in `text`; relative paths as they stand there.
+pub(super) fn parse(text: &str) -> Result<Config, Mistake> {
     toml::from_str(text).map_err(|error: toml::de::Error| Mistake { message: nearest(&unquoted(error.message())), span: error.span() })
 }
 

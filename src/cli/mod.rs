@@ -12,6 +12,7 @@
 //! | `assertions` | `[[test]]` beside the rules into what fails: `rules test` |
 //! | `edit` | `keys`, `grant`, `revoke`, `users`: changes of `config.toml` that keep its comments |
 //! | `init` | the keys of whoever calls it into a first `config.toml` |
+//! | `import` | configurations of older servers into a `config.toml` |
 //! | `log` | what happens into lines: the log, and the audit log as text or JSON |
 //! | `serve` | `packmule serve` into a running server |
 //! | `drop_in` | `packmule upload-pack`, `receive-pack` and `upload-archive` into git's programs |
@@ -25,6 +26,7 @@ mod drivers;
 mod drop_in;
 mod edit;
 mod failure;
+mod import;
 mod init;
 mod log;
 mod rules;
@@ -84,6 +86,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Revoke(args) => told(edit::grant::revoke(&args).map(|text| (text, true))),
         Command::Rules(RulesArgs { config, command: RulesCommand::Test }) => told(assertions::run(&config)),
         Command::Users(args) => told(edit::users::run(&args).map(|text| (text, true))),
+        Command::Import(import) => match import::run(&import) {
+            Ok(import::Told { out, err, is_fine }) => {
+                // As for `told`.
+                let _ = std::io::stderr().write_all(err.as_bytes()).and_then(|()| std::io::stdout().write_all(out.as_bytes()));
+                if is_fine { ExitCode::SUCCESS } else { REFUSED.into() }
+            }
+            Err(failure) => failure.tell(),
+        },
         Command::UploadPack(args) => drop_in::upload_pack(&args),
         Command::ReceivePack(args) => drop_in::receive_pack(&args),
         Command::UploadArchive(args) => drop_in::upload_archive(&args),

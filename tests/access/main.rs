@@ -5,11 +5,13 @@ mod common;
 
 mod api_server;
 mod audit;
+mod commands;
 mod editing;
 mod embed;
 mod files;
 mod http;
 mod identity;
+mod import;
 mod in_memory;
 mod logins;
 mod penalties;

@@ -1,11 +1,9 @@
 //! Random histories and random requests into sets and packs, with stock git as the oracle: never an object more than
 //! git sends, never one less than the client needs, and a pack that git takes.
 
-mod common;
-
-use common::exact::{Layout, gits_pack, gits_set, ids, repository};
-use common::fixture::Random;
-use common::{Sandbox, run_with_input};
+use crate::common::exact::{Layout, gits_pack, gits_set, ids, repository};
+use crate::common::fixture::Random;
+use crate::common::{Sandbox, run_with_input};
 use gix_hash::ObjectId;
 use packmule::base::{Cancel, Progress};
 use packmule::pack::{Decoder, DeltaSearch, Kind, Location, Objects, PackOptions, PackPlan, write_pack};

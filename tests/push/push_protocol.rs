@@ -1,10 +1,8 @@
 //! What a push may ask for beside new values: stock git pushes into `packmule receive-pack` and into its own, and both
 //! servers must tell it the same, their hooks too.
 
-mod common;
-
-use common::pkt::{self, Who};
-use common::{HASHES, PACKMULE, Sandbox, check, report, run, run_with_input, write_program};
+use crate::common::pkt::{self, Who};
+use crate::common::{HASHES, PACKMULE, Sandbox, check, report, run, run_with_input, write_program};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -209,8 +207,8 @@ fn advertisement(sandbox: &Sandbox, who: Who, server: &Path, namespace: Option<&
     assert!(output.status.success(), "{}", report(&command, &output));
     let mut bytes = output.stdout.as_slice();
     let mut text = String::new();
-    while let Some(pkt) = common::pkt::take(&mut bytes).expect("packets") {
-        if let common::pkt::Pkt::Data(line) = pkt {
+    while let Some(pkt) = crate::common::pkt::take(&mut bytes).expect("packets") {
+        if let crate::common::pkt::Pkt::Data(line) = pkt {
             let line = String::from_utf8_lossy(&line).into_owned();
             text += line.split(" agent=").next().expect("a line").trim_end();
             text.push('\n');
@@ -300,7 +298,7 @@ fn each_ref_is_told_by_itself_what_it_lacks() {
     let mut input = vec![];
     for (at, (name, tip)) in tips.iter().enumerate() {
         let words = if at == 0 { "\0report-status" } else { "" };
-        input.extend(common::pkt::data(format!("{zero} {tip} refs/heads/{name}{words}")));
+        input.extend(crate::common::pkt::data(format!("{zero} {tip} refs/heads/{name}{words}")));
     }
     input.extend_from_slice(b"0000");
     input.extend(pack);

@@ -1,9 +1,7 @@
 //! What a pusher is told of a refusal: the words of the report and the lines beside it are stock git's, but where ours say more.
 
-mod common;
-
-use common::pkt::{self, Who};
-use common::{HASHES, Sandbox, check, run, run_with_input, write_program};
+use crate::common::pkt::{self, Who};
+use crate::common::{HASHES, Sandbox, check, run, run_with_input, write_program};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -1,11 +1,9 @@
 //! Clients that do without some objects and without old history at once, of servers with bitmaps and commit-graphs that grow and
 //! are packed anew between fetches: never an object more than stock git sends, and a client that stock git finds whole.
 
-mod common;
-
-use common::fixture::Random;
-use common::remote::Remote;
-use common::{Case, PACKMULE, Sandbox, check, report, run};
+use crate::common::fixture::Random;
+use crate::common::remote::Remote;
+use crate::common::{Case, PACKMULE, Sandbox, check, report, run};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

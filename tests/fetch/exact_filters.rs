@@ -1,11 +1,9 @@
 //! Random histories, random requests and random filters into sets, with stock git as the oracle: what is sent under a filter is
 //! what git sends, to the object.
 
-mod common;
-
-use common::Sandbox;
-use common::exact::{Layout, gits_set, ids, repository};
-use common::fixture::Random;
+use crate::common::Sandbox;
+use crate::common::exact::{Layout, gits_set, ids, repository};
+use crate::common::fixture::Random;
 use gix_hash::ObjectId;
 use packmule::base::{Cancel, Progress};
 use packmule::pack::{ObjectSet, Objects};

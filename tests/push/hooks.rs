@@ -1,10 +1,8 @@
 //! Hooks around pushes beside stock git's: what each hears, sees and may refuse, and what the pusher reads of it.
 
-mod common;
-
-use common::remote::Remote;
-use common::server::{Server, has_ssh};
-use common::{Case, PACKMULE, Sandbox, check, few_cases, run, write_program};
+use crate::common::remote::Remote;
+use crate::common::server::{Server, has_ssh};
+use crate::common::{Case, PACKMULE, Sandbox, check, few_cases, run, write_program};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -410,7 +408,7 @@ fn started(sandbox: &Sandbox, server: &Path, client: &Path) -> Option<Vec<String
     let trace = sandbox.path("trace");
     let receive = format!("strace -f -qq -e trace=execve,fork,vfork -o {} {PACKMULE} receive-pack", trace.display());
     if !run(sandbox.command("sh").args(["-c", "command -v strace"])).status.success() {
-        common::skipped("no strace here");
+        crate::common::skipped("no strace here");
         return None;
     }
     let receive = format!("--receive-pack={receive}");

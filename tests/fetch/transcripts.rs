@@ -1,4 +1,4 @@
-//! Conversations packet by packet: `tests/transcripts/*.txt`, each held with packmule and with stock git.
+//! Conversations packet by packet: `tests/fetch/transcripts/*.txt`, each held with packmule and with stock git.
 //!
 //! A file begins with `key: value` lines (`service`, `protocol`, `hash`, `options`, `config`, `shallow`, `exit`), then one packet a line:
 //!
@@ -17,10 +17,8 @@
 //! `config` holds `key=value` pairs, `\x20` for a space within one. `shallow` names commits whose parents the server forgets. `exit` is `fail` or `any` where it is not success. `{name}` is the object that `git rev-parse name` finds, `{missing}` one that nobody has, `{zero}` the null id; `\0`, `\n` and
 //! `\xNN` are bytes. A line that begins with `us` or `git` counts for that server only: these are the intended differences.
 
-mod common;
-
-use common::pkt::{self, Pkt, Who};
-use common::{HASHES, Sandbox, check, report, run_with_input};
+use crate::common::pkt::{self, Pkt, Who};
+use crate::common::{HASHES, Sandbox, check, report, run_with_input};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -284,7 +282,7 @@ fn hold(path: &Path, who: Who, templates: &[Sandbox; 2]) {
 }
 
 fn hold_all(who: Who) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fetch/transcripts");
     let mut paths: Vec<_> = std::fs::read_dir(folder).expect("the transcripts").map(|entry| entry.expect("readable").path()).collect();
     paths.sort();
     assert!(paths.len() > 20, "transcripts are missing");

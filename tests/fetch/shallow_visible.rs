@@ -1,10 +1,8 @@
 //! Where history ends, how big objects are, what is common and what lies elsewhere tells nothing of what a client may not see:
 //! what is hidden gets the answer of what is unknown, for the same work.
 
-mod common;
-
-use common::Sandbox;
-use common::pkt::data;
+use crate::common::Sandbox;
+use crate::common::pkt::data;
 use packmule::base::Cancel;
 use packmule::pack::Bits;
 use packmule::serve::{

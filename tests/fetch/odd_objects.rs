@@ -1,11 +1,9 @@
 //! Pushes of objects that break no rule of their form, and are out of all proportion: what git takes is taken and can be
 //! fetched, in bounded memory; what is too much is refused with a sentence, and nothing of it stays.
 
-mod common;
-
-use common::pkt::{self, Who};
-use common::zlib::deflated_run;
-use common::{PACKMULE, Sandbox, check, run, run_with_input};
+use crate::common::pkt::{self, Who};
+use crate::common::zlib::deflated_run;
+use crate::common::{PACKMULE, Sandbox, check, run, run_with_input};
 use gix_hash::{Kind as Hash, ObjectId};
 use packmule::pack::{Deflater, Kind, type_code, write_entry_header};
 use std::path::Path;

@@ -1,8 +1,6 @@
 //! Odd names and odd repositories: a push is taken or refused ref by ref as stock git's receive-pack does it, and leaves the same refs.
 
-mod common;
-
-use common::{Sandbox, check, pkt};
+use crate::common::{Sandbox, check, pkt};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -319,10 +317,11 @@ fn nothing_outside_a_namespace_can_be_named_in_it() {
             let _ = std::fs::remove_dir_all(rig.sandbox.path("server.git"));
             let server = rig.sandbox.copy(&rig.base, "server.git");
             let line = format!("{} {first} {name}\0report-status", rig.objects[""]);
-            let empty = common::run_with_input(&mut rig.sandbox.git_command(&server, ["pack-objects", "-q", "--stdout"]), b"").stdout;
+            let empty =
+                crate::common::run_with_input(&mut rig.sandbox.git_command(&server, ["pack-objects", "-q", "--stdout"]), b"").stdout;
             let request = [pkt::data(line), b"0000".to_vec(), empty].concat();
             let mut command = who.command(&rig.sandbox, 0, "receive-pack", &[], &server);
-            let output = common::run_with_input(command.env("GIT_NAMESPACE", "a"), &request);
+            let output = crate::common::run_with_input(command.env("GIT_NAMESPACE", "a"), &request);
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
             let verdict = said.lines().find_map(|line| line.get(4..).filter(|line| line.starts_with("ok ") || line.starts_with("ng ")));
             (verdict.map(|verdict| verdict[..2].to_owned()), check::refs(&rig.sandbox, &server))

@@ -1,13 +1,11 @@
 //! Random histories and clients whose history ends somewhere, fetch after fetch, with stock git as the oracle: the same
 //! boundary afterwards, never an object more than git sends, and a client that stock git finds whole.
 
-mod common;
-
-use common::exact::{Layout, repository};
-use common::fixture::{Random, Story};
-use common::pkt::{self, Pkt, Who};
-use common::remote::Remote;
-use common::{Case, Sandbox, check};
+use crate::common::exact::{Layout, repository};
+use crate::common::fixture::{Random, Story};
+use crate::common::pkt::{self, Pkt, Who};
+use crate::common::remote::Remote;
+use crate::common::{Case, Sandbox, check};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -93,7 +91,7 @@ fn fetch(remote: &Remote<'_>, client: &Path, to: &str, by: By, ask: &Ask, wants:
             "fetch-pack"
         }
     };
-    let output = common::run(&mut remote.command(&client, word, args));
+    let output = crate::common::run(&mut remote.command(&client, word, args));
     let refused = (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned());
     if refused.is_none() {
         let edits: String = wants.iter().map(|(name, id)| format!("update {} {id}\n", target(name))).collect();
@@ -248,7 +246,7 @@ fn ask(sandbox: &Sandbox, who: Who, server: &Path, lines: &[String]) -> Option<A
         // With bitmaps git sends other sets.
         command.env("GIT_CONFIG_PARAMETERS", "'pack.useBitmaps=false'");
     }
-    let output = common::run_with_input(&mut command, &input);
+    let output = crate::common::run_with_input(&mut command, &input);
     if !output.status.success() {
         return None;
     }

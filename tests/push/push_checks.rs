@@ -1,10 +1,8 @@
 //! Pushes of objects that git's fsck speaks against: refused or told as stock git's receive-pack does, and as settings say.
 
-mod common;
-
-use common::remote::Remote;
-use common::server::{Server, has_ssh};
-use common::{Case, PACKMULE, Sandbox, check, few_cases};
+use crate::common::remote::Remote;
+use crate::common::server::{Server, has_ssh};
+use crate::common::{Case, PACKMULE, Sandbox, check, few_cases};
 use std::path::{Path, PathBuf};
 
 const WHO: &str = "A U Thor <author@example.com> 1112912053 -0700";
@@ -94,7 +92,7 @@ impl<'a> Forge<'a> {
     fn push(&self, remote: &Remote<'_>, to: &str, branch: &str) -> (bool, String) {
         let refspec = format!("refs/heads/{branch}");
         let mut command = remote.command(&self.folder, "push", [remote.url(to), refspec]);
-        let output = common::run(&mut command);
+        let output = crate::common::run(&mut command);
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 }
@@ -180,11 +178,11 @@ fn links_that_lead_nowhere_are_the_unpackers_to_say_where_checks_are_as_strict_a
         config(&remote, &to, "receive.fsckObjects", key);
         let tree = sandbox.git(&forge.folder, ["rev-parse", &format!("{commit}^{{tree}}")]);
         let mut pack = sandbox.git_command(&forge.folder, ["pack-objects", "-q", "--stdout"]);
-        let pack = common::run_with_input(&mut pack, format!("{commit}\n{tree}\n").as_bytes()).stdout;
+        let pack = crate::common::run_with_input(&mut pack, format!("{commit}\n{tree}\n").as_bytes()).stdout;
         let command = format!("{} {commit} refs/heads/main\0report-status\n", "0".repeat(40));
         let request = [format!("{:04x}{command}0000", command.len() + 4).into_bytes(), pack].concat();
         let mut served = sandbox.command(PACKMULE);
-        let output = common::run_with_input(served.arg("receive-pack").arg(&to), &request);
+        let output = crate::common::run_with_input(served.arg("receive-pack").arg(&to), &request);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(said.contains(words), "{name}: {said}");
         assert_eq!(sandbox.git(&to, ["for-each-ref"]), "");
@@ -303,7 +301,7 @@ fn links_to_objects_of_another_type_meet_gits_verdict() {
         let mut pack = sandbox.git_command(&forge.folder, ["pack-objects", "-q", "--stdout"]);
         let list: String =
             [tip, &parent, &good, &blob].into_iter().map(String::as_str).chain(more.iter().copied()).map(|id| format!("{id}\n")).collect();
-        let pack = common::run_with_input(&mut pack, list.as_bytes()).stdout;
+        let pack = crate::common::run_with_input(&mut pack, list.as_bytes()).stdout;
         let line = format!("{} {tip} refs/x/y\0report-status\n", "0".repeat(40));
         let request = [format!("{:04x}{line}0000", line.len() + 4).into_bytes(), pack].concat();
         for strict in ["true", "false"] {
@@ -312,7 +310,7 @@ fn links_to_objects_of_another_type_meet_gits_verdict() {
                 config(&remote, &to, "receive.fsckObjects", strict);
                 config(&remote, &to, "receive.unpackLimit", "1");
                 let mut command = sandbox.command(program[0]);
-                let output = common::run_with_input(command.args(&program[1..]).arg("receive-pack").arg(&to), &request);
+                let output = crate::common::run_with_input(command.args(&program[1..]).arg("receive-pack").arg(&to), &request);
                 let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
                 (!sandbox.git(&to, ["for-each-ref"]).is_empty(), said)
             };

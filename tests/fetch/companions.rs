@@ -1,10 +1,8 @@
 //! Companion files that git wrote into what they say, with stock git as the oracle: bitmaps, multi-pack indexes,
 //! commit-graphs; and damaged ones into the right answer all the same, or a clear error.
 
-mod common;
-
-use common::Sandbox;
-use common::fixture::{Random, Story};
+use crate::common::Sandbox;
+use crate::common::fixture::{Random, Story};
 use gix_hash::ObjectId;
 use packmule::base::{Cancel, Progress};
 use packmule::pack::{BitmapReader, Kind, Objects};
@@ -94,9 +92,10 @@ fn bitmaps_over_many_packs_say_what_rev_list_says() {
             command.env("GIT_TEST_MIDX_WRITE_REV", "1");
             command.env("GIT_TEST_MIDX_READ_RIDX", "0");
         }
-        let output = common::run(&mut command);
-        assert!(output.status.success(), "{}", common::report(&command, &output));
-        let revs = common::check::files(&path).iter().filter(|name| name.contains("multi-pack-index-") && name.ends_with(".rev")).count();
+        let output = crate::common::run(&mut command);
+        assert!(output.status.success(), "{}", crate::common::report(&command, &output));
+        let revs =
+            crate::common::check::files(&path).iter().filter(|name| name.contains("multi-pack-index-") && name.ends_with(".rev")).count();
         assert_eq!(revs, usize::from(rev));
         check_bitmaps(&sandbox, &path, 5);
         assert!(open(&path).objects().bitmaps().expect("used").segments().len() > 2);
@@ -114,7 +113,7 @@ fn pseudo_merges_are_passed_over() {
         sandbox.git(&path, ["config", &format!("bitmapPseudoMerge.all.{key}"), value]);
     }
     sandbox.git(&path, ["-c", "pack.writeBitmapLookupTable=true", "repack", "-adbq"]);
-    let bitmap = common::check::files(&path).into_iter().find(|name| name.ends_with(".bitmap")).expect("a bitmap");
+    let bitmap = crate::common::check::files(&path).into_iter().find(|name| name.ends_with(".bitmap")).expect("a bitmap");
     let flags = std::fs::read(path.join(bitmap)).expect("readable")[7];
     assert_eq!(flags & 0x20, 0x20, "git wrote pseudo-merges");
     check_bitmaps(&sandbox, &path, 5);
@@ -122,7 +121,7 @@ fn pseudo_merges_are_passed_over() {
 
 /// Bitmaps of single packs, which would be used in place of others, go.
 fn without_pack_bitmaps(path: &Path) {
-    for name in common::check::files(path).iter().filter(|name| name.ends_with(".bitmap")) {
+    for name in crate::common::check::files(path).iter().filter(|name| name.ends_with(".bitmap")) {
         std::fs::remove_file(path.join(name)).expect("there");
     }
 }
@@ -143,8 +142,8 @@ fn the_order_of_a_multi_pack_bitmap_may_stand_in_a_file_of_its_own() {
     let (path, _) = history(&sandbox, "sha1", 67, 3);
     without_pack_bitmaps(&path);
     let mut command = sandbox.git_command(&path, ["multi-pack-index", "write", "--bitmap"]);
-    let output = common::run(command.env("GIT_TEST_MIDX_WRITE_REV", "1"));
-    assert!(output.status.success(), "{}", common::report(&command, &output));
+    let output = crate::common::run(command.env("GIT_TEST_MIDX_WRITE_REV", "1"));
+    assert!(output.status.success(), "{}", crate::common::report(&command, &output));
     // As older versions of git wrote it: no chunk `RIDX` in the index, and the other files bear its new checksum.
     let packs = path.join("objects/pack");
     let mut index = std::fs::read(packs.join("multi-pack-index")).expect("readable");
@@ -207,7 +206,7 @@ fn reached(path: &Path) -> Option<Result<Vec<Reached>, String>> {
 
 /// `file` with each of its bytes changed, and cut off at every `step`-th length: always the same answers, or an error.
 fn survives_damage(path: &Path, file: &str, step: usize, wants: &[ObjectId]) {
-    let name = common::check::files(path).into_iter().find(|name| name.ends_with(file)).unwrap_or_else(|| panic!("no {file}"));
+    let name = crate::common::check::files(path).into_iter().find(|name| name.ends_with(file)).unwrap_or_else(|| panic!("no {file}"));
     let file = path.join(name);
     let whole = std::fs::read(&file).expect("readable");
     // A rename, as git does it: what is mapped elsewhere must not change.

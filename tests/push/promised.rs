@@ -2,10 +2,8 @@
 //! promisor of ours (gitprotocol-v2, "promisor-remote"); whose the repository is does not matter for that. Pushing to one: what
 //! a promisor pack names may be missing. What no such pack names is lost in both.
 
-mod common;
-
-use common::pkt::{self, Who};
-use common::{HASHES, Sandbox, run_with_input};
+use crate::common::pkt::{self, Who};
+use crate::common::{HASHES, Sandbox, run_with_input};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -174,7 +172,7 @@ fn push(sandbox: &Sandbox, who: Who, to: &Path, from: &Path, tips: &[(&str, &str
             _ => flushes += 1,
         }
     }
-    assert!(!told.is_empty(), "{who:?} {}", common::report(&command, &output));
+    assert!(!told.is_empty(), "{who:?} {}", crate::common::report(&command, &output));
     told
 }
 

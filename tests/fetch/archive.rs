@@ -1,10 +1,8 @@
 //! `git archive --remote` against packmule and against stock git: the same tar bytes, the same zip entries, the same refusals.
 
-mod common;
-
-use common::fixture::Random;
-use common::server::{Server, has_ssh};
-use common::{HASHES, PACKMULE, Sandbox, report, run, run_with_input};
+use crate::common::fixture::Random;
+use crate::common::server::{Server, has_ssh};
+use crate::common::{HASHES, PACKMULE, Sandbox, report, run, run_with_input};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -235,7 +233,7 @@ fn a_zip_file_has_gits_entries() {
             &["--format=zip", "-9", "--mtime=@1000000000", "v1:d"],
         ] {
             let (wanted, found) = (must(stock(&sandbox, &bare, words)), must(ours(&sandbox, &bare, words)));
-            let Some(wanted) = list_zip(&sandbox, &wanted) else { return common::skipped("no python3 here") };
+            let Some(wanted) = list_zip(&sandbox, &wanted) else { return crate::common::skipped("no python3 here") };
             assert_eq!(list_zip(&sandbox, &found).expect("python3 was there"), wanted, "{words:?}");
         }
         // What is stored and not deflated is the same to the last byte.

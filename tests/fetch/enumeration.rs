@@ -1,11 +1,9 @@
 //! Bitmaps and the delta-order scan beside tree differences: over random histories, layouts and requests they give one
 //! set, and what is damaged or missing counts only where the request reaches it.
 
-mod common;
-
-use common::Sandbox;
-use common::exact::ids;
-use common::fixture::Random;
+use crate::common::Sandbox;
+use crate::common::exact::ids;
+use crate::common::fixture::Random;
 use gix_hash::ObjectId;
 use packmule::base::{Cancel, Progress};
 use packmule::pack::{Kind, Location, ObjectSet, Objects, PackFile};

@@ -4,9 +4,7 @@
 //! One run of git looks at hundreds of objects: they are packed by git without a check. What git cannot read as a commit
 //! or a tag at all, it says no message about; ours must refuse it all the same.
 
-mod common;
-
-use common::{HASHES, Sandbox, run, run_with_input};
+use crate::common::{HASHES, Sandbox, run, run_with_input};
 use gix_hash::{Kind as Hash, ObjectId};
 use packmule::base::{Cancel, Progress};
 use packmule::pack::check::{Checks, Meant, RuleError, Rules};

@@ -1,12 +1,10 @@
 //! Random histories and random requests on the wire, answered by packmule and by stock git: the packs hold the same objects, or
 //! ours lacks some that the client has already.
 
-mod common;
-
-use common::exact::{Layout, gits_set, ids, repository};
-use common::fixture::Random;
-use common::pkt::{Pkt, Who, data, take};
-use common::{Case, Sandbox, report, run, run_with_input};
+use crate::common::exact::{Layout, gits_set, ids, repository};
+use crate::common::fixture::Random;
+use crate::common::pkt::{Pkt, Who, data, take};
+use crate::common::{Case, Sandbox, report, run, run_with_input};
 use gix_hash::ObjectId;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -170,9 +168,9 @@ fn packs_and_loose_objects_are_served_as_git_serves_them() {
 /// A partial clone, further fetches into it, and objects fetched when they are missed.
 #[test]
 fn a_partial_clone_is_whole_but_for_what_is_promised() {
-    common::few_cases(|case| {
+    crate::common::few_cases(|case| {
         let sandbox = Sandbox::new();
-        let remote = common::remote::Remote::stdio(&sandbox, case);
+        let remote = crate::common::remote::Remote::stdio(&sandbox, case);
         let (path, mut story) = remote.history("big", 5, 40);
         for key in ["uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"] {
             sandbox.git(&path, ["config", key, "true"]);
@@ -187,7 +185,7 @@ fn a_partial_clone_is_whole_but_for_what_is_promised() {
             let here: BTreeSet<&str> = here.lines().collect();
             let lacks: Vec<String> = everything.iter().map(ToString::to_string).filter(|id| !here.contains(id.as_str())).collect();
             assert!(!lacks.is_empty(), "{filter} left nothing out");
-            sandbox.git(&clone, ["config", "remote.origin.uploadpack", &format!("{} upload-pack", common::PACKMULE)]);
+            sandbox.git(&clone, ["config", "remote.origin.uploadpack", &format!("{} upload-pack", crate::common::PACKMULE)]);
             let mut cat = sandbox.git_command(&clone, ["cat-file", "-t", &lacks[0]]);
             let output = run(&mut cat);
             assert!(output.status.success(), "{filter}: {}", report(&cat, &output));
@@ -198,9 +196,9 @@ fn a_partial_clone_is_whole_but_for_what_is_promised() {
 /// A partial clone serves what it has, and says what it lacks.
 #[test]
 fn a_partial_clone_as_the_server_fetches_nothing_and_names_what_is_missing() {
-    common::few_cases(|case| {
+    crate::common::few_cases(|case| {
         let sandbox = Sandbox::new();
-        let remote = common::remote::Remote::stdio(&sandbox, case);
+        let remote = crate::common::remote::Remote::stdio(&sandbox, case);
         let (path, _) = remote.history("whole", 6, 20);
         sandbox.git(&path, ["config", "uploadpack.allowFilter", "true"]);
         let partial = remote.clone("whole", "served/partial.git", &["--bare", "--filter=blob:none"]);
