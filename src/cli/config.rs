@@ -4,7 +4,7 @@
 
 use super::failure::Failure;
 use crate::access::HashKind;
-use crate::access::rules::{Written, WrittenAuthority, WrittenGroups, WrittenRule, WrittenUsers};
+use crate::access::rules::{Written, WrittenAuthority, WrittenGroups, WrittenLimit, WrittenRule, WrittenUsers};
 use crate::base::limits::{SHARED_BYTES_MAX, TREE_FILTER_DEPTH_MAX};
 use crate::pack::check::CheckMode;
 use crate::pack::index::IngestLimits;
@@ -50,6 +50,9 @@ pub struct Config {
     /// Who may do what: the first rule that matches decides.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rule: Vec<Spanned<WrittenRule>>,
+    /// Bounds of what a push brings.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limit: Vec<Spanned<WrittenLimit>>,
 }
 
 impl Default for Config {
@@ -69,6 +72,7 @@ impl Default for Config {
             groups: WrittenGroups::new(),
             certificate_authority: vec![],
             rule: vec![],
+            limit: vec![],
         }
     }
 }
@@ -335,7 +339,7 @@ impl Config {
     /// Whether it says who somebody is or what somebody may do. Otherwise every key that is let in may do everything.
     pub(super) fn has_rules(&self) -> bool {
         let has_people = !self.users.is_empty() || !self.groups.is_empty() || !self.key_folder.as_os_str().is_empty();
-        has_people || !self.rule.is_empty() || !self.certificate_authority.is_empty()
+        has_people || !self.rule.is_empty() || !self.limit.is_empty() || !self.certificate_authority.is_empty()
     }
 
     /// That, as it is written.
@@ -346,6 +350,7 @@ impl Config {
             groups: &self.groups,
             authorities: &self.certificate_authority,
             rules: &self.rule,
+            limits: &self.limit,
         }
     }
 }

@@ -4,6 +4,7 @@
 mod common;
 
 mod audit;
+mod changes;
 mod embed;
 mod identity;
 mod in_memory;
