@@ -55,7 +55,8 @@
 //!
 //! # Seams
 //!
-//! - [`access::Driver`]: four callbacks for people who embed packmule; [`access::rules`] holds the driver that follows `config.toml`.
+//! - [`access::Driver`]: four callbacks for people who embed packmule; [`access::rules`] holds the driver that follows `config.toml`,
+//!   [`access::files`] the one for GitServerGlue's files.
 //!   A transport asks them through an [`access::Door`].
 //! - [`serve::Gate`]: what the sync floors know of them.
 //! - [`store::Repositories`], [`store::Snapshot`], [`store::Push`]: storage as the upper floors see it.

@@ -3,8 +3,8 @@
 use super::erased::ask;
 use super::grant::{ErasedRules, Rules};
 use super::{Grant, PushProposal};
-use crate::pack::Bits;
 use crate::base::limits::TICK_MS;
+use crate::pack::Bits;
 use crate::serve::{Changes, Gate, Proposal, Verdict, Visibility};
 use crate::store::Refs;
 use bstr::BStr;

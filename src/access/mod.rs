@@ -18,7 +18,7 @@
 //! this order, for every transport; a [`Chain`] is several drivers in a row.
 //!
 //! [`Keys`] is the driver that needs no configuration: some keys may do everything beneath one root, nobody else anything.
-//! [`rules::Rules`] follows people, groups and rules as `config.toml` has them.
+//! [`rules::Rules`] follows people, groups and rules as `config.toml` has them, [`files::Files`] the three files of GitServerGlue.
 
 mod certificate;
 mod command;
@@ -27,6 +27,7 @@ mod door;
 mod driver;
 mod erased;
 mod error;
+pub mod files;
 mod gate;
 mod grant;
 mod keys;

@@ -4,6 +4,7 @@
 //! `2y`, which `htpasswd -B` writes; it looks at the first 72 bytes of a password). A hash that would cost more than the limits
 //! below is refused when it is read, not when somebody logs in.
 
+use super::files::OldHash;
 use super::{BoxError, PasswordCredentials, Turns};
 use argon2::password_hash::PasswordVerifier as _;
 use argon2::password_hash::phc;
@@ -35,9 +36,15 @@ pub struct PasswordHash {
 enum Kind {
     Argon2(Box<phc::PasswordHash>),
     Bcrypt,
+    Old(OldHash),
 }
 
 impl PasswordHash {
+    /// One of the older kinds that `.htpasswd` may hold, as it stands there.
+    pub(super) fn old(text: &str, hash: OldHash) -> Self {
+        Self { text: text.to_owned(), kind: Kind::Old(hash) }
+    }
+
     /// Read a hash as it stands in a file.
     ///
     /// # Errors
@@ -76,6 +83,7 @@ impl PasswordHash {
         match &self.kind {
             Kind::Argon2(hash) => Argon2::default().verify_password(password.as_bytes(), &**hash).is_ok(),
             Kind::Bcrypt => bcrypt::verify(password, &self.text).unwrap_or(false),
+            Kind::Old(hash) => hash.verify(password),
         }
     }
 }
@@ -93,6 +101,7 @@ impl std::fmt::Debug for PasswordHash {
         let kind = match self.kind {
             Kind::Argon2(_) => "argon2",
             Kind::Bcrypt => "bcrypt",
+            Kind::Old(_) => "of .htpasswd",
         };
         write!(f, "PasswordHash({kind})")
     }

@@ -44,6 +44,9 @@ pub(super) struct ServeArgs {
     /// File with public keys, one per line, that may read and write everything; may be given more than once
     #[arg(long, value_name = "FILE")]
     pub(super) admin_key: Vec<PathBuf>,
+    /// Folder with .htpasswd, .repoperms and .rsakeys of GitServerGlue: they alone say who may do what; also the root, unless ROOT is
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) files: Option<PathBuf>,
     /// Settings; the command line wins over them
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,

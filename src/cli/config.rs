@@ -2,6 +2,7 @@
 //!
 //! The file at the top of the source tree shows every setting with its default; a test holds the two together.
 
+use super::drivers::{Drivers, FilesConfig};
 use super::failure::Failure;
 use crate::access::HashKind;
 use crate::access::rules::{Written, WrittenAuthority, WrittenGroups, WrittenLimit, WrittenRule, WrittenUsers};
@@ -22,10 +23,14 @@ pub struct Config {
     pub root: PathBuf,
     /// Hash of the repositories that a push makes.
     pub hash: Hash,
+    /// Who decides who somebody is and what they may do: drivers in a row.
+    pub driver: Drivers,
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`.
     pub log: String,
     /// A line per login, refusal and command.
     pub audit: AuditConfig,
+    /// The driver `files`.
+    pub files: FilesConfig,
     /// The SSH front end.
     pub ssh: SshConfig,
     /// What a fetch may ask for.
@@ -60,8 +65,10 @@ impl Default for Config {
         Self {
             root: ".".into(),
             hash: Hash::Sha1,
+            driver: Drivers::default(),
             log: "info".to_owned(),
             audit: AuditConfig::default(),
+            files: FilesConfig::default(),
             ssh: SshConfig::default(),
             fetch: FetchConfig::default(),
             shared: SharedConfig::default(),
@@ -322,6 +329,7 @@ impl Config {
             }
         };
         from_here(&mut config.root);
+        from_here(&mut config.files.folder);
         from_here(&mut config.audit.file);
         from_here(&mut config.ssh.host_key);
         from_here(&mut config.hooks.path);
@@ -340,6 +348,11 @@ impl Config {
     pub(super) fn has_rules(&self) -> bool {
         let has_people = !self.users.is_empty() || !self.groups.is_empty() || !self.key_folder.as_os_str().is_empty();
         has_people || !self.rule.is_empty() || !self.limit.is_empty() || !self.certificate_authority.is_empty()
+    }
+
+    /// Where the three files of the driver `files` lie.
+    pub(super) fn files_folder(&self) -> &Path {
+        if self.files.folder.as_os_str().is_empty() { &self.root } else { &self.files.folder }
     }
 
     /// That, as it is written.

@@ -6,6 +6,8 @@
 //! | `config` | `config.toml` into values, mistakes drawn with a caret |
 //! | `failure` | errors into message, hints and exit code |
 //! | `admin_keys` | files with public keys into people who may do everything |
+//! | `drivers` | `driver = ...` into who decides, in a row |
+//! | `watch` | files that change into new readings |
 //! | `rules` | users, groups and rules of `config.toml` into a book of them; `check`, `why` |
 //! | `init` | the keys of whoever calls it into a first `config.toml` |
 //! | `log` | what happens into lines: the log, and the audit log as text or JSON |
@@ -16,6 +18,7 @@
 mod admin_keys;
 mod args;
 mod config;
+mod drivers;
 mod drop_in;
 mod failure;
 mod init;
@@ -23,8 +26,10 @@ mod log;
 mod rules;
 mod serve;
 mod stdio;
+mod watch;
 
 pub use config::{Config, Hash, PushConfig, SshConfig};
+pub use drivers::{DriverName, Drivers, FilesConfig};
 
 use args::{Args, Command};
 use clap::Parser;

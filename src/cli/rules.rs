@@ -3,17 +3,13 @@
 use super::admin_keys::{self, AdminKey};
 use super::args::WhyArgs;
 use super::config::{Config, Mistake};
+use super::drivers::{self, DriverName};
 use super::failure::Failure;
+use super::watch::{self, Seen, Watched};
 use crate::access::RequestPath;
 use crate::access::rules::{Fault, Roles, RuleBook, Rules, Verb};
-use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-use tokio::sync::mpsc::Receiver;
-
-/// How often files are looked at for changes, in milliseconds.
-const LOOK_MS: u64 = 1_000;
+use tokio::sync::watch::Receiver;
 
 /// Where the rules come from, to read them again.
 #[derive(Clone, Debug)]
@@ -33,33 +29,7 @@ pub(super) struct Reading {
     pub(super) book: RuleBook,
     /// Keys that may do everything.
     pub(super) keys: Vec<AdminKey>,
-    watched: Watched,
-    /// How it all looked before it was read: what changes meanwhile will look new.
-    looks: Looks,
-}
-
-/// Inode, time of the last change of anything (in seconds and nanoseconds) and size; none for what cannot be seen.
-type Look = Option<(u64, i64, i64, u64)>;
-type Looks = BTreeMap<PathBuf, Look>;
-
-fn look(path: &Path) -> Look {
-    path.metadata().ok().map(|data| (data.ino(), data.ctime(), data.ctime_nsec(), data.size()))
-}
-
-/// What a reading was made of.
-#[derive(Clone)]
-struct Watched {
-    files: Vec<PathBuf>,
-    /// Whatever lies in them counts.
-    folders: Vec<PathBuf>,
-}
-
-impl Watched {
-    fn look(&self) -> Looks {
-        let inside = self.folders.iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
-        let paths = inside.map(|entry| entry.path()).chain(self.files.iter().cloned());
-        paths.map(|path| (look(&path), path)).map(|(look, path)| (path, look)).collect()
-    }
+    seen: Seen,
 }
 
 impl Source {
@@ -68,7 +38,7 @@ impl Source {
     /// # Errors
     /// Every fault at once.
     pub(super) fn read(&self) -> Result<Reading, Failure> {
-        let file_before = look(&self.file);
+        let file_before = Watched { files: vec![self.file.clone()], folders: vec![] }.see();
         let (config, text) = Config::read_with_text(&self.file)?;
         let own = self.home.as_deref().filter(|_| config.ssh.own_keys);
         let admin_keys = [&config.ssh.admin_keys[..], &self.admin_keys].concat();
@@ -79,47 +49,25 @@ impl Source {
             files: of_users.chain(of_authorities).chain(admin_keys.iter().cloned()).chain([self.file.clone()]).collect(),
             folders: own.map(|home| home.join(".ssh")).into_iter().chain([config.key_folder.clone()]).collect(),
         };
-        let mut looks = watched.look();
-        looks.insert(self.file.clone(), file_before);
+        let seen = watched.see().with(file_before);
         let shown = self.file.display().to_string();
         let name = self.file.file_name().map_or_else(|| shown.clone(), |name| name.to_string_lossy().into_owned());
         let mut book = RuleBook::compile(&config.written(), &name, &text).map_err(|faults| drawn(&faults, &shown, &text))?;
         let keys = admin_keys::collect(own, self.person.as_deref(), &admin_keys)?;
         keys.iter().for_each(|key| book.add_admin(&key.key, key.user.as_str()));
-        Ok(Reading { config, book, keys, watched, looks })
+        Ok(Reading { config, book, keys, seen })
     }
 
-    /// Let `rules` follow every change of the files after those of `since`: what is right takes the place of what was, what is not
-    /// leaves it. A file that changed from one look to the next may still be being written, and waits for the look after.
-    pub(super) async fn follow(self, rules: Rules, since: Following, mut asked: Receiver<()>) {
-        let Following { mut watched, looks: mut judged } = since;
-        let mut last = judged.clone();
-        loop {
-            let was_asked = tokio::select! {
-                Some(()) = asked.recv() => true,
-                () = tokio::time::sleep(Duration::from_millis(LOOK_MS)) => false,
-            };
-            let looked = watched.clone();
-            let Ok(now) = tokio::task::spawn_blocking(move || looked.look()).await else { continue };
-            let stands_still = now == last;
-            last.clone_from(&now);
-            if !was_asked && (now == judged || !stands_still) {
-                continue;
-            }
-            judged = now;
-            let source = self.clone();
-            match tokio::task::spawn_blocking(move || source.read_rules()).await {
-                Ok(Ok(reading)) => {
-                    let (keys, users, count) = reading.book.counts();
-                    rules.replace(reading.book);
-                    (watched, judged) = (reading.watched, reading.looks);
-                    last.clone_from(&judged);
-                    tracing::info!(file = %self.file.display(), keys, users, rules = count, "rules read again: they count from the next command on");
-                }
-                Ok(Err(failure)) => tracing::error!("the rules that were read before stay in force: {failure}"),
-                Err(panic) => tracing::error!(%panic, "the rules that were read before stay in force"),
-            }
-        }
+    /// Let `rules` follow every change of the files after `since`.
+    pub(super) async fn follow(self, rules: Rules, since: Seen, asked: Receiver<()>) {
+        let read = move || {
+            let reading = self.read_rules()?;
+            let (keys, users, count) = reading.book.counts();
+            rules.replace(reading.book);
+            tracing::info!(file = %self.file.display(), keys, users, rules = count, "rules read again: they count from the next command on");
+            Ok(reading.seen)
+        };
+        watch::follow(since, asked, "rules", read).await;
     }
 
     /// Read it again, and it must still have rules: a file that is empty for a moment must not open anything.
@@ -133,16 +81,10 @@ impl Source {
     }
 }
 
-/// Where following begins.
-pub(super) struct Following {
-    watched: Watched,
-    looks: Looks,
-}
-
 impl Reading {
     /// The book, the keys that may do everything, and what follows the files from here on.
-    pub(super) fn split(self) -> (RuleBook, Vec<AdminKey>, Following) {
-        (self.book, self.keys, Following { watched: self.watched, looks: self.looks })
+    pub(super) fn split(self) -> (RuleBook, Vec<AdminKey>, Seen) {
+        (self.book, self.keys, self.seen)
     }
 }
 
@@ -160,11 +102,15 @@ pub(super) fn check(file: &Path) -> Result<String, Failure> {
     let source = Source { file: file.to_owned(), home: None, person: None, admin_keys: vec![] };
     let Reading { config, book, .. } = source.read()?;
     let (keys, users, rules) = book.counts();
-    Ok(if config.has_rules() {
+    let more = drivers::check(&config)?;
+    let said = if !config.driver.has(DriverName::Rules) {
+        format!("{} is right\n", file.display())
+    } else if config.has_rules() {
         format!("{} is right: {users} users with {keys} keys, {rules} rules\n", file.display())
     } else {
         format!("{} is right; it has no users and no rules, so every key that is let in may do everything\n", file.display())
-    })
+    };
+    Ok(said + &more)
 }
 
 /// `packmule why`: the answer with the rule that decides, and what would change a no.

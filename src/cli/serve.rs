@@ -1,13 +1,11 @@
 //! `packmule serve`: settings into a running server, told to whoever started it, until a signal ends it.
 
-use super::admin_keys::{self, AdminKey};
+use super::admin_keys;
 use super::args::ServeArgs;
 use super::config::Config;
+use super::drivers::{Access, DriverName, Drivers, Starter};
 use super::failure::Failure;
 use super::log::{self, AuditFile};
-use super::rules::{Following, Source};
-use crate::access::Keys;
-use crate::access::rules::{RuleBook, Rules};
 use crate::store::{self, Found, Repositories, RepositoryName};
 use crate::transport::{HostKey, Server, Stop};
 use std::fmt::Write as _;
@@ -17,7 +15,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::error::TrySendError;
 
 /// Exit code after a second signal: ended at once, as a shell reports an interrupted program.
 const INTERRUPTED: u8 = 130;
@@ -35,7 +32,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let config = settings(args)?;
     let audit = log::start(&config.log, &config.audit)?;
     let (home, person) = admin_keys::whoever_starts();
-    let (access, keys) = admit(args, &config, home, person)?;
+    let starter = Starter { config_file: args.config.clone(), admin_keys: args.admin_key.clone(), home, person };
+    let access = Access::read(&config, &starter)?;
     let repositories = Arc::new(Repositories::open(&config.root).map_err(|error| Failure::root(&config.root, &error))?);
     let key_file =
         if config.ssh.host_key.as_os_str().is_empty() { repositories.state_dir().join("host_key") } else { config.ssh.host_key.clone() };
@@ -51,8 +49,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         root: std::path::absolute(&config.root).unwrap_or_else(|_| config.root.clone()),
         repositories: names.len(),
         first: names.first().map(|name| name.as_str().to_owned()),
-        keys: &keys,
-        rules: access.as_ref().map(|(book, source, _)| (book.counts(), source.file.display().to_string())),
+        access: access.told(),
+        wants_user_name: access.wants_user_name(),
         host_key: host_key.fingerprint(),
         host_key_file: std::path::absolute(&key_file).unwrap_or(key_file),
         host_key_new: new,
@@ -61,30 +59,6 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     runtime.shutdown_timeout(Duration::from_millis(LAST_MS));
     store::checkpoint_idle(Duration::ZERO);
     Ok(if interrupted { INTERRUPTED.into() } else { ExitCode::SUCCESS })
-}
-
-/// Rules, and where they come from, to be read again.
-type InForce = (RuleBook, Source, Following);
-
-/// The rules, if there are some; the keys that may do everything.
-fn admit(
-    args: &ServeArgs,
-    config: &Config,
-    home: Option<PathBuf>,
-    person: Option<String>,
-) -> Result<(Option<InForce>, Vec<AdminKey>), Failure> {
-    if let Some(file) = args.config.as_ref().filter(|_| config.has_rules()) {
-        let source = Source { file: file.clone(), home, person, admin_keys: args.admin_key.clone() };
-        let (book, keys, following) = source.read()?.split();
-        return Ok((Some((book, source, following)), keys));
-    }
-    let own = home.as_deref().filter(|_| config.ssh.own_keys);
-    let keys = admin_keys::collect(own, person.as_deref(), &config.ssh.admin_keys)?;
-    if keys.is_empty() {
-        return Err(Failure::configuration("no public key found, so nobody could log in")
-            .hint("ssh-keygen -t ed25519 makes a key in ~/.ssh; or name one: packmule serve --admin-key FILE.pub"));
-    }
-    Ok((None, keys))
 }
 
 /// Bring to its end what a crash left in the repositories, and later what pushes leave in their journals, without letting
@@ -112,24 +86,14 @@ fn tidy_aside(repositories: Arc<Repositories>, names: Vec<RepositoryName>) -> Re
 async fn serve(
     config: &Config,
     repositories: &Arc<Repositories>,
-    access: Option<InForce>,
+    access: Access,
     host_key: HostKey,
     audit: AuditFile,
-    told: Told<'_>,
+    told: Told,
 ) -> Result<bool, Failure> {
-    let (reload, asked) = tokio::sync::mpsc::channel(1);
-    let builder = match access {
-        Some((book, source, following)) => {
-            let rules = Rules::new(book, repositories.clone(), config.hash.into());
-            tokio::spawn(source.follow(rules.clone(), following, asked));
-            Server::builder().driver(rules)
-        }
-        None => {
-            let driver = Keys::new(repositories.clone()).hash_new_with(config.hash.into());
-            Server::builder().driver(told.keys.iter().fold(driver, |driver, key| driver.allow(key.key.clone(), key.user.clone())))
-        }
-    };
-    let builder = builder
+    let (reload, asked) = tokio::sync::watch::channel(());
+    let builder = Server::builder()
+        .door(access.begin(repositories, config.hash.into(), &asked))
         .host_key(host_key)
         .limits(config.ssh.limits.clone())
         .keys_without_touch(config.ssh.keys_without_touch)
@@ -144,6 +108,7 @@ async fn serve(
         None => builder,
     };
     let server = builder.bind(&config.ssh.listen).await.map_err(|error| Failure::server(&error, &config.root))?;
+    drop(asked); // whoever still listens follows files
     let ending = end_on_signals(server.stop(), reload, audit)?;
     let text = told.text(server.local_addr());
     // Nobody has to read it: a closed standard output is no reason not to serve.
@@ -158,7 +123,7 @@ async fn serve(
 /// The first SIGINT or SIGTERM stops gracefully, the second at once; SIGHUP lets the rules be read and
 /// the audit log's file be opened again. The task ends with
 /// the second.
-fn end_on_signals(stop: Stop, reload: tokio::sync::mpsc::Sender<()>, audit: AuditFile) -> Result<tokio::task::JoinHandle<()>, Failure> {
+fn end_on_signals(stop: Stop, reload: tokio::sync::watch::Sender<()>, audit: AuditFile) -> Result<tokio::task::JoinHandle<()>, Failure> {
     let listen = |kind| signal(kind).map_err(|error| Failure::io(format!("cannot listen for signals: {error}")));
     let (mut interrupt, mut terminate, mut hangup) =
         (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
@@ -170,8 +135,7 @@ fn end_on_signals(stop: Stop, reload: tokio::sync::mpsc::Sender<()>, audit: Audi
                 _ = terminate.recv() => {}
                 _ = hangup.recv() => {
                     audit.reopen();
-                    // One that waits already will see everything.
-                    if let Err(TrySendError::Closed(())) = reload.try_send(()) {
+                    if reload.send(()).is_err() {
                         tracing::info!("hang-up signal: there are no rules to be read again");
                     }
                     continue;
@@ -200,24 +164,29 @@ fn settings(args: &ServeArgs) -> Result<Config, Failure> {
     if let Some(log) = &args.log {
         config.log.clone_from(log);
     }
+    if let Some(folder) = &args.files {
+        config.driver = Drivers::only(DriverName::Files);
+        config.files.folder.clone_from(folder);
+        config.root.clone_from(args.root.as_ref().unwrap_or(folder));
+    }
     config.ssh.admin_keys.extend(args.admin_key.iter().cloned());
     Ok(config)
 }
 
 /// What whoever starts the server is told.
-struct Told<'a> {
+struct Told {
     root: PathBuf,
     repositories: usize,
     first: Option<String>,
-    keys: &'a [AdminKey],
-    /// How many keys, users and rules there are in which file.
-    rules: Option<((usize, usize, usize), String)>,
+    /// Who decides, line by line.
+    access: Vec<String>,
+    wants_user_name: bool,
     host_key: String,
     host_key_file: PathBuf,
     host_key_new: bool,
 }
 
-impl Told<'_> {
+impl Told {
     fn text(&self, address: std::net::SocketAddr) -> String {
         let mut text = String::new();
         let count = match self.repositories {
@@ -228,31 +197,15 @@ impl Told<'_> {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "packmule {} serving {root} ({count})", env!("CARGO_PKG_VERSION"));
         let url = format!("ssh://{address}/");
-        if let Some(((_, users, rules), file)) = &self.rules {
-            let _ = writeln!(text, "  ssh   {url}     {users} users, {rules} rules in {file}");
-        }
-        match self.keys {
-            [] => {}
-            keys if self.rules.is_some() => {
-                let names: Vec<_> = keys.iter().map(|key| format!("{} ({})", key.user, key.file)).collect();
-                let _ = writeln!(text, "        may do everything: {}", names.join(", "));
-            }
-            [key] => {
-                let whose = if key.own { "your key" } else { "key" };
-                let _ =
-                    writeln!(text, "  ssh   {url}     {whose} {} ({}) may read and write; nobody else", key.key.fingerprint(), key.file);
-            }
-            keys => {
-                let _ = writeln!(text, "  ssh   {url}     these keys may read and write; nobody else");
-                for key in keys {
-                    let _ = writeln!(text, "        {} {} ({})", key.key.fingerprint(), key.user, key.file);
-                }
-            }
+        for (number, line) in self.access.iter().enumerate() {
+            let _ = if number == 0 { writeln!(text, "  ssh   {url}     {line}") } else { writeln!(text, "        {line}") };
         }
         let new = if self.host_key_new { "new, " } else { "" };
         let _ = writeln!(text, "  host key {} ({new}kept in {})", self.host_key, clean(&self.host_key_file));
+        let user = if self.wants_user_name { "USER@" } else { "" };
         let _ = match &self.first {
-            Some(name) => writeln!(text, "try:  git clone {url}{name}"),
+            Some(name) => writeln!(text, "try:  git clone ssh://{user}{address}/{name}"),
+            None if self.wants_user_name => writeln!(text, "try:  git init --bare {root}/NAME.git"),
             None => writeln!(text, "try:  git push {url}NAME main      # makes the repository NAME"),
         };
         let open = if address.ip().is_loopback() {
@@ -273,17 +226,14 @@ fn clean(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{PublicKey, UserId};
 
-    const ANN: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
-
-    fn told(keys: &[AdminKey]) -> Told<'_> {
+    fn told(access: Vec<String>) -> Told {
         Told {
             root: "/home/ann/repos/.".into(),
             repositories: 3,
             first: Some("website".to_owned()),
-            keys,
-            rules: None,
+            access,
+            wants_user_name: false,
             host_key: "SHA256:host".to_owned(),
             host_key_file: "/home/ann/repos/.packmule/host_key".into(),
             host_key_new: true,
@@ -292,14 +242,13 @@ mod tests {
 
     #[test]
     fn a_newcomer_is_told_everything_that_the_first_minutes_need() {
-        let key = PublicKey::from_openssh(ANN).expect("a key");
-        let fingerprint = key.fingerprint();
-        let keys = [AdminKey { key, user: UserId::new("ann"), file: "~/.ssh/id_ed25519.pub".to_owned(), own: true }];
+        let lines = ["your key SHA256:ann (~/.ssh/id_ed25519.pub) may read and write; nobody else", "more"].map(str::to_owned);
         assert_eq!(
-            told(&keys).text(([127, 0, 0, 1], 2222).into()),
+            told(lines.into()).text(([127, 0, 0, 1], 2222).into()),
             format!(
                 "packmule {} serving /home/ann/repos (3 repositories)
-  ssh   ssh://127.0.0.1:2222/     your key {fingerprint} (~/.ssh/id_ed25519.pub) may read and write; nobody else
+  ssh   ssh://127.0.0.1:2222/     your key SHA256:ann (~/.ssh/id_ed25519.pub) may read and write; nobody else
+        more
   host key SHA256:host (new, kept in /home/ann/repos/.packmule/host_key)
 try:  git clone ssh://127.0.0.1:2222/website
 stop: Ctrl-C      open it to the network: --ssh 0.0.0.0:2222

@@ -9,9 +9,9 @@ use crate::base::Cancel;
 use crate::pack::{Decoder, Kind};
 use crate::store::Snapshot;
 use crate::walk::{self, ChangedPath, NewObjects, changed_paths, find_new_objects};
+use bstr::BString;
 use gix_hash::ObjectId;
 use std::collections::BTreeMap;
-use bstr::BString;
 use std::sync::{Arc, OnceLock};
 
 /// Bytes of a blob at the beginning of which a NUL makes it binary, as git has it (`xdiff-interface.c`: `FIRST_FEW_BYTES`).

@@ -3,12 +3,12 @@
 //! Paths are those of `git diff --name-only --no-renames OLD NEW`: a file whose bytes or mode differ, that came or that went away; a
 //! submodule counts as a file. Source: `tree-diff.c`. Limits: so many paths, so many bytes of them, folders so deep.
 
+use super::Error;
 use super::commit::{author_email, parse_commit};
 use super::cover::tree_data;
 use super::peel::peel;
 use super::tree::TreeEntry;
 use super::want_have::{FetchSides, Missing, find_objects};
-use super::Error;
 use crate::base::limits::{CHANGED_PATH_BYTES_MAX, CHANGED_PATHS_MAX, TREE_DEPTH_MAX};
 use crate::base::{Cancel, Progress};
 use crate::pack::{Decoder, Kind, Objects};
@@ -120,7 +120,8 @@ impl Search<'_> {
                 self.found.push(ChangedPath { path, old: old.map(|entry| entry.id()), new: new.map(|entry| entry.id()) });
                 Ok(())
             };
-            let malformed = |id: Option<ObjectId>| Error::Malformed { id: id.unwrap_or(ObjectId::null(gix_hash::Kind::Sha1)), kind: Kind::Tree };
+            let malformed =
+                |id: Option<ObjectId>| Error::Malformed { id: id.unwrap_or(ObjectId::null(gix_hash::Kind::Sha1)), kind: Kind::Tree };
             let sides = [theirs.as_ref().map_or(&[][..], |data| data), ours.as_ref().map_or(&[][..], |data| data)];
             for_each_difference(sides, id_len, [malformed(old), malformed(new)], &mut each)?;
         }
@@ -140,12 +141,10 @@ impl Search<'_> {
 }
 
 /// Call `each` for every name whose entry is not the same in both trees. A file and a folder of one name are two.
-fn for_each_difference<'a>(
-    [mut old, mut new]: [&'a [u8]; 2],
-    id_len: usize,
-    malformed: [Error; 2],
-    each: &mut dyn FnMut(&[u8], Option<TreeEntry<'a>>, Option<TreeEntry<'a>>) -> Result<(), Error>,
-) -> Result<(), Error> {
+fn for_each_difference<'a, F>([mut old, mut new]: [&'a [u8]; 2], id_len: usize, malformed: [Error; 2], each: &mut F) -> Result<(), Error>
+where
+    F: FnMut(&[u8], Option<TreeEntry<'a>>, Option<TreeEntry<'a>>) -> Result<(), Error>,
+{
     let [bad_old, bad_new] = malformed;
     loop {
         let first = |tree: &'a [u8]| if tree.is_empty() { Some(None) } else { TreeEntry::read(tree, id_len).map(Some) };

@@ -148,6 +148,11 @@ fn what_a_push_brings_has_limits() {
     house.sandbox.git(&house.served(), ["fsck", "--strict"]);
 }
 
+/// Paths as `-z` prints them.
+fn names(said: &str) -> impl Iterator<Item = String> + '_ {
+    said.split('\0').filter(|name| !name.is_empty()).map(str::to_owned)
+}
+
 #[test]
 fn what_differs_and_what_is_new_is_what_git_says() {
     for (hash, seed) in [("sha1", 41), ("sha256", 42)] {
@@ -163,19 +168,20 @@ fn what_differs_and_what_is_new_is_what_git_says() {
         for step in [1, 7, 23] {
             for pair in all.chunks(step).map(|chunk| [&chunk[0], chunk.last().expect("one")]) {
                 let [new, old] = pair;
-                let said = sandbox.git(&path, ["diff", "--name-only", "--no-renames", old, new]);
+                let said = sandbox.git(&path, ["diff", "--name-only", "-z", "--no-renames", old, new]);
                 let found = changed_paths(objects, Some(id(old)), Some(id(new)), &Cancel::new()).expect("whole");
                 let paths: Vec<String> = found.iter().map(|changed| changed.path.to_string()).collect();
-                let mut expected: Vec<String> = said.lines().map(str::to_owned).collect();
+                let mut expected: Vec<String> = names(&said).collect();
                 expected.sort();
                 assert_eq!(paths, expected, "{old} {new}");
-                let said = sandbox.git(&path, ["diff", "--name-only", "--no-renames", "--diff-filter=A", old, new]);
+                let said = sandbox.git(&path, ["diff", "--name-only", "-z", "--no-renames", "--diff-filter=A", old, new]);
                 let added: BTreeSet<String> = found.iter().filter(|of| of.old.is_none()).map(|of| of.path.to_string()).collect();
-                assert_eq!(added, said.lines().map(str::to_owned).collect(), "{old} {new}");
+                assert_eq!(added, names(&said).collect(), "{old} {new}");
             }
             let (new, had) = (&all[0], [id(&all[step])]);
             let found = find_new_objects(objects, &[], id(new), &had, &Cancel::new()).expect("whole");
-            let ours: BTreeSet<ObjectId> = found.commits.iter().map(|commit| commit.id).chain(found.blobs.iter().map(|blob| blob.0)).collect();
+            let ours: BTreeSet<ObjectId> =
+                found.commits.iter().map(|commit| commit.id).chain(found.blobs.iter().map(|blob| blob.0)).collect();
             let is_ours = |of: &&ObjectId| ["commit", "blob"].contains(&sandbox.git(&path, ["cat-file", "-t", &of.to_string()]).as_str());
             let theirs = gits_set(&sandbox, &path, &[id(new)], &had, None);
             assert_eq!(ours, theirs.iter().filter(is_ours).copied().collect(), "{new}");

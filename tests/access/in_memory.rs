@@ -4,13 +4,16 @@
 
 use crate::common::pkt::{self, Pkt};
 use crate::common::{Sandbox, check};
+use packmule::access::files::{FileBook, Files};
 use packmule::access::{
     Admission, AuthMethods, Authentication, BoxError, Command, Credentials, Decision, Door, Driver, Grant, Location, LogIn, Place,
     PushProposal, RefRules, Refusal, RequestPath, Secret, Transport, TransportKind, UserId,
 };
 use packmule::base::Cancel;
 use packmule::serve::{self, Options, Protocol, Verdict, Wants};
+use packmule::store::Repositories;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Ann writes with her password, everybody reads what is not secret; the host that a client names is a folder.
 struct Hosts {
@@ -239,4 +242,51 @@ fn the_way_decides_which_repository_a_path_means() {
     {
         assert_eq!(house.ask(credentials, Command::UploadPack, path, None).0, status, "{path}");
     }
+}
+
+/// The same requests under GitServerGlue's files: `ann` writes with her password, everybody reads `website`.
+#[test]
+fn gitserverglues_files_answer_a_transport_of_https_kind() {
+    let sandbox = Sandbox::new();
+    let website = sandbox.bare("served/website.git", "sha1");
+    let seed = sandbox.work_tree("seed", "sha1");
+    sandbox.git(&seed, ["push", "-q", &website.to_string_lossy(), "main"]);
+    sandbox.bare("served/plans.git", "sha1");
+    let write = |name: &str, text: &str| std::fs::write(sandbox.path("served").join(name), text).expect("written");
+    write(".htpasswd", "ann:{SHA}tH3f1q/SqcODlHyJjVtD/w71Drg=\nbob:$apr1$saltsalt$cNZdDqnjzv5AQ91SLlegY.\n");
+    write(".repoperms", "[website.git]\nann = rw\nbob = r\nanonymous = r\n[plans.git]\nann = r\n");
+    let book = FileBook::read(&sandbox.path("served"), None).expect("three files");
+    let repositories = Arc::new(Repositories::open(&sandbox.path("served")).expect("a root"));
+    let door = Door::new(Files::new(book, repositories));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let ask = |credentials: Credentials, service, path, body: Option<&[u8]>| {
+        let request = Request { credentials, service, path, is_advertisement: body.is_none(), body: body.unwrap_or_default() };
+        answer(&runtime, &door, request)
+    };
+    let by_password = |user: &str, password: &str, is_encrypted| Credentials::password(user, Secret::new(password), way(is_encrypted));
+    for (credentials, service, path, status) in [
+        (stranger(), Command::UploadPack, "/website.git", 200),
+        (stranger(), Command::UploadPack, "/plans.git", 403),
+        (stranger(), Command::ReceivePack, "/website.git", 403),
+        (by_password("ann", "canary", true), Command::UploadPack, "/plans.git", 200),
+        (by_password("ann", "canary", true), Command::ReceivePack, "/plans.git", 403),
+        (by_password("ann", "canard", true), Command::UploadPack, "/website.git", 401),
+        (by_password("eve", "canary", true), Command::UploadPack, "/website.git", 401),
+        // Where others listen no password is taken.
+        (by_password("ann", "canary", false), Command::UploadPack, "/website.git", 401),
+        (by_password("bob", "canary", true), Command::ReceivePack, "/website.git", 403),
+        (by_password("bob", "canary", true), Command::UploadPack, "/website.git/info/refs", 200),
+    ] {
+        let shown = format!("{credentials:?} {service:?} {path}");
+        assert_eq!(ask(credentials, service, path, None).0, status, "{shown}");
+    }
+    sandbox.commit_file(&seed, "new", "new");
+    let (null, new) = ("0".repeat(40), sandbox.git(&seed, ["rev-parse", "HEAD"]));
+    let mut pack = sandbox.git_command(&seed, ["pack-objects", "--revs", "--stdout", "-q"]);
+    let packed = crate::common::run_with_input(&mut pack, format!("{new}\n^{new}~1\n").as_bytes());
+    let line = pkt::data(format!("{null} {new} refs/heads/new\0report-status"));
+    let (status, said) =
+        ask(by_password("ann", "canary", true), Command::ReceivePack, "/website.git", Some(&[&line[..], b"0000", &packed.stdout].concat()));
+    assert!(status == 200 && String::from_utf8_lossy(&said).contains("ok refs/heads/new"), "{}", String::from_utf8_lossy(&said));
+    check::sound(&sandbox, &website);
 }

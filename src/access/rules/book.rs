@@ -288,6 +288,8 @@ impl RuleBook {
 fn holds(when: Option<&Condition>, place: &str, applying: &Applying, moment: Option<&Moment<'_>>) -> Option<Result<bool, ()>> {
     let Some(when) = when else { return Some(Ok(true)) };
     when.holds_for(&applying.scene, moment).map(|told| {
-        told.map_err(|why| tracing::warn!(rule = place, why = printable(&why), user = printable(&applying.scene.user), "a condition failed"))
+        told.map_err(|why| {
+            tracing::warn!(rule = place, why = printable(&why), user = printable(&applying.scene.user), "a condition failed")
+        })
     })
 }

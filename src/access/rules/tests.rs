@@ -22,7 +22,8 @@ struct Text {
 
 fn compile(text: &str) -> Result<RuleBook, Vec<Fault>> {
     let Text { key_folder, users, groups, certificate_authority: authorities, rule, limit } = toml::from_str(text).expect("TOML");
-    let written = Written { key_folder: &key_folder, users: &users, groups: &groups, authorities: &authorities, rules: &rule, limits: &limit };
+    let written =
+        Written { key_folder: &key_folder, users: &users, groups: &groups, authorities: &authorities, rules: &rule, limits: &limit };
     RuleBook::compile(&written, "config.toml", text)
 }
 
@@ -317,7 +318,11 @@ fn rules_about_paths_give_no_right_to_refs() {
     assert_eq!(ask(&book, "ann x refs/heads/main update"), (false, None));
     for (text, place, says) in [
         ("[[rule]]\nusers = [\"*\"]\nrepositories = [\"x\"]\npaths = [\"a\"]\nallow = [\"read\"]\n", "\"a\"", "what a push changes"),
-        ("[[rule]]\nusers = [\"*\"]\nrepositories = [\"x\"]\nwhen = \"usr == 1\"\nallow = [\"read\"]\n", "\"usr == 1\"", "'usr' means nothing"),
+        (
+            "[[rule]]\nusers = [\"*\"]\nrepositories = [\"x\"]\nwhen = \"usr == 1\"\nallow = [\"read\"]\n",
+            "\"usr == 1\"",
+            "'usr' means nothing",
+        ),
         ("[[limit]]\nusers = [\"*\"]\nrepositories = [\"x\"]\n", "[[limit]]", "what may not be?"),
         ("[[limit]]\nmerges = false\nusers = [\"eve\"]\nrepositories = [\"x\"]\n", "\"eve\"", "no user 'eve'"),
     ] {
