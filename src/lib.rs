@@ -56,7 +56,7 @@
 //! # Seams
 //!
 //! - [`access::Driver`]: four callbacks for people who embed packmule; [`access::rules`] holds the driver that follows `config.toml`,
-//!   [`access::files`] the one for GitServerGlue's files.
+//!   [`access::files`] the one for GitServerGlue's files, [`access::http`] those that ask an API server.
 //!   A transport asks them through an [`access::Door`].
 //! - [`serve::Gate`]: what the sync floors know of them.
 //! - [`store::Repositories`], [`store::Snapshot`], [`store::Push`]: storage as the upper floors see it.

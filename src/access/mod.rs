@@ -18,7 +18,8 @@
 //! this order, for every transport; a [`Chain`] is several drivers in a row.
 //!
 //! [`Keys`] is the driver that needs no configuration: some keys may do everything beneath one root, nobody else anything.
-//! [`rules::Rules`] follows people, groups and rules as `config.toml` has them, [`files::Files`] the three files of GitServerGlue.
+//! [`rules::Rules`] follows people, groups and rules as `config.toml` has them, [`files::Files`] the three files of GitServerGlue;
+//! [`http::Api`] and [`http::Gitmouth`] ask a server.
 
 mod certificate;
 mod command;
@@ -30,6 +31,7 @@ mod error;
 pub mod files;
 mod gate;
 mod grant;
+pub mod http;
 mod keys;
 mod location;
 mod password;

@@ -5,6 +5,7 @@
 use super::drivers::{Drivers, FilesConfig};
 use super::failure::Failure;
 use crate::access::HashKind;
+use crate::access::http::HttpSettings;
 use crate::access::rules::{Written, WrittenAuthority, WrittenGroups, WrittenLimit, WrittenRule, WrittenUsers};
 use crate::base::limits::{SHARED_BYTES_MAX, TREE_FILTER_DEPTH_MAX};
 use crate::pack::check::CheckMode;
@@ -31,6 +32,8 @@ pub struct Config {
     pub audit: AuditConfig,
     /// The driver `files`.
     pub files: FilesConfig,
+    /// The driver `http`.
+    pub http: HttpSettings,
     /// The SSH front end.
     pub ssh: SshConfig,
     /// What a fetch may ask for.
@@ -69,6 +72,7 @@ impl Default for Config {
             log: "info".to_owned(),
             audit: AuditConfig::default(),
             files: FilesConfig::default(),
+            http: HttpSettings::default(),
             ssh: SshConfig::default(),
             fetch: FetchConfig::default(),
             shared: SharedConfig::default(),
@@ -330,6 +334,11 @@ impl Config {
         };
         from_here(&mut config.root);
         from_here(&mut config.files.folder);
+        from_here(&mut config.http.token_file);
+        from_here(&mut config.http.ca_file);
+        if let Some(socket) = config.http.url.strip_prefix("unix:") {
+            config.http.url = format!("unix:{}", folder.join(socket).display());
+        }
         from_here(&mut config.audit.file);
         from_here(&mut config.ssh.host_key);
         from_here(&mut config.hooks.path);

@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::rules::Source;
 use super::watch::{self, Seen, Watched};
 use crate::access::files::{FileBook, Files, FilesError};
+use crate::access::http::{self, Api, ApiKind, Gitmouth, HttpSettings, SettingsError};
 use crate::access::rules::{RuleBook, Rules};
 use crate::access::{Chain, HashKind, Keys};
 use crate::store::Repositories;
@@ -23,6 +24,18 @@ pub enum DriverName {
     Rules,
     /// GitServerGlue's three files.
     Files,
+    /// An API server.
+    Http,
+}
+
+impl DriverName {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Rules => "rules",
+            Self::Files => "files",
+            Self::Http => "http",
+        }
+    }
 }
 
 /// One or several of them: the first that knows somebody decides.
@@ -100,6 +113,7 @@ enum Part {
     Keys(Vec<AdminKey>),
     Rules { book: Box<RuleBook>, admins: Vec<AdminKey>, source: Source, seen: Seen },
     Files { book: Box<FileBook>, folder: PathBuf, seen: Seen },
+    Http { settings: Box<HttpSettings>, server: String },
 }
 
 /// Whoever starts the server, and what the command line says.
@@ -124,6 +138,10 @@ impl Access {
                 let (book, seen) = read_files(&folder, None)?;
                 Ok(Part::Files { book: Box::new(book), folder, seen })
             }
+            DriverName::Http => {
+                let server = check_http(&config.http)?;
+                Ok(Part::Http { settings: Box::new(config.http.clone()), server })
+            }
         };
         config.driver.0.iter().map(part).collect::<Result<_, _>>().map(Self)
     }
@@ -140,18 +158,29 @@ impl Access {
     }
 
     /// Begin; drivers read their files again when these change, and when it is `asked` for.
-    pub(super) fn begin(self, repositories: &Arc<Repositories>, hash: HashKind, asked: &Receiver<()>) -> Chain {
-        self.0.into_iter().fold(Chain::new(), |chain, part| match part {
-            Part::Keys(keys) => {
+    ///
+    /// # Errors
+    /// What was right when it was read is not any more.
+    pub(super) fn begin(self, repositories: &Arc<Repositories>, hash: HashKind, asked: &Receiver<()>) -> Result<Chain, Failure> {
+        self.0.into_iter().try_fold(Chain::new(), |chain, part| {
+            part.begin(chain, repositories, hash, asked).map_err(|error| Failure::configuration(error.to_string()))
+        })
+    }
+}
+
+impl Part {
+    fn begin(self, chain: Chain, repositories: &Arc<Repositories>, hash: HashKind, asked: &Receiver<()>) -> Result<Chain, SettingsError> {
+        Ok(match self {
+            Self::Keys(keys) => {
                 let driver = Keys::new(repositories.clone()).hash_new_with(hash);
                 chain.then(keys.into_iter().fold(driver, |driver, key| driver.allow(key.key, key.user)))
             }
-            Part::Rules { book, source, seen, .. } => {
+            Self::Rules { book, source, seen, .. } => {
                 let rules = Rules::new(*book, repositories.clone(), hash);
                 tokio::spawn(source.follow(rules.clone(), seen, asked.clone()));
                 chain.then(rules)
             }
-            Part::Files { book, folder, seen } => {
+            Self::Files { book, folder, seen } => {
                 let files = Files::new(*book, repositories.clone());
                 let read = {
                     let files = files.clone();
@@ -166,11 +195,13 @@ impl Access {
                 tokio::spawn(watch::follow(seen, asked.clone(), "files", read));
                 chain.then(files)
             }
+            Self::Http { settings, .. } => match settings.api {
+                ApiKind::Packmule => chain.then(Api::new(&settings, repositories.clone(), hash)?),
+                ApiKind::Gitmouth => chain.then(Gitmouth::new(&settings, repositories.clone())?),
+            },
         })
     }
-}
 
-impl Part {
     fn told(&self, is_alone: bool) -> Vec<String> {
         let nobody_else = if is_alone { "; nobody else" } else { "" };
         match self {
@@ -195,10 +226,26 @@ impl Part {
             }
             Self::Files { book, folder, .. } => {
                 let (users, repositories) = book.counts();
-                vec![format!("{users} users, {repositories} repositories in {}", folder.join(".repoperms").display())]
+                let file = folder.join(".repoperms");
+                vec![format!(
+                    "{}, {} in {}",
+                    count(users, "user", "users"),
+                    count(repositories, "repository", "repositories"),
+                    file.display()
+                )]
             }
+            Self::Http { server, .. } => vec![format!("the API server at {server} decides")],
         }
     }
+}
+
+fn count(number: usize, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
+}
+
+/// Where the API server is asked, if it can be as `settings` say.
+fn check_http(settings: &HttpSettings) -> Result<String, Failure> {
+    http::check(settings).map_err(|error| Failure::configuration(error.to_string()))
 }
 
 /// Rules or keys that no driver looks at would seem to count.
@@ -211,7 +258,8 @@ fn check_leftovers(config: &Config) -> Result<(), Failure> {
         (false, false) => "there are admin keys, and the driver that lets them in is not named",
         (false, true) => return Ok(()),
     };
-    Err(Failure::configuration(what).hint("driver = [\"files\", \"rules\"] asks both, one after the other"))
+    let named: Vec<String> = config.driver.0.iter().map(|name| format!("\"{}\", ", name.as_str())).collect();
+    Err(Failure::configuration(what).hint(format!("driver = [{}\"rules\"] asks one after the other", named.concat())))
 }
 
 /// The rules if there are some, else the keys that may do everything.
@@ -250,12 +298,17 @@ fn read_files(folder: &Path, before: Option<&FileBook>) -> Result<(FileBook, See
 /// What `packmule check` says of drivers other than the rules.
 pub(super) fn check(config: &Config) -> Result<String, Failure> {
     check_leftovers(config)?;
+    let mut said = String::new();
+    if config.driver.has(DriverName::Http) {
+        said = format!("the API server at {} decides; it was not asked\n", check_http(&config.http)?);
+    }
     if !config.driver.has(DriverName::Files) {
-        return Ok(String::new());
+        return Ok(said);
     }
     let folder = config.files_folder();
     let (book, _) = read_files(folder, None)?;
     let ((users, repositories), notes) = (book.counts(), book.notes());
-    let head = format!("{}: {users} users, {repositories} repositories\n", folder.join(".repoperms").display());
+    let (users, repositories) = (count(users, "user", "users"), count(repositories, "repository", "repositories"));
+    let head = format!("{said}{}: {users}, {repositories}\n", folder.join(".repoperms").display());
     Ok(notes.iter().fold(head, |text, note| format!("{text}note: {note}\n")))
 }

@@ -93,7 +93,7 @@ async fn serve(
 ) -> Result<bool, Failure> {
     let (reload, asked) = tokio::sync::watch::channel(());
     let builder = Server::builder()
-        .door(access.begin(repositories, config.hash.into(), &asked))
+        .door(access.begin(repositories, config.hash.into(), &asked)?)
         .host_key(host_key)
         .limits(config.ssh.limits.clone())
         .keys_without_touch(config.ssh.keys_without_touch)

@@ -222,6 +222,36 @@ fn the_files_are_read_again_when_they_change_and_a_broken_one_leaves_what_was() 
 }
 
 #[test]
+fn its_host_key_goes_on_once_it_has_openssh_s_form() {
+    if !has_ssh() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    furnish(&sandbox);
+    // As Twisted writes it.
+    let key = make_key(&sandbox, &sandbox.path("key.pem"), &["rsa", "-b", "2048", "-m", "PEM"]);
+    let text = || std::fs::read_to_string(&key).expect("a key");
+    assert!(text().starts_with("-----BEGIN RSA PRIVATE KEY-----"));
+    let mut turn = sandbox.command("ssh-keygen");
+    let turned = run(turn.args(["-q", "-p", "-P", "", "-N", "", "-f"]).arg(&key));
+    assert!(turned.status.success() && text().starts_with("-----BEGIN OPENSSH"), "{}", report(&turn, &turned));
+    let config = "driver = \"files\"\nroot = \"served\"\n[ssh]\nlisten = \"127.0.0.1:0\"\nhost_key = \"key.pem\"\n";
+    std::fs::write(sandbox.path("config.toml"), config).expect("written");
+    let mut serve = sandbox.command(PACKMULE);
+    serve.args(["serve", "--config"]).arg(sandbox.path("config.toml"));
+    let server = Server::start_command(&sandbox, serve, sandbox.path("served"));
+    // What a client has kept of it.
+    let line = std::fs::read_to_string(key.with_extension("pem.pub")).expect("a key");
+    let known = format!("[127.0.0.1]:{} {line}", server.port);
+    std::fs::write(sandbox.path(format!("known_hosts_{}", server.port)), known).expect("written");
+    let house = House { sandbox, server };
+    let config = write_ssh_config(&house.sandbox, house.server.port, &house.sandbox.path("keys/bob"));
+    let strict = format!("ssh -F {} -o StrictHostKeyChecking=yes", config.display());
+    let (success, said) = house.run(&house.top(), strict, &["ls-remote", &house.url("bob", "website.git")]);
+    assert!(success, "{said}");
+}
+
+#[test]
 fn a_chain_asks_the_files_first_and_the_rules_of_whom_they_do_not_know() {
     if !has_ssh() {
         return;

@@ -3,10 +3,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod api_server;
 mod audit;
 mod changes;
 mod embed;
 mod files;
+mod http;
 mod identity;
 mod in_memory;
 mod logins;

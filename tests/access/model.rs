@@ -105,8 +105,7 @@ impl Naive<'_> {
     }
 
     fn may_change(&self, verb: usize, name: &str, path: &str) -> bool {
-        let is_path =
-            |at: &usize| [path.starts_with("d0/"), path.contains('f'), has_two_digits(path), true][*at];
+        let is_path = |at: &usize| [path.starts_with("d0/"), path.contains('f'), has_two_digits(path), true][*at];
         let about = self.rules.iter().filter(|rule| rule.paths.iter().any(is_path)).find(|rule| self.is_about(rule, verb, name));
         about.is_none_or(|rule| rule.allows)
     }

@@ -45,6 +45,8 @@ pub struct FileBook {
     passwords: HashMap<String, Arc<PasswordHash>>,
     /// Whose hash is compared for whom nobody knows.
     stand_ins: (RandomState, Vec<Arc<PasswordHash>>),
+    /// Whether `anonymous` may read anything.
+    pub(super) is_open: bool,
     /// Which files were there: passwords, keys.
     had: (bool, bool),
     notes: Vec<String>,
@@ -86,7 +88,8 @@ impl FileBook {
             notes.push(format!("{PERMISSIONS}: '{ANONYMOUS}' may read and nothing else: who pushes says who they are"));
         }
         let stand_ins = (RandomState::new(), passwords.by_user.values().cloned().collect());
-        Ok(Self { permissions, keys, passwords: passwords.by_user, stand_ins, had, notes })
+        let is_open = permissions.lets_read(ANONYMOUS);
+        Ok(Self { is_open, permissions, keys, passwords: passwords.by_user, stand_ins, had, notes })
     }
 
     /// What was left out or looks odd, in sentences.

@@ -80,7 +80,7 @@ impl Driver for Files {
         let book = self.book();
         let mut methods = AuthMethods::KEYS;
         methods.passwords = book.has_passwords() && transport.is_encrypted();
-        methods.anonymous = book.permissions.lets_read(ANONYMOUS);
+        methods.anonymous = book.is_open;
         Ok(methods)
     }
 
@@ -93,7 +93,7 @@ impl Driver for Files {
                 let Some((hash, is_theirs)) = book.password_of(name) else { return Ok(Authentication::Unknown) };
                 self.passwords.verify(hash, said).await? && is_theirs
             }
-            Credentials::Anonymous(_) => ["", ANONYMOUS].contains(&name) && book.permissions.lets_read(ANONYMOUS),
+            Credentials::Anonymous(_) => ["", ANONYMOUS].contains(&name) && book.is_open,
             Credentials::Certificate(_) => false,
         };
         let id = if name.is_empty() { ANONYMOUS } else { name };

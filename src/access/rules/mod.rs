@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `written` | the text into words with their places |
 //! | `verb` | words into what somebody may do |
+//! | `ref_list` | rules that an API server made for one user and one repository into a judge of refs |
 //! | `pattern` | what a rule says of names into a yes or no |
 //! | `patterns` | many of those into which match a name, without asking each |
 //! | `scope` | whom and what rules are about, into the few about one user and one repository |
@@ -33,6 +34,7 @@ mod explain;
 mod limit;
 mod pattern;
 mod patterns;
+mod ref_list;
 mod revoked;
 mod roles;
 mod scope;
@@ -57,6 +59,7 @@ pub(crate) use book::ANONYMOUS;
 use book::{Applying, Rule};
 use bstr::BStr;
 use condition::{Moment, Way};
+pub(in crate::access) use ref_list::RefList;
 use std::sync::{Arc, PoisonError, RwLock};
 use verb::Verbs;
 
