@@ -44,7 +44,7 @@ pub struct NewCommit {
 pub struct NewObjects {
     /// In no order.
     pub commits: Vec<NewCommit>,
-    /// Blobs with their sizes in bytes.
+    /// Blobs with their sizes in bytes; some that were elsewhere before and only moved may be among them, as in a pack of git's.
     pub blobs: Vec<(ObjectId, u64)>,
 }
 

@@ -180,11 +180,15 @@ fn what_differs_and_what_is_new_is_what_git_says() {
             }
             let (new, had) = (&all[0], [id(&all[step])]);
             let found = find_new_objects(objects, &[], id(new), &had, &Cancel::new()).expect("whole");
-            let ours: BTreeSet<ObjectId> =
-                found.commits.iter().map(|commit| commit.id).chain(found.blobs.iter().map(|blob| blob.0)).collect();
-            let is_ours = |of: &&ObjectId| ["commit", "blob"].contains(&sandbox.git(&path, ["cat-file", "-t", &of.to_string()]).as_str());
-            let theirs = gits_set(&sandbox, &path, &[id(new)], &had, None);
-            assert_eq!(ours, theirs.iter().filter(is_ours).copied().collect(), "{new}");
+            let kind = |of: &ObjectId| sandbox.git(&path, ["cat-file", "-t", &of.to_string()]);
+            let of_kind =
+                |ids: &BTreeSet<ObjectId>, wanted: &str| ids.iter().filter(|of| kind(of) == wanted).copied().collect::<BTreeSet<_>>();
+            let (theirs, all_had) = (gits_set(&sandbox, &path, &[id(new)], &had, None), gits_set(&sandbox, &path, &had, &[], None));
+            let commits: BTreeSet<ObjectId> = found.commits.iter().map(|commit| commit.id).collect();
+            assert_eq!(commits, of_kind(&theirs, "commit"), "{new}");
+            let blobs: BTreeSet<ObjectId> = found.blobs.iter().map(|blob| blob.0).collect();
+            assert!(of_kind(&theirs, "blob").is_subset(&blobs), "{new}");
+            assert!(blobs.difference(&theirs).all(|moved| all_had.contains(moved)), "what is more has only moved: {new}");
             for (blob, bytes) in &found.blobs {
                 assert_eq!(sandbox.git(&path, ["cat-file", "-s", &blob.to_string()]), bytes.to_string());
             }

@@ -251,7 +251,8 @@ fn push_as(house: &House, naive: &Naive<'_>, random: &mut Random) {
     let commits: Vec<&str> = listed.lines().collect();
     let branches = refs.keys().filter(|name| name.starts_with("refs/heads/")).cloned();
     let made = ["refs/heads/topic/made", "refs/heads/made", "refs/tags/made"].map(str::to_owned);
-    let mut names: Vec<String> = branches.chain(made).chain([format!("refs/heads/{user}/made")]).collect();
+    let names: BTreeSet<String> = branches.chain(made).chain([format!("refs/heads/{user}/made")]).collect();
+    let mut names: Vec<String> = names.into_iter().collect();
     let null = "0".repeat(40);
     let (mut body, mut expected, mut has_new) = (vec![], vec![], false);
     for _ in 0..3 {
