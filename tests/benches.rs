@@ -7,6 +7,8 @@ mod access;
 mod common;
 #[path = "../benches/fetch.rs"]
 mod fetch;
+#[path = "../benches/logins.rs"]
+mod logins;
 #[path = "../benches/push.rs"]
 mod push;
 #[path = "../benches/serve.rs"]
@@ -45,6 +47,16 @@ fn the_push_bench_measures_every_row() {
     let sandbox = Sandbox::new();
     let options = push::Options { rounds: 1, refs: 2000, pushes: 2, deltas: 200, folder: sandbox.path(""), ..push::Options::default() };
     for why in push::run(&options) {
+        common::skipped(why);
+    }
+}
+
+#[test]
+fn the_logins_bench_measures_both_servers() {
+    if !common::server::has_ssh() {
+        return;
+    }
+    if let Some(why) = logins::run(&logins::Options { rounds: 1, logins: 3 }) {
         common::skipped(why);
     }
 }

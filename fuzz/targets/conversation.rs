@@ -1,6 +1,6 @@
 //! Any text as one side of a conversation with upload-pack over a small fixed repository: it ends, and nothing panics.
 //!
-//! The text has the form of `tests/transcripts`, which are good seeds: of it count the line `protocol: n`, the word `stateless`,
+//! The text has the form of `tests/fetch/transcripts`, which are good seeds: of it count the line `protocol: n`, the word `stateless`,
 //! and the lines that begin with `> ` (a packet with a line end, or `0000`, `0001`, `0002`), `>= ` (without one) and `>! ` (bytes as
 //! they are). `{main~1}` and the like stand for ids. Every conversation is held twice: by git's rules, and by those of `serve`.
 #![no_main]

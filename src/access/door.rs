@@ -127,9 +127,9 @@ pub enum Admission {
 /// Where a command's repository lies, and what may be done there.
 #[derive(Debug)]
 pub struct Granted {
-    place: Place,
-    grant: Grant,
-    command: Command,
+    pub(super) place: Place,
+    pub(super) grant: Grant,
+    pub(super) command: Command,
     timeout: Duration,
 }
 
@@ -251,16 +251,30 @@ impl Caller {
     /// # Errors
     /// The driver gave no answer, which means no.
     pub async fn ask(&self, command: Command, path: &RequestPath) -> Result<Admission, Error> {
-        let grant = match self.user.authorise(command, path.clone(), self.transport.clone()).await? {
-            Decision::Granted(grant) if command.administers() && !grant.may_administer() => {
-                return Ok(Admission::Refused(Refusal::hidden("the driver granted it without saying that they may administer")));
-            }
+        let grant = match self.authorise(command, path).await? {
             Decision::Granted(grant) => grant,
             Decision::Refused(refusal) => return Ok(Admission::Refused(refusal)),
         };
         Ok(match self.user.locate(path.clone(), self.transport.clone()).await? {
             Location::Place(place) => Admission::Granted(Granted { place, grant, command, timeout: self.timeout }),
             Location::NotFound => Admission::NotFound,
+        })
+    }
+
+    /// May they? For lists: what is done needs [`Caller::ask`].
+    ///
+    /// # Errors
+    /// The driver gave no answer, which means no.
+    pub async fn may(&self, command: Command, path: &RequestPath) -> Result<bool, Error> {
+        Ok(matches!(self.authorise(command, path).await?, Decision::Granted(_)))
+    }
+
+    async fn authorise(&self, command: Command, path: &RequestPath) -> Result<Decision, Error> {
+        Ok(match self.user.authorise(command, path.clone(), self.transport.clone()).await? {
+            Decision::Granted(grant) if command.administers() && !grant.may_administer() => {
+                Decision::Refused(Refusal::hidden("the driver granted it without saying that they may administer"))
+            }
+            decision => decision,
         })
     }
 

@@ -79,7 +79,7 @@ impl Driver for Keys {
 
     async fn describe(&self, _: &UserId) -> Result<Description, BoxError> {
         let repositories = self.repositories.clone();
-        let names = tokio::task::spawn_blocking(move || repositories.list()).await??;
+        let names = tokio::task::spawn_blocking(move || repositories.names()).await??;
         Ok(Description {
             rights: "You may read and write everything here.".to_owned(),
             repositories: names.iter().map(|name| name.as_str().to_owned()).collect(),

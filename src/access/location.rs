@@ -45,6 +45,14 @@ impl Place {
         }
     }
 
+    /// The folder of repositories and the name in it that a repository may be made, renamed or deleted by, and its hash if it is made.
+    pub(super) fn name(&self) -> Option<(&Arc<Repositories>, &RepositoryName, HashKind)> {
+        match &self.0 {
+            Kind::Beneath { repositories, name, new_hash } => Some((repositories, name, *new_hash)),
+            Kind::At(_) => None,
+        }
+    }
+
     /// Open what lies there, or begin to make it if `may_create`; `None` where there is nothing. Touches the disk.
     pub(crate) fn open(&self, may_create: bool) -> Result<Option<Repository>, crate::store::Error> {
         match &self.0 {

@@ -19,8 +19,9 @@
 //!
 //! [`Keys`] is the driver that needs no configuration: some keys may do everything beneath one root, nobody else anything.
 //! [`rules::Rules`] follows people, groups and rules as `config.toml` has them, [`files::Files`] the three files of GitServerGlue;
-//! [`http::Api`] and [`http::Gitmouth`] ask a server.
+//! [`http::Api`] and [`http::Gitmouth`] ask a server. [`import`] makes such rules of what gitolite and gitosis had.
 
+mod administer;
 mod certificate;
 mod command;
 mod credentials;
@@ -32,6 +33,7 @@ pub mod files;
 mod gate;
 mod grant;
 pub mod http;
+pub mod import;
 mod keys;
 mod location;
 mod password;
@@ -60,6 +62,7 @@ pub use password::{PasswordHash, PasswordPool};
 pub use path::RequestPath;
 pub use public_key::{PublicKey, PublicKeyError};
 pub use question::{Explanation, Question};
+pub(crate) use text::is_deceptive;
 pub use text::printable;
 pub use transport::{Transport, TransportKind};
 pub(crate) use turns::{Turn, Turns};

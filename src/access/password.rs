@@ -5,9 +5,8 @@
 //! below is refused when it is read, not when somebody logs in.
 
 use super::files::OldHash;
-use super::{BoxError, PasswordCredentials, Turns};
-use argon2::password_hash::PasswordVerifier as _;
-use argon2::password_hash::phc;
+use super::{BoxError, PasswordCredentials, Secret, Turns};
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _, phc};
 use argon2::{Argon2, Params};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,6 +18,8 @@ const ARGON2_MEMORY_KIB_MAX: u32 = 1 << 20;
 const ARGON2_WORK_KIB_MAX: u64 = 4 << 20;
 /// Most lanes; they are computed one after the other.
 const ARGON2_LANES_MAX: u32 = 64;
+/// What RFC 9106 asks for.
+const SALT_BYTES: usize = 16;
 /// Each step doubles the time: this one takes some two seconds.
 const BCRYPT_COST_MAX: u32 = 15;
 /// Passwords compared at once: each takes a core and, with argon2's usual settings, 19 MiB.
@@ -76,6 +77,17 @@ impl PasswordHash {
             return Ok(Self { text: text.to_owned(), kind: Kind::Bcrypt });
         }
         Err("not a hash of a password: it begins with $argon2id$ or $2b$".to_owned())
+    }
+
+    /// The text to keep of `password`: argon2id with the usual costs (19 MiB, two passes) and a salt of its own.
+    ///
+    /// # Errors
+    /// The system gives no random bytes, or no password can be hashed.
+    pub fn make(password: &Secret) -> Result<String, String> {
+        let mut salt = [0; SALT_BYTES];
+        getrandom::fill(&mut salt).map_err(|error| format!("no random bytes: {error}"))?;
+        let hash = Argon2::default().hash_password_with_salt(password.expose().as_bytes(), &salt);
+        hash.map(|hash: phc::PasswordHash| hash.to_string()).map_err(|error| error.to_string())
     }
 
     /// Whether it is that of `password`. Takes long, and that on purpose.
@@ -177,6 +189,14 @@ mod tests {
             assert!(hash.verify(password) && !hash.verify("passwore") && !hash.verify(""), "{text}");
             assert!(!format!("{hash:?}").contains(&text[10..]), "{hash:?}");
         }
+    }
+
+    #[test]
+    fn a_hash_that_is_made_is_that_of_its_password_and_of_no_other_moment() {
+        let [one, two] = [(); 2].map(|()| PasswordHash::make(&Secret::new("correct horse")).expect("made"));
+        assert!(one.starts_with("$argon2id$v=19$m=19456,t=2,p=1$") && one != two, "{one}");
+        let hash = PasswordHash::parse(&one).expect("a hash");
+        assert!(hash.verify("correct horse") && !hash.verify("correct horsf"));
     }
 
     #[test]

@@ -9,15 +9,19 @@ pub fn printable(text: &str) -> String {
             shown.push('…');
             break;
         }
-        // Bidirectional overrides and line separators can make a line lie about its order.
-        let lies = matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-        if char.is_control() || lies {
+        if is_deceptive(char) {
             shown.extend(char.escape_default());
         } else {
             shown.push(char);
         }
     }
     shown
+}
+
+/// Whether a terminal would do something else with it than to show it.
+pub(crate) fn is_deceptive(char: char) -> bool {
+    // Bidirectional overrides and line separators can make a line lie about its order.
+    char.is_control() || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]

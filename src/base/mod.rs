@@ -1,5 +1,6 @@
-//! What every floor needs: limits, cancel flag, progress counters, clock, span names. Nothing about git.
+//! What every floor needs: limits, cancel flag, progress counters, clock and calendar, span names. Nothing about git.
 
+mod calendar;
 mod cancel;
 mod clock;
 mod hash;
@@ -7,6 +8,7 @@ pub mod limits;
 mod progress;
 pub mod span;
 
+pub use calendar::Moment;
 pub use cancel::{Cancel, Cancelled};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use hash::{FastHasher, FastMap, FastSet};

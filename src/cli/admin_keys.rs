@@ -49,7 +49,7 @@ fn own_keys(home: &Path, person: Option<&str>) -> Vec<AdminKey> {
         let shown = file.strip_prefix(home).map_or_else(|_| file.display().to_string(), |rest| format!("~/{}", rest.display()));
         match std::fs::read_to_string(&file).map_err(|error| error.to_string()).and_then(|text| parse(&text)) {
             Ok(found) => {
-                keys.extend(found.into_iter().map(|key| AdminKey { user: user_of(&key, person), key, file: shown.clone(), own: true }))
+                keys.extend(found.into_iter().map(|(_, key)| AdminKey { user: user_of(&key, person), key, file: shown.clone(), own: true }))
             }
             Err(why) => tracing::warn!(file = %shown, %why, "passed over"),
         }
@@ -58,7 +58,7 @@ fn own_keys(home: &Path, person: Option<&str>) -> Vec<AdminKey> {
 }
 
 /// `ssh-keygen` puts certificates beside the keys, under such names.
-fn is_certificate(path: &Path) -> bool {
+pub(super) fn is_certificate(path: &Path) -> bool {
     path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.ends_with("-cert.pub"))
 }
 
@@ -70,15 +70,15 @@ fn read(file: &Path, person: Option<&str>) -> Result<Vec<AdminKey>, Failure> {
     if keys.is_empty() {
         return Err(Failure::configuration(format!("{shown} holds no public key")));
     }
-    Ok(keys.into_iter().map(|key| AdminKey { user: user_of(&key, person), key, file: shown.clone(), own: false }).collect())
+    Ok(keys.into_iter().map(|(_, key)| AdminKey { user: user_of(&key, person), key, file: shown.clone(), own: false }).collect())
 }
 
-/// One key per line; empty lines and lines that begin with `#` do not count.
-fn parse(text: &str) -> Result<Vec<PublicKey>, String> {
+/// One key per line, with the line's number; empty lines and lines that begin with `#` do not count.
+pub(super) fn parse(text: &str) -> Result<Vec<(usize, PublicKey)>, String> {
     let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
     lines
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-        .map(|(number, line)| PublicKey::from_openssh(line).map_err(|error| format!("line {number}: {error}")))
+        .map(|(number, line)| PublicKey::from_openssh(line).map(|key| (number, key)).map_err(|error| format!("line {number}: {error}")))
         .collect()
 }
 

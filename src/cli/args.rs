@@ -1,5 +1,6 @@
 //! The command line into values. Help texts are the documentation of the commands.
 
+use super::edit::args::{GrantArgs, KeysArgs, RulesArgs, UsersArgs};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -26,6 +27,19 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// May somebody do something, and which rule says so?
     Why(WhyArgs),
+    /// Show, add and remove the public keys with which users log in.
+    Keys(KeysArgs),
+    /// Let somebody do something: adds a rule that answers just this, and says what it changes.
+    Grant(GrantArgs),
+    /// Take back what somebody may do.
+    Revoke(GrantArgs),
+    /// Show, add and remove users, and set their passwords.
+    Users(UsersArgs),
+    /// Test the rules.
+    Rules(RulesArgs),
+    /// Write what another server's configuration says of users and rights as a config.toml, and tell what has no equal.
+    #[command(subcommand)]
+    Import(Import),
     /// Serve one fetch on standard input and output, in place of git-upload-pack.
     UploadPack(UploadPackArgs),
     /// Take one push on standard input and output, in place of git-receive-pack.
@@ -85,6 +99,29 @@ pub(super) struct WhyArgs {
     /// create-repository, admin
     #[arg(value_name = "[REF] VERB", num_args = 1..=2, required = true)]
     pub(super) words: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Import {
+    /// A gitolite.conf with its folder of keys.
+    Gitolite(ImportArgs),
+    /// The configuration of gitosis-lite or gitosis with its folder of keys.
+    GitosisLite(ImportArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ImportArgs {
+    /// The configuration
+    pub(super) conf: PathBuf,
+    /// The folder with its users' keys; without it nobody has one
+    #[arg(value_name = "KEYDIR")]
+    pub(super) key_folder: Option<PathBuf>,
+    /// A role beside READERS and WRITERS, as in ROLES of gitolite.rc; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    pub(super) role: Vec<String>,
+    /// Write this file instead of standard output; one that is there is not overwritten
+    #[arg(long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

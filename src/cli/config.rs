@@ -2,6 +2,7 @@
 //!
 //! The file at the top of the source tree shows every setting with its default; a test holds the two together.
 
+use super::assertions::WrittenTest;
 use super::drivers::{Drivers, FilesConfig};
 use super::failure::Failure;
 use crate::access::HashKind;
@@ -44,6 +45,8 @@ pub struct Config {
     pub push: PushConfig,
     /// Programs that are run around a push.
     pub hooks: HooksConfig,
+    /// What was deleted.
+    pub trash: TrashConfig,
     /// Folder whose files `NAME.pub` hold keys of the user `NAME`; empty: none.
     pub key_folder: PathBuf,
     /// People by name.
@@ -61,6 +64,9 @@ pub struct Config {
     /// Bounds of what a push brings.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub limit: Vec<Spanned<WrittenLimit>>,
+    /// What `packmule rules test` holds against them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub test: Vec<Spanned<WrittenTest>>,
 }
 
 impl Default for Config {
@@ -78,12 +84,14 @@ impl Default for Config {
             shared: SharedConfig::default(),
             push: PushConfig::default(),
             hooks: HooksConfig::default(),
+            trash: TrashConfig::default(),
             key_folder: PathBuf::new(),
             users: WrittenUsers::new(),
             groups: WrittenGroups::new(),
             certificate_authority: vec![],
             rule: vec![],
             limit: vec![],
+            test: vec![],
         }
     }
 }
@@ -298,6 +306,20 @@ impl HooksConfig {
     }
 }
 
+/// Repositories that were deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrashConfig {
+    /// Seconds for which one is kept.
+    pub keep_s: u64,
+}
+
+impl Default for TrashConfig {
+    fn default() -> Self {
+        Self { keep_s: 30 * 86_400 }
+    }
+}
+
 /// Hooks are started from the folder of their repository.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
@@ -317,15 +339,14 @@ impl From<&PushConfig> for IngestLimits {
 }
 
 impl Config {
-    /// Read a file. Relative paths in it count from the folder in which it lies.
-    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
-        Self::read_with_text(path).map(|(config, _)| config)
+    /// The text of a file.
+    pub(super) fn text(path: &Path) -> Result<String, Failure> {
+        std::fs::read_to_string(path).map_err(|error| Failure::configuration(format!("{}: {error}", path.display())))
     }
 
-    /// The same, and the text to show places of.
-    pub(super) fn read_with_text(path: &Path) -> Result<(Self, String), Failure> {
-        let text = std::fs::read_to_string(path).map_err(|error| Failure::configuration(format!("{}: {error}", path.display())))?;
-        let mut config = parse(&text).map_err(|mistake| Failure::configuration(mistake.draw(&path.display().to_string(), &text)))?;
+    /// What the file says if this is its text. Relative paths in it count from the folder in which it lies.
+    pub(super) fn of_text(path: &Path, text: &str) -> Result<Self, Failure> {
+        let mut config = parse(text).map_err(|mistake| Failure::configuration(mistake.draw(&path.display().to_string(), text)))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let from_here = |path: &mut PathBuf| {
             if !path.as_os_str().is_empty() {
@@ -350,7 +371,7 @@ impl Config {
             let authority = authority.get_mut();
             authority.key_files.iter_mut().chain(&mut authority.revoked).for_each(|file| from_here(file.get_mut()));
         });
-        Ok((config, text))
+        Ok(config)
     }
 
     /// Whether it says who somebody is or what somebody may do. Otherwise every key that is let in may do everything.
@@ -384,7 +405,8 @@ pub(super) struct Mistake {
     pub(super) span: Option<std::ops::Range<usize>>,
 }
 
-fn parse(text: &str) -> Result<Config, Mistake> {
+/// The settings in `text`; relative paths as they stand there.
+pub(super) fn parse(text: &str) -> Result<Config, Mistake> {
     toml::from_str(text).map_err(|error: toml::de::Error| Mistake { message: nearest(&unquoted(error.message())), span: error.span() })
 }
 
@@ -541,8 +563,7 @@ mod tests {
     fn relative_paths_count_from_the_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("config.toml");
-        std::fs::write(&path, "root = \"repos\"\n[ssh]\nadmin_keys = [\"/etc/a.pub\", \"b.pub\"]\n").expect("written");
-        let config = Config::read(&path).expect("read");
+        let config = Config::of_text(&path, "root = \"repos\"\n[ssh]\nadmin_keys = [\"/etc/a.pub\", \"b.pub\"]\n").expect("read");
         assert_eq!(config.root, folder.path().join("repos"));
         assert_eq!(config.ssh.admin_keys, [PathBuf::from("/etc/a.pub"), folder.path().join("b.pub")]);
         assert_eq!(config.ssh.host_key, PathBuf::new());

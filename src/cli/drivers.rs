@@ -3,7 +3,7 @@
 use super::admin_keys::{self, AdminKey};
 use super::config::Config;
 use super::failure::Failure;
-use super::rules::Source;
+use super::rules::{ConfigText, Source};
 use super::watch::{self, Seen, Watched};
 use crate::access::files::{FileBook, Files, FilesError};
 use crate::access::http::{self, Api, ApiKind, Gitmouth, HttpSettings, SettingsError};
@@ -118,7 +118,7 @@ enum Part {
 
 /// Whoever starts the server, and what the command line says.
 pub(super) struct Starter {
-    pub(super) config_file: Option<PathBuf>,
+    pub(super) config: Option<ConfigText>,
     pub(super) admin_keys: Vec<PathBuf>,
     pub(super) home: Option<PathBuf>,
     pub(super) person: Option<String>,
@@ -249,7 +249,7 @@ fn check_http(settings: &HttpSettings) -> Result<String, Failure> {
 }
 
 /// Rules or keys that no driver looks at would seem to count.
-fn check_leftovers(config: &Config) -> Result<(), Failure> {
+pub(super) fn check_leftovers(config: &Config) -> Result<(), Failure> {
     if config.driver.has(DriverName::Rules) {
         return Ok(());
     }
@@ -264,10 +264,10 @@ fn check_leftovers(config: &Config) -> Result<(), Failure> {
 
 /// The rules if there are some, else the keys that may do everything.
 fn rules(config: &Config, starter: &Starter) -> Result<Part, Failure> {
-    let Starter { config_file, admin_keys, home, person } = starter;
-    if let Some(file) = config_file.as_ref().filter(|_| config.has_rules()) {
-        let source = Source { file: file.clone(), home: home.clone(), person: person.clone(), admin_keys: admin_keys.clone() };
-        let (book, admins, seen) = source.read()?.split();
+    let Starter { config: text, admin_keys, home, person } = starter;
+    if let Some(text) = text.as_ref().filter(|_| config.has_rules()) {
+        let source = Source { file: text.file.clone(), home: home.clone(), person: person.clone(), admin_keys: admin_keys.clone() };
+        let (book, admins, seen) = source.read_from(text)?.split();
         return Ok(Part::Rules { book: Box::new(book), admins, source, seen });
     }
     let own = home.as_deref().filter(|_| config.ssh.own_keys);

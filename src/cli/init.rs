@@ -29,7 +29,8 @@ pub(super) fn run(args: &InitArgs) -> Result<String, Failure> {
             .hint("ssh-keygen -t ed25519 makes one in ~/.ssh; or name one: packmule init --admin-key FILE.pub"));
     }
     let path = args.root.join("config.toml");
-    write_new(&args.root, &path, &text(&keys))?;
+    std::fs::create_dir_all(&args.root).map_err(|error| Failure::io(format!("cannot make {}: {error}", args.root.display())))?;
+    write_new(&path, &text(&keys))?;
     let mut said = format!("wrote {}: every setting with its default, and\n", path.display());
     for (user, keys) in by_user(&keys) {
         let files: Vec<&str> = keys.iter().map(|key| key.file.as_str()).collect();
@@ -39,9 +40,12 @@ pub(super) fn run(args: &InitArgs) -> Result<String, Failure> {
     Ok(said)
 }
 
-fn write_new(root: &Path, path: &Path, text: &str) -> Result<(), Failure> {
+/// Write a file that is not there yet.
+///
+/// # Errors
+/// It is there, or the system says no; nothing was changed then.
+pub(super) fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
     let failed = |what: String| move |error| Failure::io(format!("cannot {what}: {error}"));
-    std::fs::create_dir_all(root).map_err(failed(format!("make {}", root.display())))?;
     let mut file = match File::create_new(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let there = format!("{} is there already; nothing was changed", path.display());
@@ -95,7 +99,8 @@ mod tests {
         std::fs::write(&key, ANN).expect("written");
         let root = dir.path().join("new/root");
         let keys = admin_keys::collect(None, Some("starter"), &[key]).expect("a key");
-        write_new(&root, &root.join("config.toml"), &text(&keys)).expect("made");
+        std::fs::create_dir_all(&root).expect("made");
+        write_new(&root.join("config.toml"), &text(&keys)).expect("made");
         let source = Source { file: root.join("config.toml"), home: None, person: None, admin_keys: vec![] };
         let (book, admins, _) = source.read().expect("right").split();
         assert_eq!((book.counts(), admins.len()), ((1, 1, 1), 0));
@@ -106,7 +111,7 @@ mod tests {
         }
         assert_eq!(TEMPLATE.matches(OWN_KEYS[0]).count(), 1, "nothing else is said otherwise");
         let before = std::fs::read(root.join("config.toml")).expect("there");
-        let again = write_new(&root, &root.join("config.toml"), "other").expect_err("it is there");
+        let again = write_new(&root.join("config.toml"), "other").expect_err("it is there");
         assert!(again.to_string().contains("nothing was changed"), "{again}");
         assert_eq!(std::fs::read(root.join("config.toml")).expect("there"), before);
     }

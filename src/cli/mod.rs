@@ -9,7 +9,10 @@
 //! | `drivers` | `driver = ...` into who decides, in a row |
 //! | `watch` | files that change into new readings |
 //! | `rules` | users, groups and rules of `config.toml` into a book of them; `check`, `why` |
+//! | `assertions` | `[[test]]` beside the rules into what fails: `rules test` |
+//! | `edit` | `keys`, `grant`, `revoke`, `users`: changes of `config.toml` that keep its comments |
 //! | `init` | the keys of whoever calls it into a first `config.toml` |
+//! | `import` | configurations of older servers into a `config.toml` |
 //! | `log` | what happens into lines: the log, and the audit log as text or JSON |
 //! | `serve` | `packmule serve` into a running server |
 //! | `drop_in` | `packmule upload-pack`, `receive-pack` and `upload-archive` into git's programs |
@@ -17,10 +20,13 @@
 
 mod admin_keys;
 mod args;
+mod assertions;
 mod config;
 mod drivers;
 mod drop_in;
+mod edit;
 mod failure;
+mod import;
 mod init;
 mod log;
 mod rules;
@@ -28,11 +34,13 @@ mod serve;
 mod stdio;
 mod watch;
 
+pub use assertions::WrittenTest;
 pub use config::{Config, Hash, PushConfig, SshConfig};
 pub use drivers::{DriverName, Drivers, FilesConfig};
 
 use args::{Args, Command};
 use clap::Parser;
+use edit::args::{RulesArgs, RulesCommand};
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::Path;
@@ -73,6 +81,19 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Init(args) => told(init::run(&args).map(|text| (text, true))),
         Command::Check(args) => told(rules::check(&args.config).map(|text| (text, true))),
         Command::Why(args) => told(rules::why(&args)),
+        Command::Keys(args) => told(edit::keys::run(&args).map(|text| (text, true))),
+        Command::Grant(args) => told(edit::grant::grant(&args).map(|text| (text, true))),
+        Command::Revoke(args) => told(edit::grant::revoke(&args).map(|text| (text, true))),
+        Command::Rules(RulesArgs { config, command: RulesCommand::Test }) => told(assertions::run(&config)),
+        Command::Users(args) => told(edit::users::run(&args).map(|text| (text, true))),
+        Command::Import(import) => match import::run(&import) {
+            Ok(import::Told { out, err, is_fine }) => {
+                // As for `told`.
+                let _ = std::io::stderr().write_all(err.as_bytes()).and_then(|()| std::io::stdout().write_all(out.as_bytes()));
+                if is_fine { ExitCode::SUCCESS } else { REFUSED.into() }
+            }
+            Err(failure) => failure.tell(),
+        },
         Command::UploadPack(args) => drop_in::upload_pack(&args),
         Command::ReceivePack(args) => drop_in::receive_pack(&args),
         Command::UploadArchive(args) => drop_in::upload_archive(&args),

@@ -6,10 +6,13 @@ use super::config::{Config, Mistake};
 use super::drivers::{self, DriverName};
 use super::failure::Failure;
 use super::watch::{self, Seen, Watched};
-use crate::access::RequestPath;
 use crate::access::rules::{Fault, Roles, RuleBook, Rules, Verb};
+use crate::access::{RequestPath, printable};
 use std::path::{Path, PathBuf};
 use tokio::sync::watch::Receiver;
+
+/// The file that commands look for when none is named.
+pub(super) const DEFAULT_FILE: &str = "config.toml";
 
 /// Where the rules come from, to read them again.
 #[derive(Clone, Debug)]
@@ -32,14 +35,39 @@ pub(super) struct Reading {
     seen: Seen,
 }
 
+/// The text of a configuration, and how the file looked before it was read: settings and rules are those of one moment.
+#[derive(Clone, Debug)]
+pub(super) struct ConfigText {
+    pub(super) file: PathBuf,
+    pub(super) text: String,
+    seen: Seen,
+}
+
+impl ConfigText {
+    pub(super) fn take(file: &Path) -> Result<Self, Failure> {
+        let seen = Watched { files: vec![file.to_owned()], folders: vec![] }.see();
+        Ok(Self { file: file.to_owned(), text: Config::text(file)?, seen })
+    }
+}
+
 impl Source {
     /// Read all of it.
     ///
     /// # Errors
     /// Every fault at once.
     pub(super) fn read(&self) -> Result<Reading, Failure> {
-        let file_before = Watched { files: vec![self.file.clone()], folders: vec![] }.see();
-        let (config, text) = Config::read_with_text(&self.file)?;
+        self.read_from(&ConfigText::take(&self.file)?)
+    }
+
+    /// The same of a file whose text was read before.
+    pub(super) fn read_from(&self, text: &ConfigText) -> Result<Reading, Failure> {
+        let reading = self.read_text(&text.text)?;
+        Ok(Reading { seen: reading.seen.with(text.seen.clone()), ..reading })
+    }
+
+    /// The same, if this were the file's text.
+    pub(super) fn read_text(&self, text: &str) -> Result<Reading, Failure> {
+        let config = Config::of_text(&self.file, text)?;
         let own = self.home.as_deref().filter(|_| config.ssh.own_keys);
         let admin_keys = [&config.ssh.admin_keys[..], &self.admin_keys].concat();
         let of_users = config.users.values().flat_map(|user| user.key_files.iter().map(|file| file.get_ref().clone()));
@@ -49,10 +77,10 @@ impl Source {
             files: of_users.chain(of_authorities).chain(admin_keys.iter().cloned()).chain([self.file.clone()]).collect(),
             folders: own.map(|home| home.join(".ssh")).into_iter().chain([config.key_folder.clone()]).collect(),
         };
-        let seen = watched.see().with(file_before);
+        let seen = watched.see();
         let shown = self.file.display().to_string();
         let name = self.file.file_name().map_or_else(|| shown.clone(), |name| name.to_string_lossy().into_owned());
-        let mut book = RuleBook::compile(&config.written(), &name, &text).map_err(|faults| drawn(&faults, &shown, &text))?;
+        let mut book = RuleBook::compile(&config.written(), &name, text).map_err(|faults| drawn(&faults, &shown, text))?;
         let keys = admin_keys::collect(own, self.person.as_deref(), &admin_keys)?;
         keys.iter().for_each(|key| book.add_admin(&key.key, key.user.as_str()));
         Ok(Reading { config, book, keys, seen })
@@ -89,7 +117,7 @@ impl Reading {
 }
 
 /// Every fault with its line, a caret beneath it and what to do.
-fn drawn(faults: &[Fault], file: &str, text: &str) -> Failure {
+pub(super) fn drawn(faults: &[Fault], file: &str, text: &str) -> Failure {
     let draw = |fault: &Fault| {
         let drawn = Mistake { message: fault.message.clone(), span: fault.span.clone() }.draw(file, text);
         fault.hint.as_ref().map_or(drawn.clone(), |hint| format!("{drawn}\nhint: {hint}"))
@@ -115,8 +143,12 @@ pub(super) fn check(file: &Path) -> Result<String, Failure> {
 
 /// `packmule why`: the answer with the rule that decides, and what would change a no.
 pub(super) fn why(args: &WhyArgs) -> Result<(String, bool), Failure> {
-    let source = Source { file: args.config.clone(), home: None, person: None, admin_keys: vec![] };
-    let Reading { config, book, .. } = source.read()?;
+    let (home, person) = admin_keys::whoever_starts();
+    let source = Source { file: args.config.clone(), home, person, admin_keys: vec![] };
+    // Without a file the defaults count, as for `serve`.
+    let has_no_file = args.config == Path::new(DEFAULT_FILE) && !args.config.exists();
+    let reading = if has_no_file { source.read_text("") } else { source.read() }?;
+    let (config, book, user) = (&reading.config, &reading.book, args.user.as_str());
     let (name, word) = match args.words.as_slice() {
         [name, word] => (Some(whole_name(name)), word),
         [word, ..] => (None, word),
@@ -129,25 +161,41 @@ pub(super) fn why(args: &WhyArgs) -> Result<(String, bool), Failure> {
     if name.is_some() && !verb.is_about_refs() {
         return Err(Failure::configuration(format!("{verb} is not about a ref")).hint("leave the ref out"));
     }
-    if !book.knows(&args.user) {
-        return Err(Failure::configuration(format!("{} has no user '{}'", args.config.display(), args.user)).hint("[users.NAME] makes one"));
+    if !book.knows(user) {
+        let nobody = Failure::configuration(format!("{} has no user '{}'", args.config.display(), printable(user)));
+        let admins: Vec<&str> = reading.keys.iter().filter_map(|key| book.owner(&key.key)).collect();
+        return Err(if admins.is_empty() {
+            nobody
+        } else {
+            nobody.hint(format!("by their keys may do everything: {}", admins.join(", ")))
+        }
+        .hint("[users.NAME] makes one"));
     }
     let repository = RequestPath::new(&args.repository).name().map_err(|error| Failure::configuration(error.to_string()))?;
     let roles = Roles::find(&config.root, &repository).map_err(|error| Failure::configuration(error.to_string()))?;
-    let roles = roles.unwrap_or_else(|| book.roles_of_new(&args.user, repository.as_str()));
-    let ask = |verb| book.ask_of(&args.user, repository.as_str(), &roles, name.as_deref().map(Into::into), verb);
+    let roles = roles.unwrap_or_else(|| book.roles_of_new(user, repository.as_str()));
+    let ask = |verb| book.ask_of(user, repository.as_str(), &roles, name.as_deref().map(Into::into), verb);
     let judged = ask(verb);
     let answer = if judged.is_allowed { "yes" } else { "no" };
-    let mut text = format!("{answer}: {}\n", judged.rule.as_deref().unwrap_or("no rule is about it"));
+    let own = reading.keys.iter().find(|key| book.owner(&key.key) == Some(user));
+    let because = match (&judged.rule, own) {
+        (Some(rule), _) => rule.clone(),
+        (None, Some(key)) => format!("the key {} ({}) may do everything", key.key.fingerprint(), key.file),
+        (None, None) => "no rule is about it".to_owned(),
+    };
+    let mut text = format!("{answer}: {because}\n");
+    let other = format!("{user} (admin)");
+    for key in reading.keys.iter().filter(|key| book.owner(&key.key) == Some(&other)) {
+        text += &format!("with the key {} ({}) they are '{other}', who may do everything\n", key.key.fingerprint(), key.file);
+    }
     if !judged.is_allowed {
         let place = if judged.rule.is_some() { "before that rule" } else { "anywhere" };
         let refs = name.as_deref().map_or_else(String::new, |name| format!("refs = [\"{name}\"]\n"));
         let may_read = ask(Verb::Read).is_allowed;
         let verbs = if may_read || verb == Verb::Read { format!("\"{verb}\"") } else { format!("\"read\", \"{verb}\"") };
         text += &format!(
-            "this would allow it, {place} in {}:\n\n[[rule]]\nusers = [\"{}\"]\nrepositories = [\"{}\"]\n{refs}allow = [{verbs}]\n",
+            "this would allow it, {place} in {}:\n\n[[rule]]\nusers = [\"{user}\"]\nrepositories = [\"{}\"]\n{refs}allow = [{verbs}]\n",
             args.config.display(),
-            args.user,
             repository.as_str()
         );
     }
@@ -155,6 +203,6 @@ pub(super) fn why(args: &WhyArgs) -> Result<(String, bool), Failure> {
 }
 
 /// `main` is a branch, as in a rule.
-fn whole_name(name: &str) -> String {
+pub(super) fn whole_name(name: &str) -> String {
     if name.starts_with("refs/") { name.to_owned() } else { format!("refs/heads/{name}") }
 }

@@ -6,6 +6,7 @@ use super::config::Config;
 use super::drivers::{Access, DriverName, Drivers, Starter};
 use super::failure::Failure;
 use super::log::{self, AuditFile};
+use super::rules::ConfigText;
 use crate::store::{self, Found, Repositories, RepositoryName};
 use crate::transport::{HostKey, Server, Stop};
 use std::fmt::Write as _;
@@ -13,7 +14,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Exit code after a second signal: ended at once, as a shell reports an interrupted program.
@@ -24,22 +25,25 @@ const LAST_MS: u64 = 300;
 const CHECKPOINT_IDLE_MS: u64 = 5_000;
 /// How often that is looked for, in milliseconds.
 const CHECKPOINT_TICK_MS: u64 = 1_000;
+/// So many times as seldom the trash is looked through.
+const TRASH_TICKS: u64 = 60;
 /// Blocking threads beside those that run commands: callbacks and opening of repositories.
 const SPARE_THREADS: usize = 64;
 
 /// Run the command.
 pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
-    let config = settings(args)?;
+    let text = args.config.as_deref().map(ConfigText::take).transpose()?;
+    let config = settings(args, text.as_ref())?;
     let audit = log::start(&config.log, &config.audit)?;
     let (home, person) = admin_keys::whoever_starts();
-    let starter = Starter { config_file: args.config.clone(), admin_keys: args.admin_key.clone(), home, person };
+    let starter = Starter { config: text, admin_keys: args.admin_key.clone(), home, person };
     let access = Access::read(&config, &starter)?;
     let repositories = Arc::new(Repositories::open(&config.root).map_err(|error| Failure::root(&config.root, &error))?);
     let key_file =
         if config.ssh.host_key.as_os_str().is_empty() { repositories.state_dir().join("host_key") } else { config.ssh.host_key.clone() };
     let (host_key, new) = HostKey::load_or_create(&key_file).map_err(|error| Failure::server(&error, &config.root))?;
     let names = repositories.list().map_err(|error| Failure::root(&config.root, &error))?;
-    tidy_aside(repositories.clone(), names.clone())?;
+    tidy_aside(repositories.clone(), names.clone(), Duration::from_secs(config.trash.keep_s))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(config.ssh.limits.commands_max.saturating_add(SPARE_THREADS).min(1 << 14))
@@ -62,8 +66,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
 }
 
 /// Bring to its end what a crash left in the repositories, and later what pushes leave in their journals, without letting
-/// anybody wait for it.
-fn tidy_aside(repositories: Arc<Repositories>, names: Vec<RepositoryName>) -> Result<(), Failure> {
+/// anybody wait for it; and remove what was in the trash for so long as `keep`.
+fn tidy_aside(repositories: Arc<Repositories>, names: Vec<RepositoryName>, keep: Duration) -> Result<(), Failure> {
     let tidy = move || {
         for name in names {
             let Ok(Found::Repository(repository)) = repositories.find(&name) else { continue };
@@ -73,14 +77,28 @@ fn tidy_aside(repositories: Arc<Repositories>, names: Vec<RepositoryName>) -> Re
                 Err(error) => tracing::warn!(repository = name.as_str(), %error, "cannot look for what dead pushes left"),
             }
         }
+        let root = Arc::downgrade(&repositories);
         drop(repositories); // the root's lock is not this thread's to hold
-        loop {
+        for tick in 0u64.. {
+            if let Some(repositories) = root.upgrade().filter(|_| tick.is_multiple_of(TRASH_TICKS)) {
+                empty_trash(&repositories, keep);
+            }
             std::thread::sleep(Duration::from_millis(CHECKPOINT_TICK_MS));
             store::checkpoint_idle(Duration::from_millis(CHECKPOINT_IDLE_MS));
         }
     };
     let thread = std::thread::Builder::new().name("tidy".to_owned()).spawn(tidy);
     thread.map(drop).map_err(|error| Failure::io(format!("cannot start threads: {error}")))
+}
+
+fn empty_trash(repositories: &Repositories, keep: Duration) {
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    match repositories.empty_trash(keep, now_s) {
+        Ok(gone) => {
+            gone.iter().for_each(|gone| tracing::info!(repository = gone.name.as_str(), by = gone.by, "removed for good what was deleted"))
+        }
+        Err(error) => tracing::warn!(%error, "cannot look into the trash"),
+    }
 }
 
 async fn serve(
@@ -153,8 +171,8 @@ fn end_on_signals(stop: Stop, reload: tokio::sync::watch::Sender<()>, audit: Aud
 }
 
 /// The file's settings, then the command line's.
-fn settings(args: &ServeArgs) -> Result<Config, Failure> {
-    let mut config = args.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+fn settings(args: &ServeArgs, file: Option<&ConfigText>) -> Result<Config, Failure> {
+    let mut config = file.map_or_else(|| Ok(Config::default()), |of| Config::of_text(&of.file, &of.text))?;
     if let Some(root) = &args.root {
         config.root.clone_from(root);
     }
@@ -263,13 +281,14 @@ stop: Ctrl-C      open it to the network: --ssh 0.0.0.0:2222
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("config.toml");
         std::fs::write(&file, "root = \"a\"\nlog = \"debug\"\n[ssh]\nlisten = \"127.0.0.1:1\"\nadmin_keys = [\"/k\"]\n").expect("written");
+        let text = ConfigText::take(&file).expect("read");
         let mut args = ServeArgs { config: Some(file), ..ServeArgs::default() };
-        let config = settings(&args).expect("settings");
+        let config = settings(&args, Some(&text)).expect("settings");
         assert_eq!((config.root, config.ssh.listen.as_str()), (folder.path().join("a"), "127.0.0.1:1"));
         args.root = Some("b".into());
         args.ssh = Some("127.0.0.1:2".to_owned());
         args.admin_key = vec!["/l".into()];
-        let config = settings(&args).expect("settings");
+        let config = settings(&args, Some(&text)).expect("settings");
         assert_eq!((config.root, config.ssh.listen.as_str()), (PathBuf::from("b"), "127.0.0.1:2"));
         assert_eq!((config.log.as_str(), config.ssh.admin_keys), ("debug", vec!["/k".into(), "/l".into()]));
     }

@@ -222,6 +222,12 @@ impl SharedState {
         }
     }
 
+    /// Let go of all that is kept of the repository at `git_dir`, which is about to be elsewhere. Nobody may be using it.
+    pub fn forget(&self, git_dir: &Path) {
+        self.spares.let_go_of(&git_dir.join("objects"));
+        self.inner().drop_view(git_dir);
+    }
+
     /// Let go of what pushes in quick succession hand from one to the next, where none has come for a second.
     pub fn let_go_of_spares(&self) {
         self.spares.let_go();

@@ -48,6 +48,12 @@ fn add(dirs: &mut Vec<PathBuf>, list: &[u8], separator: u8, base: &Path, depth: 
     }
 }
 
+/// Whether the object folder `own` borrows from one that it names by the way from itself.
+pub(super) fn has_relative(own: &Path) -> bool {
+    let list = std::fs::read(own.join("info/alternates")).unwrap_or_default();
+    split(&list, b'\n').iter().any(|entry| !entry.is_empty() && !entry.starts_with(b"/"))
+}
+
 /// Entries between separators; lines that begin with `#` are comments, entries in double quotes are unquoted.
 fn split(list: &[u8], separator: u8) -> Vec<BString> {
     let mut entries = Vec::new();

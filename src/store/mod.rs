@@ -25,6 +25,8 @@
 //! | `snapshot` | all of these into [`Snapshot`] |
 //! | `stamp`, `held` | how files look from outside into a snapshot that is kept from one request to the next |
 //! | `repositories` | names beneath a root into repositories |
+//! | `in_use`, `listing` | who uses which of them; all their names, for many that ask at once |
+//! | `relocate`, `trash` | another name for one of them; one that was deleted into a folder that is kept for a while |
 //! | `staging` | a repository that is only being made into one in its place, or into nothing |
 //! | `hook_objects` | what hooks wrote into a quarantine into the repository's objects |
 //! | `flock` | an open file into a lock that is let go for certain |
@@ -54,8 +56,10 @@ mod fsck_settings;
 mod held;
 mod hook_objects;
 mod hook_settings;
+mod in_use;
 mod journal;
 mod keys;
+mod listing;
 mod loose;
 mod loose_ref;
 #[allow(unsafe_code)]
@@ -73,6 +77,7 @@ mod ref_lock;
 mod ref_transaction;
 mod reflog;
 mod refs;
+mod relocate;
 mod repositories;
 mod repository;
 mod scan_refs;
@@ -84,6 +89,7 @@ mod staging;
 mod stamp;
 #[cfg(test)]
 mod testing;
+mod trash;
 mod turns;
 mod work_trees;
 
@@ -107,4 +113,5 @@ pub use scan_refs::{ListedRef, RefText};
 pub use settings::{DenyCurrent, LogRefs, Settings, Unborn};
 pub use snapshot::Snapshot;
 pub use spares::Spares;
+pub use trash::Trashed;
 pub use work_trees::WorkTrees;

@@ -187,6 +187,22 @@ pub fn sweep(repository: &Repository) -> Result<usize, Error> {
     sweep_under(&lock, &places)
 }
 
+/// Remove what dead pushes left, and hold off new ones of any process for as long as the answer lives.
+///
+/// # Errors
+/// [`Error::InTheWay`] where a push is under way.
+pub(super) fn stand_still(repository: &Repository) -> Result<RepositoryLock, Error> {
+    journal::recover(repository)?;
+    let places = Places::of(repository);
+    let lock = RepositoryLock::acquire(&places)?;
+    sweep_under(&lock, &places)?;
+    let entries = fs::read_dir(&places.objects_dir).map_err(Error::io(format!("reading {}", places.objects_dir.display())))?;
+    if entries.flatten().any(|entry| entry.file_name().as_bytes().starts_with(QUARANTINE_PREFIX.as_bytes())) {
+        return Err(Error::InTheWay("another process pushes into this repository; try again in a moment".into()));
+    }
+    Ok(lock)
+}
+
 fn sweep_under(lock: &RepositoryLock, places: &Places) -> Result<usize, Error> {
     let reading = || format!("reading {}", places.objects_dir.display());
     let mut swept = 0;

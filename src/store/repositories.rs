@@ -1,14 +1,17 @@
-//! Names beneath a root into repositories: find, list, make.
+//! Names beneath a root into repositories: find, list, make; `relocate` renames them, `trash` deletes them and takes them back.
 //!
 //! No link beneath the root is followed, and nothing is found or made inside a repository. Our own files lie
 //! in `.packmule`, whose lock one process at a time holds.
 
 use super::discover::is_git_dir;
 use super::flock::Flock;
+use super::in_use::InUse;
+use super::listing::Listing;
 use super::{ConfigScope, Error, Repository, staging};
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 /// Longest name of a repository, in bytes.
 const NAME_BYTES_MAX: usize = 4096;
@@ -75,6 +78,10 @@ pub enum Found {
 #[derive(Debug)]
 pub struct Repositories {
     root: PathBuf,
+    pub(super) in_use: Arc<InUse>,
+    pub(super) listing: Arc<Listing>,
+    /// Held while the trash is changed.
+    pub(super) trash: Mutex<()>,
     /// Held for as long as this value lives.
     _lock: Flock<File>,
 }
@@ -99,8 +106,8 @@ impl Repositories {
         let Some(lock) = Flock::try_take(file).map_err(Error::io(format!("lock {}", path.display())))? else {
             return Err(Error::InTheWay(format!("another packmule serves {} already; stop it or choose another folder", root.display())));
         };
-        staging::sweep(&state)?;
-        Ok(Self { root, _lock: lock })
+        staging::sweep(&state);
+        Ok(Self { root, in_use: Arc::default(), listing: Arc::default(), trash: Mutex::default(), _lock: lock })
     }
 
     /// The root.
@@ -118,10 +125,11 @@ impl Repositories {
     /// Resolved without following links out of the root. A component that is itself a repository ends the path:
     /// nothing is found beneath it. `name` and `name.git` side by side are [`Error::InTheWay`].
     pub fn find(&self, name: &RepositoryName) -> Result<Found, Error> {
-        match Self::find_beneath(&self.root, name)? {
-            Some(git_dir) => Repository::open(&git_dir, ConfigScope::RepositoryOnly).map(Found::Repository),
-            None => Ok(Found::Nothing),
-        }
+        let used = self.in_use.enter(name.as_str())?;
+        let Some(git_dir) = Self::find_beneath(&self.root, name)? else { return Ok(Found::Nothing) };
+        let mut repository = Repository::open(&git_dir, ConfigScope::RepositoryOnly)?;
+        repository.in_use = Some(Arc::new(used));
+        Ok(Found::Repository(repository))
     }
 
     /// The git directory of the repository called `name` beneath `root`, as [`Repositories::find`] resolves it, for whoever does
@@ -151,6 +159,33 @@ impl Repositories {
     /// [`Error::BadName`] when it would lie inside another repository or in a folder that is called like one;
     /// [`Error::InTheWay`] when something lies there already.
     pub fn stage(&self, name: &RepositoryName, hash: gix_hash::Kind) -> Result<Repository, Error> {
+        let used = self.in_use.enter(name.as_str())?;
+        let place = self.free_place(name)?;
+        let mut repository = staging::stage(&self.state_dir(), &self.root, &place, hash, self.listing.clone())?;
+        repository.in_use = Some(Arc::new(used));
+        Ok(repository)
+    }
+
+    /// Make the repository `name`, empty, after `prepare` has done its work in the folder that it is made of.
+    ///
+    /// # Errors
+    /// As for [`Repositories::stage`], and those of `prepare`; then nothing is made.
+    pub fn create(
+        &self,
+        name: &RepositoryName,
+        hash: gix_hash::Kind,
+        prepare: impl FnOnce(&Path) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let staged = self.stage(name, hash)?;
+        prepare(staged.git_dir())?;
+        staged.publish(None).map(drop)
+    }
+
+    /// Where a new repository `name` would lie.
+    ///
+    /// # Errors
+    /// As for [`Repositories::stage`].
+    pub(super) fn free_place(&self, name: &RepositoryName) -> Result<PathBuf, Error> {
         let refuse = |why| Err(Error::BadName { name: name.as_str().to_owned(), why });
         let (folders, last) = name.split();
         let mut folder = self.root.clone();
@@ -168,7 +203,12 @@ impl Repositories {
         if with.symlink_metadata().is_ok() || git_dir_in(&without)?.is_some() {
             return Err(Error::InTheWay(format!("'{}' is there already", name.as_str())));
         }
-        staging::stage(&self.state_dir(), &self.root, &with, hash)
+        Ok(with)
+    }
+
+    /// The names of all repositories, sorted, as they were a moment ago at the most; for many that ask at once.
+    pub fn names(&self) -> Result<Arc<[RepositoryName]>, Error> {
+        self.listing.get(|| self.list())
     }
 
     /// The names of all repositories, sorted.

@@ -4,6 +4,7 @@ use super::companions::Companions;
 use super::config;
 use super::discover::{check_owner, common_dir, is_git_dir};
 use super::held::new_state;
+use super::in_use::Use;
 use super::staging::Staged;
 use super::{Error, Push, Refs, Settings, Snapshot, ref_files};
 use bstr::ByteSlice;
@@ -32,6 +33,8 @@ pub struct Repository {
     pub(super) staged_for: Option<PathBuf>,
     /// Removes what was staged when the last handle goes, unless it was published.
     pub(super) staged: Option<Arc<Staged>>,
+    /// Keeps the repository where it is.
+    pub(super) in_use: Option<Arc<Use>>,
 }
 
 impl Repository {
@@ -68,6 +71,7 @@ impl Repository {
             settings: Arc::new(settings),
             staged_for: None,
             staged: None,
+            in_use: None,
         })
     }
 

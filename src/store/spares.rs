@@ -77,6 +77,13 @@ impl Spares {
         owner::remove_folder(&claim.dir)
     }
 
+    /// Remove those of the repository with this object directory: it is about to be elsewhere.
+    pub fn let_go_of(&self, objects_dir: &Path) {
+        let (go, stay) = std::mem::take(&mut self.inner().kept).into_iter().partition(|spare: &Spare| spare.objects_dir == objects_dir);
+        self.inner().kept.extend::<Vec<Spare>>(stay);
+        remove(go);
+    }
+
     /// Remove those that nobody has taken for a while.
     pub fn let_go(&self) {
         self.let_go_after(BURST);
@@ -85,10 +92,14 @@ impl Spares {
     fn let_go_after(&self, idle: Duration) {
         let (stay, go) = std::mem::take(&mut self.inner().kept).into_iter().partition(|spare| spare.since.elapsed() < idle);
         self.inner().kept.extend::<Vec<Spare>>(stay);
-        for Spare { claim, .. } in go {
-            if let Err(err) = owner::remove_folder(&claim.dir) {
-                tracing::warn!(quarantine = %claim.dir.display(), %err, "a quarantine of ours stays");
-            }
+        remove(go);
+    }
+}
+
+fn remove(spares: Vec<Spare>) {
+    for Spare { claim, .. } in spares {
+        if let Err(err) = owner::remove_folder(&claim.dir) {
+            tracing::warn!(quarantine = %claim.dir.display(), %err, "a quarantine of ours stays");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! nobody ever sees half of it and a refused creation leaves no folder. Only the holder of the root's lock makes
 //! and sweeps there. Source of the files: gitrepository-layout, as `git init --bare` makes them, without samples.
 
+use super::listing::Listing;
 use super::loose_ref::folders_from;
 use super::repositories::git_dir_in;
 use super::{ConfigScope, Error, Repository};
@@ -24,6 +25,8 @@ const TRIES_MAX: usize = 8;
 pub(super) struct Staged {
     path: PathBuf,
     root: PathBuf,
+    /// To be told when it is in its place.
+    listing: Arc<Listing>,
     published: AtomicBool,
 }
 
@@ -37,15 +40,17 @@ impl Drop for Staged {
     }
 }
 
-/// Remove what a crash left in `state`; the caller holds the root's lock.
-pub(super) fn sweep(state: &Path) -> Result<(), Error> {
+/// Remove what a crash left in `state`; the caller holds the root's lock. What cannot be removed is in nobody's way.
+pub(super) fn sweep(state: &Path) {
     let new = state.join("new");
-    remove_all(&new).map_err(Error::io(format!("remove {}", new.display())))
+    if let Err(err) = remove_all(&new) {
+        tracing::warn!(folder = %new.display(), %err, "what a crash or the trash left cannot be removed: somebody else's files?");
+    }
 }
 
 /// Remove the folder at `path`, if it is there, with all in it. What the standard library has for this keeps a file
 /// open per level, and the names of refs in what was staged are a pusher's.
-fn remove_all(path: &Path) -> std::io::Result<()> {
+pub(super) fn remove_all(path: &Path) -> std::io::Result<()> {
     if path.is_symlink() {
         return std::fs::remove_file(path); // never what it leads to
     }
@@ -60,13 +65,13 @@ fn absent_is_fine(result: std::io::Result<()>) -> std::io::Result<()> {
 }
 
 /// Make an empty bare repository within `state`, to be published as `place` beneath `root`.
-pub(super) fn stage(state: &Path, root: &Path, place: &Path, hash: gix_hash::Kind) -> Result<Repository, Error> {
+pub(super) fn stage(state: &Path, root: &Path, place: &Path, hash: gix_hash::Kind, listing: Arc<Listing>) -> Result<Repository, Error> {
     let new = state.join("new");
     DirBuilder::new().recursive(true).mode(0o700).create(&new).map_err(Error::io(format!("make {}", new.display())))?;
     let random = getrandom::u64().map_err(|err| Error::io("get random bytes")(std::io::Error::other(err.to_string())))?;
     let path = new.join(format!("{random:016x}"));
     std::fs::create_dir(&path).map_err(Error::io(format!("make {}", path.display())))?;
-    let staged = Arc::new(Staged { path: path.clone(), root: root.to_owned(), published: AtomicBool::new(false) });
+    let staged = Arc::new(Staged { path: path.clone(), root: root.to_owned(), listing, published: AtomicBool::new(false) });
     write_files(&path, hash).map_err(Error::io(format!("make a repository in {}", path.display())))?;
     let mut repository = Repository::open(&path, ConfigScope::RepositoryOnly)?;
     repository.staged_for = Some(place.to_owned());
@@ -108,20 +113,23 @@ impl Repository {
             File::create(&path).and_then(|mut file| file.write_all(&line)).map_err(Error::io(format!("write {}", path.display())))?;
         }
         sync_all(&self.git_dir)?;
-        let parent = place.parent().ok_or_else(|| Error::NotARepository(place.clone()))?;
-        let made = put_in_place(&staged.path, &staged.root, parent, place)?;
+        let made = put_in_place(&staged.path, &staged.root, place)?;
         staged.published.store(true, Ordering::Release);
-        for folder in made.iter().map(PathBuf::as_path).chain([place.as_path()]).filter_map(Path::parent) {
-            sync(folder)?;
-        }
+        staged.listing.change();
+        sync_names(&made, place)?;
         Ok(place.clone())
     }
 }
 
+/// Bring the name of what was put into `place`, and of the folders that were `made` for it, to the disk.
+pub(super) fn sync_names(made: &[PathBuf], place: &Path) -> Result<(), Error> {
+    made.iter().map(PathBuf::as_path).chain([place]).filter_map(Path::parent).try_for_each(sync)
+}
+
 /// Rename `from` to `place`; returns the folders above it that were made for it. None of them stays after a failure.
-fn put_in_place(from: &Path, root: &Path, parent: &Path, place: &Path) -> Result<Vec<PathBuf>, Error> {
+pub(super) fn put_in_place(from: &Path, root: &Path, place: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut made = Vec::new();
-    match try_put_in_place(from, root, parent, place, &mut made) {
+    match try_put_in_place(from, root, place, &mut made) {
         Ok(()) => Ok(made),
         Err(err) => {
             // Innermost first; one that somebody else uses by now is not empty and stays.
@@ -133,12 +141,13 @@ fn put_in_place(from: &Path, root: &Path, parent: &Path, place: &Path) -> Result
     }
 }
 
-fn try_put_in_place(from: &Path, root: &Path, parent: &Path, place: &Path, made: &mut Vec<PathBuf>) -> Result<(), Error> {
+fn try_put_in_place(from: &Path, root: &Path, place: &Path, made: &mut Vec<PathBuf>) -> Result<(), Error> {
+    let parent = place.parent().ok_or_else(|| Error::NotARepository(place.to_owned()))?;
     for _ in 0..TRIES_MAX {
         if !make_folders(root, parent, made)? {
             continue;
         }
-        if git_dir_in(&place.with_extension(""))?.is_some() {
+        if git_dir_in(&other_spelling(place))?.is_some() {
             return Err(already_created(place, root));
         }
         match rename_new(from, place) {
@@ -151,6 +160,18 @@ fn try_put_in_place(from: &Path, root: &Path, parent: &Path, place: &Path, made:
         }
     }
     Err(Error::InTheWay(format!("the folder of {} vanishes again and again; push again", shown(place, root))))
+}
+
+/// Where a repository of the same name may lie, too: with or without `.git`.
+fn other_spelling(place: &Path) -> PathBuf {
+    match place.extension() {
+        Some(ending) if ending == "git" => place.with_extension(""),
+        _ => {
+            let mut name = place.as_os_str().to_owned();
+            name.push(".git");
+            name.into()
+        }
+    }
 }
 
 /// Somebody else won the race to make the repository at `place`.
@@ -196,7 +217,7 @@ fn rename_new(from: &Path, to: &Path) -> std::io::Result<()> {
     }
 }
 
-fn sync(path: &Path) -> Result<(), Error> {
+pub(super) fn sync(path: &Path) -> Result<(), Error> {
     File::open(path).and_then(|file| file.sync_all()).map_err(Error::io(format!("sync {}", path.display())))
 }
 
@@ -219,10 +240,10 @@ mod tests {
         let root = dir.path();
         std::fs::create_dir(root.join("there")).unwrap();
         let place = root.join("there/a/b/x.git");
-        assert!(put_in_place(&root.join("absent"), root, &root.join("there/a/b"), &place).is_err());
+        assert!(put_in_place(&root.join("absent"), root, &place).is_err());
         assert!(root.join("there").is_dir() && !root.join("there/a").exists());
         std::fs::create_dir(root.join("from")).unwrap();
-        let made = put_in_place(&root.join("from"), root, &root.join("there/a/b"), &place).unwrap();
+        let made = put_in_place(&root.join("from"), root, &place).unwrap();
         assert_eq!(made, [root.join("there/a"), root.join("there/a/b")]);
         assert!(place.is_dir());
     }

@@ -10,7 +10,7 @@
 //! ones are counted in a line at its end.
 
 use super::limits::{REFS_SHOWN_MAX, REFUSALS_WRITTEN_MAX};
-use crate::access::{RequestPath, UserId, printable};
+use crate::access::{RequestPath, UserId, is_deceptive, printable};
 use crate::serve::{PushStatistics, RefusedCommand};
 use gix_hash::ObjectId;
 use std::fmt::Write;
@@ -172,14 +172,14 @@ fn change_of(old: ObjectId, new: ObjectId) -> &'static str {
     }
 }
 
-/// `text` in quotes, as RFC 8259 has it (section 7).
+/// `text` in quotes, as RFC 8259 has it (section 7); what a terminal would not show is escaped, too.
 pub(crate) fn json_string(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for char in text.chars() {
         match char {
             '"' | '\\' => quoted.extend(['\\', char]),
-            char if (char as u32) < 0x20 => {
+            char if is_deceptive(char) => {
                 let _ = write!(quoted, "\\u{:04x}", char as u32);
             }
             char => quoted.push(char),
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_string_of_json_holds_anything() {
-        assert_eq!(json_string("a\"b\\c\n\x01ü"), "\"a\\\"b\\\\c\\u000a\\u0001ü\"");
+        assert_eq!(json_string("a\"b\\c\n\x01ü\u{202e}"), "\"a\\\"b\\\\c\\u000a\\u0001ü\\u202e\"");
     }
 
     #[test]

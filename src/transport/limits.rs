@@ -51,6 +51,8 @@ pub(super) const KEEPALIVES_MAX: usize = 3;
 pub(super) const REFS_SHOWN_MAX: usize = 100;
 /// Refusals of one connection, at login and later, that the audit log shows one by one.
 pub(super) const REFUSALS_WRITTEN_MAX: u64 = 50;
+/// Greetings and hints that are made at once.
+pub(super) const DESCRIPTIONS_MAX: usize = 2;
 /// Names shown in greetings and hints.
 pub(super) const NAMES_SHOWN_MAX: usize = 20;
 

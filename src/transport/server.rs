@@ -166,6 +166,7 @@ impl Builder {
             certificates: self.certificates,
             tree_depth_max: self.tree_depth_max,
             state: Arc::new(SharedState::new(self.shared_bytes_max)),
+            descriptions: ssh::descriptions(),
             phase: receiver,
             connections: AtomicU64::new(0),
         };

@@ -282,7 +282,7 @@ fn whatever_goes_wrong_lets_in_nobody_and_is_logged() {
     }
     let (sandbox, people) = furnish();
     let api = ApiServer::tcp(answers(&people));
-    let house = start(sandbox, &api.url, "cache_s = 0\nattempts_max = 1\ntimeout_ms = 2000");
+    let house = start(sandbox, &api.url, "cache_s = 0\nattempts_max = 1\ntimeout_ms = 5000");
     for (fault, says) in [
         (Fault::Silent, "gave no answer in time"),
         (Fault::Status(500), "answered with status 500"),
@@ -561,5 +561,18 @@ fn settings_that_cannot_be_followed_are_told() {
         let output = run(check.args(["check", "--config"]).arg(sandbox.path("config.toml")));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(2) && said.contains(says) && !said.contains("canary"), "{settings}: {said}");
+    }
+}
+
+#[test]
+fn an_address_where_others_can_answer_is_told() {
+    let sandbox = Sandbox::new();
+    for (url, is_told) in [("http://192.0.2.1:8000", true), ("http://127.0.0.1:8000", false), ("unix:api.sock", false)] {
+        std::fs::write(sandbox.path("config.toml"), format!("driver = \"http\"\n[http]\nurl = \"{url}\"\n")).expect("written");
+        let mut check = sandbox.command(PACKMULE);
+        let output = run(check.args(["check", "--config"]).arg(sandbox.path("config.toml")));
+        let said = report(&check, &output);
+        assert!(output.status.success() && said.contains("the API server at"), "{said}");
+        assert_eq!(said.contains("can answer in its place"), is_told, "{said}");
     }
 }

@@ -137,7 +137,7 @@ impl Driver for Files {
 
     async fn describe(&self, user: &Member) -> Result<Description, BoxError> {
         let repositories = self.repositories.clone();
-        let all = tokio::task::spawn_blocking(move || repositories.list()).await??;
+        let all = tokio::task::spawn_blocking(move || repositories.names()).await??;
         let mut names: Vec<String> = all.iter().filter(|name| user.may(name).read).map(|name| name.as_str().to_owned()).collect();
         names.retain(|name| !name.contains('/'));
         Ok(Description { rights: String::new(), repositories: names })

@@ -156,6 +156,11 @@ impl Client {
         self.address.shown()
     }
 
+    /// Whether nobody but the server can read the questions and make the answers.
+    pub(super) fn is_private(&self) -> bool {
+        self.address.is_private()
+    }
+
     /// `fault` of the answer to the question at `path`, as the log shall have it.
     pub(super) fn error(&self, method: &Method, path: &str, fault: Fault) -> HttpError {
         HttpError { server: self.shown(), question: printable(&format!("{method} {path}")), fault }

@@ -146,13 +146,15 @@ impl Asking {
     }
 }
 
-/// Where `settings` let ask, if they can be followed. Nothing is asked.
+/// Where `settings` let ask, in words, if they can be followed. Nothing is asked.
 ///
 /// # Errors
 /// They cannot.
 pub fn check(settings: &HttpSettings) -> Result<String, SettingsError> {
     gitmouth::check(settings)?;
-    Client::new(settings).map(|client| client.shown())
+    let client = Client::new(settings)?;
+    let note = if client.is_private() { "" } else { " (whoever stands on the way there can answer in its place: https prevents that)" };
+    Ok(client.shown() + note)
 }
 
 const AUTHENTICATE: &str = "/authenticate";

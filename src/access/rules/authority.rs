@@ -5,7 +5,7 @@ use super::compile::Compiler;
 use super::revoked::Revoked;
 use super::scope::Who;
 use super::written::{Written, WrittenAuthority};
-use crate::access::Certificate;
+use crate::access::{Certificate, PublicKey};
 use std::collections::HashSet;
 
 /// Somebody who signs certificates.
@@ -31,7 +31,8 @@ impl RuleBook {
     /// The user whom this certificate means. Where its principals name several, the name that the client claims decides.
     pub(super) fn holder(&self, shown: &Certificate, claimed: &str) -> Holder<'_> {
         let Some(authority) = self.authority_keys.get(&shown.authority).map(|at| &self.authorities[*at]) else { return Holder::Unknown };
-        if let Some(why) = authority.revoked.holds(shown) {
+        let lists = self.authorities.iter().map(|other| other.revoked.holds(shown, std::ptr::eq(other, authority)));
+        if let Some(why) = lists.flatten().next() {
             return Holder::Refused(format!("{shown} was revoked: {why}"));
         }
         let named = shown.principals.iter().filter_map(|principal| self.principals.get(principal)).flatten();
@@ -50,6 +51,13 @@ impl RuleBook {
                 None => Holder::Refused(format!("{shown} is for several users ({}): NAME@host says which", names.join(", "))),
             },
         }
+    }
+}
+
+impl RuleBook {
+    /// Whether an authority's list takes this key back: it lets in nobody then, by itself neither, as with sshd's `RevokedKeys`.
+    pub fn is_revoked(&self, key: &PublicKey) -> bool {
+        self.authorities.iter().any(|authority| authority.revoked.holds_key(key))
     }
 }
 

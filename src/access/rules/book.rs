@@ -13,9 +13,9 @@ use super::scope::{Asker, Scope, Scopes, User};
 use super::verb::{Verb, Verbs};
 use crate::access::{PasswordHash, PublicKey, printable};
 use crate::serve::Changes;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 /// Who shows nothing: a user without keys, who is there when rules or groups name them.
 pub(crate) const ANONYMOUS: &str = "anonymous";
@@ -40,11 +40,13 @@ pub struct RuleBook {
     pub(super) principals: HashMap<String, Vec<u32>>,
     /// Some rule or limit has a condition.
     pub(super) has_conditions: bool,
-    /// Users with passwords.
-    pub(super) passwords: Vec<u32>,
-    /// Chooses stand-ins for users without; different in every book.
-    stand_ins: RandomState,
+    /// Users with passwords, each behind a number made of their name.
+    passwords: BTreeMap<u64, u32>,
 }
+
+/// Chooses stand-ins for users without a password. Always the same while this program runs: with another one after each change
+/// of a file, a name for which a comparison takes now longer, now shorter, would be that of nobody.
+static STAND_INS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// What a rule says.
 #[derive(Debug)]
@@ -114,9 +116,16 @@ impl RuleBook {
         if let Some((user, hash)) = self.user(name).and_then(|user| user.password.as_ref().map(|hash| (user, hash))) {
             return Some((hash.clone(), Some(&user.name)));
         }
-        let many = u64::try_from(self.passwords.len()).ok().filter(|many| *many > 0)?;
-        let chosen = usize::try_from(self.stand_ins.hash_one(name) % many).ok()?;
-        self.users[self.passwords[chosen] as usize].password.clone().map(|hash| (hash, None))
+        // The next one on the circle of numbers: who comes or goes changes few of these choices.
+        let (_, chosen) = self.passwords.range(STAND_INS.hash_one(name)..).next().or_else(|| self.passwords.first_key_value())?;
+        self.users[*chosen as usize].password.clone().map(|hash| (hash, None))
+    }
+
+    /// Whoever this is has a password.
+    pub(super) fn set_password(&mut self, user: u32, hash: PasswordHash) {
+        let whose = &mut self.users[user as usize];
+        whose.password = Some(Arc::new(hash));
+        self.passwords.insert(STAND_INS.hash_one(&whose.name), user);
     }
 
     /// Whether anybody has a password.

@@ -11,7 +11,6 @@ use crate::access::{PasswordHash, PublicKey, printable};
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use toml::Spanned;
 
 /// Something wrong with what was written.
@@ -115,10 +114,7 @@ impl Compiler {
     fn password(&mut self, user: &WrittenUser, number: u32) {
         let Some(written) = &user.password else { return };
         match PasswordHash::parse(written.get_ref()) {
-            Ok(hash) => {
-                self.book.users[number as usize].password = Some(Arc::new(hash));
-                self.book.passwords.push(number);
-            }
+            Ok(hash) => self.book.set_password(number, hash),
             Err(why) => self.fault(why, Some(written.span()), Some("htpasswd -nB NAME makes one")),
         }
     }

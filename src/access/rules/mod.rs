@@ -103,6 +103,23 @@ impl Rules {
         Ok(tokio::task::spawn_blocking(move || Roles::find(repositories.root(), &repository)).await??)
     }
 
+    /// Those by which `command` of `user` is judged: of what lies in the trash, of the repository, or of the one that they would make.
+    async fn roles_for(&self, command: Command, book: &RuleBook, user: &str, repository: &RepositoryName) -> Result<Roles, BoxError> {
+        let (repositories, name) = (self.repositories.clone(), repository.clone());
+        let on_disk = match command {
+            Command::Restore if !book.needs_roles() => return Ok(Roles::default()),
+            Command::Restore => tokio::task::spawn_blocking(move || {
+                repositories.find_in_trash(&name)?.map_or_else(|| Ok(Roles::default()), |folder| Roles::read(&folder))
+            }),
+            Command::Roles => tokio::task::spawn_blocking(move || Roles::find(repositories.root(), &name).map(Option::unwrap_or_default)),
+            _ => {
+                let found = self.roles_of(book, repository).await?;
+                return Ok(found.unwrap_or_else(|| book.roles_of_new(user, repository.as_str())));
+            }
+        };
+        Ok(on_disk.await??)
+    }
+
     /// The same work whether or not there is such a user: somebody's hash is always compared.
     async fn by_password(&self, said: &PasswordCredentials) -> Result<Authentication, BoxError> {
         let book = self.book();
@@ -152,6 +169,9 @@ impl Driver for Rules {
         let accepted = |name: &str| Authentication::Accepted(UserId::new(name));
         let book = self.book();
         Ok(match credentials {
+            Credentials::PublicKey(shown) if book.is_revoked(&shown.key) => {
+                Authentication::Refused(Refusal::hidden(format!("the key {} was revoked", shown.key.fingerprint())))
+            }
             Credentials::PublicKey(shown) => book.owner(&shown.key).map_or(Authentication::Unknown, accepted),
             Credentials::Certificate(shown) => match book.holder(&shown.certificate, &shown.user_name) {
                 Holder::User(name) => accepted(name),
@@ -183,8 +203,17 @@ impl Driver for Rules {
         if is_admin {
             return Ok(Decision::Granted(Grant::everything().and_create_repository_for(name).and_administer()));
         }
-        let found = self.roles_of(book, &repository).await?;
-        let roles = found.unwrap_or_else(|| book.roles_of_new(name, repository.as_str()));
+        if command.administers() && name == ANONYMOUS {
+            return Ok(Decision::Refused(Refusal::hidden("who shows nothing administers nothing")));
+        }
+        let roles = match self.roles_for(command, book, name, &repository).await {
+            Ok(roles) => roles,
+            // To a stranger it is as if it were not there.
+            Err(error) => {
+                tracing::error!(repository = repository.as_str(), error = printable(&error.to_string()), "nobody knows who has which role");
+                return Ok(Decision::Refused(Refusal::hidden(format!("its roles cannot be read: {error}"))));
+            }
+        };
         let applying = book.applying(&book.about(name), repository.as_str(), &roles, &Way::of(command, way));
         let allows = |rule: Option<&Rule>| rule.is_some_and(|rule| rule.allows);
         let no = |rule: Option<&Rule>, refusal: Refusal| match rule {
@@ -200,20 +229,21 @@ impl Driver for Rules {
         }
         let (wanted, what) = wanted(command);
         let judged: Vec<_> = wanted.iter().map(|verb| book.judge_some(&applying, *verb)).collect();
-        if !judged.iter().any(|rule| allows(*rule)) {
+        let is_creators = command == Command::Roles && roles.creator.as_deref() == Some(name.as_str());
+        if !is_creators && !judged.iter().any(|rule| allows(*rule)) {
             let denied = judged.into_iter().next().unwrap_or(read);
             let sentence = format!("you may read '{}' but not {what} it", printable(repository.as_str()));
             return Ok(Decision::Refused(no(denied, Refusal::told(sentence))));
         }
         let may_create = allows(book.judge_some(&applying, Verb::CreateRepository));
         let mut grant = Grant::new(RulesOfRefs(Arc::new((book.clone(), applying))));
-        if may_create {
+        if may_create || command == Command::Create {
             grant = grant.and_create_repository_for(name);
         }
         if command.administers() {
             grant = grant.and_administer();
         }
-        Ok(Decision::Granted(if book.needs_roles() { grant.where_roles_are(roles) } else { grant }))
+        Ok(Decision::Granted(if book.needs_roles() || command == Command::Roles { grant.where_roles_are(roles) } else { grant }))
     }
 
     async fn locate(&self, path: &RequestPath, _: &Transport) -> Result<Location, BoxError> {
@@ -250,7 +280,7 @@ impl Driver for Rules {
                 let applying = book.applying(&about, repository.as_str(), &roles.unwrap_or_default(), &Way::to_do(Verb::Read));
                 book.judge_some(&applying, Verb::Read).is_some_and(|rule| rule.allows)
             };
-            let all = repositories.list()?;
+            let all = repositories.names()?;
             Ok::<_, crate::store::Error>(all.iter().filter(|name| may_read(name)).map(|name| name.as_str().to_owned()).collect())
         });
         let is_admin = user.book.is_admin(&user.name);

@@ -1,9 +1,10 @@
-//! Files of what an authority took back into a yes or no for one certificate.
+//! Files of what an authority took back into a yes or no for one certificate or key.
 //!
 //! Read are both forms of ssh-keygen(1), "KEY REVOCATION LISTS". The text: `serial: 7`, `serial: 10-20`, `id: NAME`, `key: LINE OF A .pub
 //! FILE` (`sha1:` and `sha256:` mean the same), `hash: SHA256:...`, or just the line of a `.pub` file; `#` begins a comment.
 //! And what `ssh-keygen -k` makes of it (OpenSSH's `PROTOCOL.krl`); signatures in it are passed over, as ssh does now, and a
-//! critical extension refuses the list. Serial numbers and ids of the text are those of the authority whose list it is, those
+//! critical extension refuses the list. What cannot be read to its last byte is not read at all; only where the binary form was cut off
+//! between two sections nothing tells. Serial numbers and ids of the text are those of the authority whose list it is, those
 //! of the binary form of the authority that stands in it; a key is the one in the certificate, or the authority's own.
 
 use crate::access::{Certificate, PublicKey, printable};
@@ -40,6 +41,9 @@ impl Revoked {
     /// Read the whole file, or say why not.
     pub(super) fn read(file: &Path) -> Result<Self, String> {
         let bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        if bytes.is_empty() {
+            return Err(format!("{} is empty: a list that takes nothing back has a comment at least (# nothing yet)", file.display()));
+        }
         if bytes.starts_with(MAGIC) {
             return Self::of_binary(&bytes[MAGIC.len()..]).map_err(|why| format!("{}: {why}", file.display()));
         }
@@ -127,22 +131,24 @@ impl Revoked {
         Ok(revoked)
     }
 
-    /// Why `shown` counts no more, if so.
-    pub(super) fn holds(&self, shown: &Certificate) -> Option<&'static str> {
+    /// Whether this key counts no more.
+    pub(super) fn holds_key(&self, key: &PublicKey) -> bool {
+        let is_sha1 = || self.sha1s.contains(&<[u8; 20]>::from(sha1::Sha1::digest(key.to_bytes())));
+        !self.fingerprints.is_empty() && self.fingerprints.contains(&key.fingerprint()) || !self.sha1s.is_empty() && is_sha1()
+    }
+
+    /// Why `shown` counts no more, if so; `is_own`: this is the list of its authority.
+    pub(super) fn holds(&self, shown: &Certificate, is_own: bool) -> Option<&'static str> {
         let authority = shown.authority.to_bytes();
-        let own = || self.of_authorities.iter().filter(|of| of.key.as_ref().is_none_or(|key| *key == authority));
-        let has_key = |key: &PublicKey| {
-            let is_sha1 = || self.sha1s.contains(&<[u8; 20]>::from(sha1::Sha1::digest(key.to_bytes())));
-            self.fingerprints.contains(&key.fingerprint()) || !self.sha1s.is_empty() && is_sha1()
-        };
+        let own = || self.of_authorities.iter().filter(|of| of.key.as_ref().map_or(is_own, |key| *key == authority));
         // Serial number 0 is that of all which were not counted.
         if shown.serial != 0 && own().any(|of| of.has_serial(shown.serial)) {
             Some("its serial number")
         } else if own().any(|of| of.ids.contains(&shown.key_id)) {
             Some("its id")
-        } else if has_key(&shown.key) {
+        } else if self.holds_key(&shown.key) {
             Some("its key")
-        } else if has_key(&shown.authority) {
+        } else if self.holds_key(&shown.authority) {
             Some("its authority's key")
         } else {
             None
@@ -165,8 +171,23 @@ impl OfAuthority {
                         of.serials.push((serial, serial));
                     }
                 }
-                0x21 => of.serials.push((part.u64()?, part.u64()?)),
-                0x22 => of.bitmaps.push((part.u64()?, part.string()?.0.to_vec())),
+                0x21 => {
+                    let (from, to) = (part.u64()?, part.u64()?);
+                    if from > to {
+                        return Err(format!("the range {from}-{to} is backwards"));
+                    }
+                    of.serials.push((from, to));
+                    part.end()?;
+                }
+                0x22 => {
+                    let (first, bits) = (part.u64()?, part.string()?.0);
+                    let many = u64::try_from(bits.len()).ok().and_then(|bytes| bytes.checked_mul(8));
+                    if many.and_then(|many| first.checked_add(many)).is_none() {
+                        return Err("serial numbers beyond the last".to_owned());
+                    }
+                    of.bitmaps.push((first, bits.to_vec()));
+                    part.end()?;
+                }
                 0x23 => {
                     while !part.is_empty() {
                         of.ids.insert(String::from_utf8_lossy(part.string()?.0).into_owned());
@@ -218,8 +239,15 @@ impl<'a> Bytes<'a> {
 
     /// One that nobody knows; whether that matters stands in it.
     fn extension(&mut self) -> Result<(), String> {
-        let name = self.string()?;
-        if self.u8()? == 0 { Ok(()) } else { Err(format!("the extension '{}' is not known", printable(&String::from_utf8_lossy(name.0)))) }
+        let (name, is_critical) = (self.string()?, self.u8()?);
+        self.string()?;
+        self.end()?;
+        if is_critical == 0 { Ok(()) } else { Err(format!("the extension '{}' is not known", printable(&String::from_utf8_lossy(name.0)))) }
+    }
+
+    /// Nothing may follow.
+    fn end(&self) -> Result<(), String> {
+        if self.is_empty() { Ok(()) } else { Err(format!("{} bytes too many in the revocation list", self.0.len())) }
     }
 
     fn is_empty(&self) -> bool {
@@ -229,7 +257,13 @@ impl<'a> Bytes<'a> {
 
 fn number(text: &str) -> Result<u64, String> {
     let text = text.trim();
-    let read = text.strip_prefix("0x").map_or_else(|| text.parse(), |digits| u64::from_str_radix(digits, 16));
+    // As strtoull(3) reads them for ssh-keygen: 0x10 is 16, 010 is 8.
+    let (digits, base) = match (text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")), text.strip_prefix('0')) {
+        (Some(digits), _) => (digits, 16),
+        (None, Some(digits)) if !digits.is_empty() => (digits, 8),
+        _ => (text, 10),
+    };
+    let read = if digits.starts_with('+') { "+".parse() } else { u64::from_str_radix(digits, base) };
     read.map_err(|_| format!("'{}' is no serial number", printable(text)))
 }
 
@@ -280,7 +314,9 @@ mod tests {
     }
 
     /// Lines, and why they take back number 7 with the id laptop.
-    const LINES: [(&str, Option<&str>); 13] = [
+    const LINES: [(&str, Option<&str>); 15] = [
+        ("serial: 07", Some("its serial number")),
+        ("serial: 010", None),
         ("serial: 7", Some("its serial number")),
         ("serial: 0x7", Some("its serial number")),
         ("serial: 1-9", Some("its serial number")),
@@ -299,13 +335,16 @@ mod tests {
     #[test]
     fn both_forms_take_back_serials_and_ids() {
         for (text, why) in LINES {
-            assert_eq!(read(format!("# a list\n\n{text}\n")).expect(text).holds(&certificate(7, "laptop")), why, "{text}");
+            assert_eq!(read(format!("# a list\n\n{text}\n")).expect(text).holds(&certificate(7, "laptop"), true), why, "{text}");
             let of_bob = read(binary(text, BOB)).unwrap_or_else(|fault| panic!("{text}: {fault}"));
-            assert_eq!(of_bob.holds(&certificate(7, "laptop")), why, "{text}");
+            assert_eq!(of_bob.holds(&certificate(7, "laptop"), true), why, "{text}");
             let of_eve = read(binary(text, EVE)).unwrap_or_else(|fault| panic!("{text}: {fault}"));
-            assert_eq!(of_eve.holds(&certificate(7, "laptop")), None, "{text}: another authority's numbers");
+            assert_eq!(of_eve.holds(&certificate(7, "laptop"), true), None, "{text}: another authority's numbers");
+            // Wherever the list stands, it says whose numbers these are; lines of text do not.
+            assert_eq!(of_bob.holds(&certificate(7, "laptop"), false), why, "{text}");
+            assert_eq!(read(format!("# a list\n{text}\n")).expect(text).holds(&certificate(7, "laptop"), false), None, "{text}");
         }
-        assert_eq!(read("serial: 0-9").expect("a range").holds(&certificate(0, "")), None);
+        assert_eq!(read("serial: 0-9").expect("a range").holds(&certificate(0, ""), true), None);
     }
 
     #[test]
@@ -323,9 +362,9 @@ mod tests {
             (EVE, None),
             (&format!("sha1: {EVE}"), None),
         ] {
-            assert_eq!(read(line).expect(line).holds(&certificate(7, "laptop")), why, "{line}");
+            assert_eq!(read(line).expect(line).holds(&certificate(7, "laptop"), true), why, "{line}");
             let fed = if line.starts_with("ssh-") { format!("key: {line}") } else { line.to_owned() };
-            assert_eq!(read(binary(&fed, BOB)).expect(line).holds(&certificate(7, "laptop")), why, "{line}");
+            assert_eq!(read(binary(&fed, BOB)).expect(line).holds(&certificate(7, "laptop"), true), why, "{line}");
         }
     }
 
@@ -339,8 +378,12 @@ mod tests {
         }
         let mut newer = whole.clone();
         newer[MAGIC.len() + 3] = 2;
-        let critical = [&whole[..], &[255, 0, 0, 0, 6, 0, 0, 0, 1, b'x', 1]].concat();
-        assert!(read([&whole[..], &[255, 0, 0, 0, 6, 0, 0, 0, 1, b'x', 0]].concat()).is_ok());
+        let extended = |critical: u8, rest: &[u8]| {
+            let section = [&[0, 0, 0, 1, b'x', critical, 0, 0, 0, 1, b'y'], rest].concat();
+            [&whole[..], &[255, 0, 0, 0, u8::try_from(section.len()).expect("short")], &section].concat()
+        };
+        assert!(read(extended(0, b"")).is_ok());
+        let critical = extended(1, b"");
         for (bytes, says) in [
             (&b"serial: 7\nserial: x"[..], "revoked:2: 'x' is no serial number"),
             (b"serial: 9-7", "backwards"),
@@ -351,6 +394,13 @@ mod tests {
             (&newer, "version 2"),
             (&critical, "extension 'x'"),
             (&[&whole[..], &[9, 0, 0, 0, 0]].concat(), "unknown kind 9"),
+            (&[&whole[..], b"\n"].concat(), "cut off"),
+            (&extended(0, b"z"), "1 bytes too many"),
+            (&[&whole[..], &[255, 0, 0, 0, 6, 0, 0, 0, 1, b'x', 0]].concat(), "cut off"),
+            (b"", "is empty"),
+            (&MAGIC[..4], "not a public key"),
+            (b"serial: +7", "no serial number"),
+            (b"serial: 08", "no serial number"),
         ] {
             let fault = read(bytes).expect_err(says);
             assert!(fault.contains(says), "{says}: {fault}");
@@ -358,15 +408,52 @@ mod tests {
         assert!(Revoked::read(Path::new("/nowhere/at/all")).is_err());
     }
 
+    /// A list whose one section is that of certificates of bob's key, with this part.
+    fn with_part(kind: u8, part: &[u8]) -> Vec<u8> {
+        let string = |bytes: &[u8]| [&u32::try_from(bytes.len()).expect("short").to_be_bytes()[..], bytes].concat();
+        let key = PublicKey::from_openssh(BOB).expect("a key").to_bytes();
+        let section = [string(&key), string(b""), vec![kind], string(part)].concat();
+        [MAGIC, &[0, 0, 0, 1], &[0; 24], &[0; 8], &[1], &string(&section)].concat()
+    }
+
+    #[test]
+    fn a_part_of_a_list_holds_what_it_should_and_no_byte_more() {
+        let range = |from: u64, to: u64| [from.to_be_bytes(), to.to_be_bytes()].concat();
+        let bitmap =
+            |first: u64, bits: &[u8]| [&first.to_be_bytes()[..], &u32::try_from(bits.len()).expect("short").to_be_bytes(), bits].concat();
+        for (kind, part, says) in [
+            (0x20, 7_u64.to_be_bytes().to_vec(), None),
+            (0x20, vec![0; 9], Some("cut off")),
+            (0x21, range(7, 7), None),
+            (0x21, range(9, 7), Some("the range 9-7 is backwards")),
+            (0x21, [range(1, 9), vec![0]].concat(), Some("1 bytes too many")),
+            (0x22, bitmap(0, &[0x80]), None),
+            (0x22, bitmap(0, &[]), None),
+            (0x22, [bitmap(0, &[0x80]), vec![1, 2]].concat(), Some("2 bytes too many")),
+            (0x22, bitmap(u64::MAX - 3, &[0x80]), Some("beyond the last")),
+            (0x23, vec![0, 0, 0, 2, b'a'], Some("cut off")),
+            (0x24, vec![], Some("unknown kind 36")),
+        ] {
+            match (read(with_part(kind, &part)), says) {
+                (Ok(revoked), None) => {
+                    let expected = (!part.ends_with(&[0; 4])).then_some("its serial number");
+                    assert_eq!(revoked.holds(&certificate(7, "x"), true), expected, "{kind} {part:?}");
+                }
+                (Err(fault), Some(says)) => assert!(fault.contains(says), "{kind} {part:?}: {fault}"),
+                (found, says) => panic!("{kind} {part:?}: {found:?}, expected {says:?}"),
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn no_list_is_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), serial: u64) {
             if let Ok(revoked) = Revoked::of_binary(&bytes) {
-                let _ = revoked.holds(&certificate(serial, "x"));
+                let _ = revoked.holds(&certificate(serial, "x"), true);
             }
             let head = [&[0, 0, 0, 1][..], &[0; 24], &[0; 8], &[1], &32_u32.to_be_bytes()].concat();
             if let Ok(revoked) = Revoked::of_binary(&[&head[..], &bytes].concat()) {
-                let _ = revoked.holds(&certificate(serial, "x"));
+                let _ = revoked.holds(&certificate(serial, "x"), true);
             }
         }
     }

@@ -42,7 +42,9 @@ impl Roles {
         let path = folder.join(FILE);
         if let Some(text) = read_file(&path)? {
             let mut read: Self = toml::from_str(&text).map_err(|err| not_right(&path, err.message()))?;
-            read.roles = std::mem::take(&mut read.roles).into_iter().map(|(role, users)| (role.to_lowercase(), users)).collect();
+            for (role, users) in std::mem::take(&mut read.roles) {
+                read.roles.entry(role.to_lowercase()).or_default().extend(users);
+            }
             return Ok(read);
         }
         let creator = read_file(&folder.join("gl-creator"))?.map(|text| text.trim().to_owned());
@@ -65,6 +67,9 @@ impl Roles {
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
         let path = folder.join(FILE);
         let text = toml::to_string(self).map_err(|err| not_right(&path, &err.to_string()))?;
+        if text.len() as u64 > FILE_BYTES_MAX {
+            return Err(Error::InTheWay("so many roles are not kept in one repository; give them to groups".to_owned()));
+        }
         let random = getrandom::u64().map_err(|err| Error::io("get random bytes")(std::io::Error::other(err.to_string())))?;
         let beside = folder.join(format!("{FILE}.{random:016x}"));
         let written = File::create_new(&beside)

@@ -9,6 +9,8 @@ use toml::Spanned;
 const ANN: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 const BOB: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB2kMbWcEzcqCV6Xd5LBWJRO3gN1tNb0HIm4bgWkKZ1B";
 
+const EVE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Text {
@@ -500,6 +502,64 @@ allow = ["read"]
         let faults = compile(text).expect_err(text);
         assert!(faults[0].message.contains(says), "{faults:?}");
     }
+}
+
+#[test]
+fn a_key_that_an_authority_took_back_lets_in_nobody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = |name: &str, lines: &str| {
+        let (text, list) = (folder.path().join(format!("{name}.txt")), folder.path().join(name));
+        std::fs::write(&text, lines).expect("written");
+        let status = std::process::Command::new("ssh-keygen").args(["-q", "-k", "-f"]).arg(&list).arg(&text).status();
+        assert!(status.expect("ssh-keygen runs").success());
+        [text, list]
+    };
+    let key = |line| PublicKey::from_openssh(line).expect("a key");
+    for lists in
+        [made("key", &format!("key: {ANN}\n")), made("sha1", &format!("sha1: {ANN}\n")), made("sha256", &format!("sha256: {ANN}\n"))]
+    {
+        for list in lists {
+            let text = format!(
+                "[users.ann]\nkeys = [\"{ANN}\"]\n[users.eve]\nkeys = [\"{EVE}\"]\n[[certificate_authority]]\nkeys = [\"{BOB}\"]\nrevoked = {list:?}\n"
+            );
+            let mut book = book(&text);
+            // Not as one who may do everything either.
+            book.add_admin(&key(ANN), "root");
+            let root = tempfile::tempdir().expect("a folder");
+            let rules = Rules::new(book, Arc::new(Repositories::open(root.path()).expect("a root")), HashKind::Sha1);
+            let shown = |line| {
+                authenticate(
+                    &rules,
+                    &Credentials::public_key(key(line), "git".to_owned(), "ssh-ed25519".to_owned(), Transport::in_memory()),
+                )
+            };
+            assert!(matches!(shown(ANN), Authentication::Refused(_)), "{list:?}");
+            assert_eq!(shown(EVE), accepted("eve"));
+        }
+    }
+    // Another authority's certificate for that key counts no more either.
+    let list = &made("other", &format!("key: {ANN}\n"))[0];
+    let text = format!("[users.ann]\n[[certificate_authority]]\nkeys = [\"{BOB}\"]\n[[certificate_authority]]\nkeys = [\"{EVE}\"]\n");
+    let certified = Credentials::certificate(certificate(BOB, &["ann"]), "git".to_owned(), Transport::in_memory());
+    assert_eq!(authenticate(&rules_of(&text).1, &certified), accepted("ann"));
+    let with_list = format!("{text}revoked = {list:?}\n");
+    assert!(matches!(authenticate(&rules_of(&with_list).1, &certified), Authentication::Refused(_)));
+}
+
+#[test]
+fn the_stand_in_for_a_name_stays_when_files_are_read_again() {
+    let users = |more: &str| (0..20).map(|at| format!("[users.u{at}]\npassword = \"{HASH}\"\n")).collect::<String>() + more;
+    let [one, two] = [book(&users("")), book(&users("[users.bob]\n"))];
+    let hash = |book: &RuleBook, name: &str| Arc::as_ptr(&book.password_of(name).expect("one").0);
+    let place = |book: &RuleBook, name: &str| (0..20).position(|at| hash(book, &format!("u{at}")) == hash(book, name));
+    let names: Vec<String> = (0..50).map(|at| format!("nobody{at}")).collect();
+    let chosen: Vec<_> = names.iter().map(|name| place(&one, name)).collect();
+    assert_eq!(chosen, names.iter().map(|name| place(&two, name)).collect::<Vec<_>>());
+    assert!(chosen.iter().any(|place| *place != chosen[0]), "not one for all");
+    // Somebody new with a password takes the places of some, and leaves the others.
+    let more = book(&users(&format!("[users.new]\npassword = \"{HASH}\"\n")));
+    let kept = names.iter().zip(&chosen).filter(|(name, before)| place(&more, name) == **before).count();
+    assert!(kept >= 25, "{kept} of {}", names.len());
 }
 
 fn certificate(authority: &str, principals: &[&str]) -> crate::access::Certificate {

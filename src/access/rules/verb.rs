@@ -26,6 +26,12 @@ impl Verb {
     /// All, in the order in which they are listed.
     pub const ALL: [Self; 7] = [Self::Read, Self::Create, Self::Update, Self::Rewind, Self::Delete, Self::CreateRepository, Self::Admin];
 
+    /// What a word of rules means: one of them, or two for `write`.
+    pub fn meant_by(word: &str) -> Option<Vec<Self>> {
+        let verbs = Verbs::parse(word)?;
+        Some(Self::ALL.into_iter().filter(|verb| verbs.contains(*verb)).collect())
+    }
+
     /// The word for it in rules.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -118,5 +124,6 @@ mod tests {
             write.contains(Verb::Create) && write.contains(Verb::Update) && !write.contains(Verb::Rewind) && !write.contains(Verb::Read)
         );
         assert_eq!(Verbs::parse("Read"), None);
+        assert_eq!((Verb::meant_by("write"), Verb::meant_by("x")), (Some(vec![Verb::Create, Verb::Update]), None));
     }
 }

@@ -6,6 +6,7 @@
 
 use super::Error;
 use super::entries::{Archiver, Content, Entry, Mode};
+use crate::base::Moment;
 use crate::base::limits::ZIP_DIRECTORY_BYTES_MAX;
 use crate::pack::RawDeflater;
 use gix_hash::ObjectId;
@@ -292,19 +293,9 @@ fn add(out: &mut Vec<u8>, number: u64, bytes: usize) {
 
 /// Date and time as MS-DOS has them, to two seconds, in UTC; before 1980 and after 2107 they mean nothing.
 fn dos_time(time: u64) -> (u16, u16) {
-    let (days, seconds) = ((time / 86_400).min(1 << 40) as i64, time % 86_400);
-    // Howard Hinnant's days-to-civil, for the proleptic Gregorian calendar in years that begin in March.
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let date = day + month * 32 + (year - 1980) * 512;
-    let clock = seconds % 60 / 2 + seconds / 60 % 60 * 32 + seconds / 3600 * 2048;
+    let Moment { year, month, day, hour, minute, second } = Moment::at(time);
+    let date = (day + month * 32).wrapping_add(year.wrapping_sub(1980).wrapping_mul(512));
+    let clock = second / 2 + minute * 32 + hour * 2048;
     (date as u16, clock as u16)
 }
 

@@ -109,7 +109,8 @@ pub(super) fn finish(lock: &RepositoryLock, journal: &JournalFile, header: &Head
     if kept.is_empty() { journal.begin_anew(lock, generation) } else { journal.replace(lock, generation, &kept) }
 }
 
-fn forget(places: &Places) {
+/// This repository is no concern of this process any more.
+pub(in super::super) fn forget(places: &Places) {
     TOUCHED.lock().unwrap_or_else(PoisonError::into_inner).remove(&places.common_dir);
 }
 

@@ -65,7 +65,7 @@ mod tests;
 
 pub use checkpoint::checkpoint_idle;
 
-pub(super) use checkpoint::{checkpoint_if_due, make_room};
+pub(super) use checkpoint::{checkpoint_if_due, forget, make_room};
 pub(super) use cuts::{pending_cuts, that_reach};
 pub(super) use file::JOURNAL_FILE;
 pub(super) use frame::{Commit, NamedPack};

@@ -1,10 +1,11 @@
-//! The text of an `exec` request into a service and a path, or into one sentence that says why not.
+//! The text of an `exec` request into a service and a path, an errand, or one sentence that says why not.
 //!
 //! Taken are exactly `git-upload-pack PATH`, `git upload-pack PATH` and the same for `receive-pack` and `upload-archive`, with one
-//! space, where PATH is in the form of git's `sq_quote` (`quote.c`: single quotes round everything, `'` as
+//! space (and what `errand` knows), where PATH is in the form of git's `sq_quote` (`quote.c`: single quotes round everything, `'` as
 //! `'\''` and `!` as `'\!'`) or a plain word. There is no shell; nothing else is interpreted.
 
 use super::super::limits::COMMAND_BYTES_MAX;
+use super::errand::Errand;
 use crate::access::{RequestPath, printable};
 use crate::serve::Service;
 
@@ -29,8 +30,17 @@ impl GitCommand {
     }
 }
 
+/// What a command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// A fetch, a push, an archive.
+    Git(GitCommand),
+    /// Anything else that is understood here.
+    Errand(Errand),
+}
+
 /// Understand `line`, or say why not in a sentence for the client.
-pub(super) fn parse(line: &[u8]) -> Result<GitCommand, String> {
+pub(super) fn parse(line: &[u8]) -> Result<Wanted, String> {
     if line.len() > COMMAND_BYTES_MAX {
         return Err(format!("a command of more than {COMMAND_BYTES_MAX} bytes is not taken"));
     }
@@ -38,16 +48,24 @@ pub(super) fn parse(line: &[u8]) -> Result<GitCommand, String> {
         return Err("a command that is not UTF-8 is not taken".to_owned());
     };
     let Some((service, is_archive, argument)) = split_service(line) else {
-        return Err(why_not(line));
+        return match Errand::parse(line) {
+            Some(errand) => errand.map(Wanted::Errand),
+            None => Err(why_not(line)),
+        };
     };
     let path = dequote(argument)?;
     if path.is_empty() {
         return Err("the path of a repository is missing: git clone ssh://HOST/PATH".to_owned());
     }
+    Ok(Wanted::Git(GitCommand { service, is_archive, path: path_of(path)? }))
+}
+
+/// A path as drivers take it.
+pub(super) fn path_of(path: String) -> Result<RequestPath, String> {
     if path.contains(['\0', '\n', '\r']) {
         return Err("a path with a line break or a NUL is not taken".to_owned());
     }
-    Ok(GitCommand { service, is_archive, path: RequestPath::new(path) })
+    Ok(RequestPath::new(path))
 }
 
 fn split_service(line: &str) -> Option<(Service, bool, &str)> {
@@ -61,37 +79,72 @@ fn split_service(line: &str) -> Option<(Service, bool, &str)> {
     }
 }
 
+/// One argument, quoted by git or plain.
 fn dequote(argument: &str) -> Result<String, String> {
     if !argument.starts_with('\'') {
-        return plain(argument);
+        if argument.starts_with('-') {
+            return Err("options are not taken here, only the path of a repository".to_owned());
+        }
+        return if argument.chars().all(is_plain) { Ok(argument.to_owned()) } else { Err(not_plain(argument)) };
     }
-    let broken = || format!("the quotes of this path are not git's: {}", printable(argument));
-    let mut path = String::with_capacity(argument.len());
-    let mut rest = argument;
+    match unquote(argument)? {
+        (path, "") => Ok(path),
+        _ => Err(broken(argument)),
+    }
+}
+
+/// What stands in git's quotes at the beginning of `text`, and what follows them.
+fn unquote(text: &str) -> Result<(String, &str), String> {
+    let mut inner = String::with_capacity(text.len());
+    let mut rest = text;
     loop {
-        let (inside, after) = rest.strip_prefix('\'').and_then(|rest| rest.split_once('\'')).ok_or_else(broken)?;
-        path.push_str(inside);
+        let (inside, after) = rest.strip_prefix('\'').and_then(|rest| rest.split_once('\'')).ok_or_else(|| broken(text))?;
+        inner.push_str(inside);
         rest = match after.as_bytes() {
-            [] => return Ok(path),
             [b'\\', escaped @ (b'\'' | b'!'), b'\'', ..] => {
-                path.push(char::from(*escaped));
+                inner.push(char::from(*escaped));
                 &after[2..]
             }
-            _ => return Err(broken()),
+            [b'\\', ..] => return Err(broken(text)),
+            _ => return Ok((inner, after)),
         };
     }
 }
 
-fn plain(argument: &str) -> Result<String, String> {
-    if argument.starts_with('-') {
-        return Err("options are not taken here, only the path of a repository".to_owned());
+fn broken(argument: &str) -> String {
+    format!("the quotes of this path are not git's: {}", printable(argument))
+}
+
+fn not_plain(argument: &str) -> String {
+    format!("one path in single quotes is taken, not: {}", printable(argument))
+}
+
+/// Whether it stands for itself without quotes.
+fn is_plain(char: char) -> bool {
+    char.is_alphanumeric() || "/._~+@,:=%-".contains(char)
+}
+
+/// Words between spaces, each plain or in git's quotes.
+pub(super) fn words(line: &str) -> Result<Vec<String>, String> {
+    let mut words = vec![];
+    let mut rest = line.trim_matches(' ');
+    while !rest.is_empty() {
+        let (word, after) = if rest.starts_with('\'') {
+            unquote(rest)?
+        } else {
+            let (word, after) = rest.split_at(rest.find(' ').unwrap_or(rest.len()));
+            if !word.chars().all(is_plain) {
+                return Err(format!("what is no plain word is taken in single quotes only: {}", printable(word)));
+            }
+            (word.to_owned(), after)
+        };
+        if !after.is_empty() && !after.starts_with(' ') {
+            return Err(broken(rest));
+        }
+        words.push(word);
+        rest = after.trim_start_matches(' ');
     }
-    let is_plain = |char: char| char.is_alphanumeric() || "/._~+@,:=%-".contains(char);
-    if argument.chars().all(is_plain) {
-        Ok(argument.to_owned())
-    } else {
-        Err(format!("one path in single quotes is taken, not: {}", printable(argument)))
-    }
+    Ok(words)
 }
 
 /// The sentence for everything that is no fetch and no push.
@@ -107,7 +160,7 @@ fn why_not(line: &str) -> String {
         ("git-upload-pack" | "git-receive-pack" | "git-upload-archive", _) => format!("exactly this is taken: {name} 'PATH'"),
         ("scp" | "sftp" | "sftp-server" | "rsync", _) => "files are not copied here; use git clone and git push".to_owned(),
         ("sh" | "bash" | "zsh" | "dash" | "ash" | "fish" | "csh" | "ksh" | "login" | "su", _) => "there is no shell here".to_owned(),
-        _ => format!("only git fetch and git push are served here, not '{}'", printable(name)),
+        _ => format!("only git fetch and git push are served here, and what 'ssh HOST help' tells of, not '{}'", printable(name)),
     }
 }
 
@@ -117,7 +170,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn path_of(line: &str) -> Option<(Service, String)> {
-        parse(line.as_bytes()).ok().map(|command| (command.service, command.path.as_str().to_owned()))
+        match parse(line.as_bytes()) {
+            Ok(Wanted::Git(command)) => Some((command.service, command.path.as_str().to_owned())),
+            _ => None,
+        }
     }
 
     #[test]
@@ -141,7 +197,7 @@ mod tests {
 
     #[test]
     fn an_archive_is_told_from_a_fetch() {
-        let is_archive = |line: &[u8]| parse(line).expect("taken").is_archive;
+        let is_archive = |line: &[u8]| matches!(parse(line).expect("taken"), Wanted::Git(command) if command.is_archive);
         assert!(is_archive(b"git-upload-archive 'x'") && !is_archive(b"git-upload-pack 'x'") && !is_archive(b"git-receive-pack 'x'"));
     }
 

@@ -54,6 +54,8 @@ pub(in crate::transport) struct Shared {
     pub(in crate::transport) tree_depth_max: u64,
     /// What fetches share.
     pub(in crate::transport) state: Arc<SharedState>,
+    /// Turns in which greetings and hints are made.
+    pub(in crate::transport) descriptions: Semaphore,
     pub(in crate::transport) configs: Configs,
     pub(in crate::transport) algorithms: Algorithms,
     pub(in crate::transport) commands: Arc<Semaphore>,
