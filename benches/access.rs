@@ -9,7 +9,8 @@ mod measure;
 use measure::median;
 use packmule::access::rules::{RuleBook, Rules, Written, WrittenGroups, WrittenRule, WrittenUsers};
 use packmule::access::{Admission, Command, Credentials, Door, HashKind, LogIn, PublicKey, RequestPath, Secret, Transport};
-use packmule::serve::{EditKind, Gate, Proposal, ProposedEdit, Verdict};
+use packmule::base::Cancel;
+use packmule::serve::{Changes, EditKind, Gate, Proposal, ProposedEdit, Verdict};
 use packmule::store::{Repositories, Repository};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
@@ -103,7 +104,7 @@ fn text(options: &Options) -> String {
 
 fn read(text: &str) -> RuleBook {
     let Text { users, groups, rule } = toml::from_str(text).expect("TOML");
-    let written = Written { key_folder: Path::new(""), users: &users, groups: &groups, authorities: &[], rules: &rule };
+    let written = Written { key_folder: Path::new(""), users: &users, groups: &groups, authorities: &[], rules: &rule, limits: &[] };
     RuleBook::compile(&written, "config.toml", text).expect("no fault")
 }
 
@@ -169,7 +170,8 @@ pub fn run(options: &Options) -> usize {
         row(options, &format!("may a command begin, {name}"), 20, |_| admit(name));
         let gates: Vec<Box<dyn Gate>> = (0..options.rounds).map(|_| admit(name).into_gate(runtime.handle().clone())).collect();
         let mut gates = gates.iter();
-        let proposal = Proposal { edits: &edits, push_options: &[], view, creates_repository: false };
+        let changes = Changes::new(view, &edits, &Cancel::new());
+        let proposal = Proposal { edits: &edits, push_options: &[], view, creates_repository: false, changes: &changes };
         row(options, &format!("judge a push of {} refs, {name}", edits.len()), 1, |_| {
             let verdicts = gates.next().expect("one for each round").judge(&proposal);
             let allowed = verdicts.iter().filter(|verdict| **verdict == Verdict::Allow).count();

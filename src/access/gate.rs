@@ -3,8 +3,9 @@
 use super::erased::ask;
 use super::grant::{ErasedRules, Rules};
 use super::{Grant, PushProposal};
+use crate::base::limits::TICK_MS;
 use crate::pack::Bits;
-use crate::serve::{Gate, Proposal, Verdict, Visibility};
+use crate::serve::{Changes, Gate, Proposal, Verdict, Visibility};
 use crate::store::Refs;
 use bstr::BStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,7 +43,10 @@ impl RulesGate {
         let rules = self.rules.clone();
         let push = PushProposal::from(proposal);
         let asked = ask("judge", self.timeout, async move { rules.judge(&push).await });
-        match self.runtime.block_on(asked) {
+        let answered = self.runtime.block_on(until_answered(asked, proposal.changes));
+        // Whoever is late, or goes on for a client that is gone, has nothing more to find out.
+        proposal.changes.stop();
+        match answered {
             Ok(verdicts) if verdicts.len() == proposal.edits.len() => verdicts,
             Ok(verdicts) => {
                 tracing::error!(
@@ -56,6 +60,19 @@ impl RulesGate {
                 tracing::error!(error = super::printable(&error.to_string()), "the push is refused");
                 refuse_all(proposal, error.for_peer())
             }
+        }
+    }
+}
+
+/// Wait for the answer; nothing more is found out for a client that is gone meanwhile.
+async fn until_answered<T>(answer: impl Future<Output = T>, changes: &Changes) -> T {
+    tokio::pin!(answer);
+    loop {
+        tokio::select! {
+            answered = &mut answer => return answered,
+            () = tokio::time::sleep(Duration::from_millis(TICK_MS)) => if changes.is_abandoned() {
+                changes.stop();
+            },
         }
     }
 }
@@ -123,7 +140,8 @@ mod tests {
         let edits: Vec<_> = names.iter().map(edit).collect();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let gate = Grant::new(Says(says)).into_gate(runtime.handle().clone(), Duration::from_millis(100));
-        gate.judge(&Proposal { edits: &edits, push_options: &[], view: &view, creates_repository: false })
+        let changes = Changes::new(&view, &edits, &crate::base::Cancel::new());
+        gate.judge(&Proposal { edits: &edits, push_options: &[], view: &view, creates_repository: false, changes: &changes })
     }
 
     fn allow(count: usize) -> Result<Vec<Verdict>, BoxError> {

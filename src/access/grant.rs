@@ -2,7 +2,7 @@
 
 use super::BoxError;
 use super::rules::Roles;
-use crate::serve::{Proposal, ProposedEdit, Verdict};
+use crate::serve::{Changes, Proposal, ProposedEdit, Verdict};
 use crate::store::Snapshot;
 use bstr::{BStr, BString};
 use std::future::Future;
@@ -34,6 +34,8 @@ pub struct PushProposal {
     pub creates_repository: bool,
     /// The repository as it was, with the push's objects on top.
     pub view: Snapshot,
+    /// What its edits change, found out when it is asked for; that takes time, so ask where a thread may block.
+    pub changes: Changes,
 }
 
 impl From<&Proposal<'_>> for PushProposal {
@@ -43,6 +45,7 @@ impl From<&Proposal<'_>> for PushProposal {
             push_options: proposal.push_options.to_vec(),
             creates_repository: proposal.creates_repository,
             view: proposal.view.clone(),
+            changes: proposal.changes.clone(),
         }
     }
 }

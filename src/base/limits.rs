@@ -36,7 +36,11 @@ pub const ARCHIVE_ARGUMENT_BYTES_MAX: usize = 1 << 20;
 pub const ARCHIVE_ENTRIES_MAX: u64 = 50_000_000;
 /// Bytes of the directory at the end of a zip file, which is held until then.
 pub const ZIP_DIRECTORY_BYTES_MAX: usize = 256 << 20;
-/// Folders within folders that an archive is made of (git-config, `core.maxTreeDepth`).
+/// Paths that an edit of a push may change, where rules are about paths.
+pub const CHANGED_PATHS_MAX: usize = 1_000_000;
+/// Bytes of all those paths.
+pub const CHANGED_PATH_BYTES_MAX: usize = 256 << 20;
+/// Folders within folders that an archive or changed paths are made of (git-config, `core.maxTreeDepth`).
 pub const TREE_DEPTH_MAX: usize = 2_048;
 /// A blob from this size on goes into an archive in pieces, where it is stored whole in a pack and nothing is to be replaced in it.
 pub const ARCHIVE_STREAM_BYTES_MIN: u64 = 8 << 20;

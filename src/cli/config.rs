@@ -7,7 +7,7 @@ use super::drivers::{Drivers, FilesConfig};
 use super::failure::Failure;
 use crate::access::HashKind;
 use crate::access::http::HttpSettings;
-use crate::access::rules::{Written, WrittenAuthority, WrittenGroups, WrittenRule, WrittenUsers};
+use crate::access::rules::{Written, WrittenAuthority, WrittenGroups, WrittenLimit, WrittenRule, WrittenUsers};
 use crate::base::limits::{SHARED_BYTES_MAX, TREE_FILTER_DEPTH_MAX};
 use crate::pack::check::CheckMode;
 use crate::pack::index::IngestLimits;
@@ -61,6 +61,9 @@ pub struct Config {
     /// Who may do what: the first rule that matches decides.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rule: Vec<Spanned<WrittenRule>>,
+    /// Bounds of what a push brings.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limit: Vec<Spanned<WrittenLimit>>,
     /// What `packmule rules test` holds against them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub test: Vec<Spanned<WrittenTest>>,
@@ -87,6 +90,7 @@ impl Default for Config {
             groups: WrittenGroups::new(),
             certificate_authority: vec![],
             rule: vec![],
+            limit: vec![],
             test: vec![],
         }
     }
@@ -373,7 +377,7 @@ impl Config {
     /// Whether it says who somebody is or what somebody may do. Otherwise every key that is let in may do everything.
     pub(super) fn has_rules(&self) -> bool {
         let has_people = !self.users.is_empty() || !self.groups.is_empty() || !self.key_folder.as_os_str().is_empty();
-        has_people || !self.rule.is_empty() || !self.certificate_authority.is_empty()
+        has_people || !self.rule.is_empty() || !self.limit.is_empty() || !self.certificate_authority.is_empty()
     }
 
     /// Where the three files of the driver `files` lie.
@@ -389,6 +393,7 @@ impl Config {
             groups: &self.groups,
             authorities: &self.certificate_authority,
             rules: &self.rule,
+            limits: &self.limit,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The seam to whoever decides: which refs this request may see, and which edits it may make.
 
+use super::Changes;
 use crate::pack::Bits;
 use crate::store::{Refs, Snapshot};
 use bstr::BString;
@@ -41,6 +42,8 @@ pub struct Proposal<'a> {
     pub view: &'a Snapshot,
     /// The push would make this repository.
     pub creates_repository: bool,
+    /// What its edits change, found out when it is asked for.
+    pub changes: &'a Changes,
 }
 
 /// The answer for one edit.

@@ -4,6 +4,7 @@
 //! that fetches, the second takes one from a client that pushes.
 
 mod attend;
+mod changes;
 mod error;
 mod gate;
 mod hooks;
@@ -15,6 +16,7 @@ mod upload_archive;
 mod upload_pack;
 mod visible;
 
+pub use changes::{Changes, ChangesError};
 pub use error::Error;
 pub use gate::{EditKind, Gate, OpenGate, Proposal, ProposedEdit, Verdict, Visibility};
 pub use hooks::{HookFolder, HookOptions, plain_environment};

@@ -56,6 +56,13 @@ fn committer_date(rest: &[u8]) -> Option<u64> {
     std::str::from_utf8(&digits[..len]).ok()?.parse().ok()
 }
 
+/// What stands between the angle brackets of a commit's author; `None` when it names none.
+pub(super) fn author_email(data: &[u8]) -> Option<&[u8]> {
+    let line = data.split(|byte| *byte == b'\n').take_while(|line| !line.is_empty()).find_map(|line| line.strip_prefix(b"author "))?;
+    let after = &line[memchr::memchr(b'<', line)? + 1..];
+    Some(&after[..memchr::memchr(b'>', after)?])
+}
+
 /// What a tag points at; `None` when it is none.
 pub(super) fn parse_tag(data: &[u8], hash: gix_hash::Kind) -> Option<(ObjectId, Kind)> {
     let hex = hash.len_in_hex();
@@ -92,6 +99,14 @@ mod tests {
         let odd = format!("tree {A}\nauthor x <x@y> 5 +0000\ncommitter x <x@y> never\n\n");
         assert_eq!(parse_commit(odd.as_bytes(), Sha1).expect("a commit").date, 0);
         assert!(parse_commit(b"tree zzz", Sha1).is_none());
+    }
+
+    #[test]
+    fn an_author_is_told_by_the_first_brackets_of_their_line() {
+        let text = format!("tree {A}\nauthor A <a@x> <b@y> 5 +0000\ncommitter x <c@z> 6 +0000\n\nauthor E <e@x> 1 +0000\n");
+        assert_eq!(author_email(text.as_bytes()), Some(&b"a@x"[..]));
+        assert_eq!(author_email(format!("tree {A}\n\nauthor E <e@x> 1 +0000\n").as_bytes()), None);
+        assert_eq!(author_email(b"author E <e"), None);
     }
 
     proptest! {

@@ -29,6 +29,14 @@ pub enum Error {
         /// Its type.
         kind: pack::Kind,
     },
+    /// More of something than can be held.
+    #[error("more than {max} {what}")]
+    TooMany {
+        /// What.
+        what: &'static str,
+        /// How many could be.
+        max: usize,
+    },
     /// The request was given up.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),

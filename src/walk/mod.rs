@@ -7,6 +7,7 @@
 //! | `commits` | ids into a table of commits; wants and haves into painted history |
 //! | `cover` | a tree, and one that is covered already, into the objects between them |
 //! | `edges` | both sides' trees, by path, into what the client has where anything is new |
+//! | `changes` | two values of a ref into the paths that differ; a tip into what of its history is new |
 //! | `filter`, `sparse` | a filter specification into [`ObjectFilter`]: kinds, depths, paths |
 //! | `filtered` | trees, met in git's order, into what passes a filter about places |
 //! | `bitmaps` | wanted commits into all that they reach, where git's bitmaps tell it |
@@ -20,6 +21,7 @@
 //! | `connectivity`, `whole_trees` | the new tips of a push into "whole or not"; and whose fault it is |
 
 mod bitmaps;
+mod changes;
 mod commit;
 mod commits;
 mod connectivity;
@@ -41,6 +43,7 @@ mod visible;
 mod want_have;
 mod whole_trees;
 
+pub use changes::{ChangedPath, NewCommit, NewObjects, changed_paths, find_new_objects};
 pub use connectivity::{Connected, Connections, EachObject, Known, Pushed, check_connected};
 pub use error::Error;
 pub use filter::{KindFilter, ObjectFilter, Places};

@@ -47,7 +47,7 @@ impl<'a> TreeEntry<'a> {
         ObjectId::from_bytes_or_panic(&self.raw[self.id_at..])
     }
 
-    fn is_tree(&self) -> bool {
+    pub fn is_tree(&self) -> bool {
         self.raw[0] == b'4' || self.raw[0] == b'0'
     }
 
@@ -55,7 +55,7 @@ impl<'a> TreeEntry<'a> {
         &self.raw[self.mode_len + 1..self.id_at - 1]
     }
 
-    fn order(&self, other: &Self) -> Ordering {
+    pub fn order(&self, other: &Self) -> Ordering {
         let (ours, theirs) = (self.name(), other.name());
         let common = ours.len().min(theirs.len());
         let end = |name: &[u8], tree: bool| name.get(common).copied().unwrap_or(if tree { b'/' } else { 0 });

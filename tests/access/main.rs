@@ -5,6 +5,7 @@ mod common;
 
 mod api_server;
 mod audit;
+mod changes;
 mod commands;
 mod editing;
 mod embed;
@@ -14,5 +15,6 @@ mod identity;
 mod import;
 mod in_memory;
 mod logins;
+mod model;
 mod penalties;
 mod rules;

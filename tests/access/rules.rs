@@ -36,13 +36,13 @@ allow = ["write"]
 "#;
 
 /// A server under rules for ann and bob, whose keys lie in a folder; eve has a key that nobody knows.
-struct House {
-    sandbox: Sandbox,
-    server: Server,
+pub struct House {
+    pub sandbox: Sandbox,
+    pub server: Server,
 }
 
 impl House {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let sandbox = Sandbox::new();
         for name in ["ann", "bob", "eve"] {
             make_key(&sandbox, &sandbox.path("private").join(name), &["ed25519"]);
@@ -68,7 +68,7 @@ impl House {
     }
 
     /// What `git ARGS`, run by `who`, says, and whether it succeeds.
-    fn git(&self, who: &str, folder: &Path, args: &[&str]) -> (bool, String) {
+    pub fn git(&self, who: &str, folder: &Path, args: &[&str]) -> (bool, String) {
         let config = write_ssh_config(&self.sandbox, self.server.port, &self.sandbox.path("private").join(who));
         let mut command = self.sandbox.git_command(folder, args);
         command.env("GIT_SSH_COMMAND", format!("ssh -F {}", config.display())).env("GIT_SSH_VARIANT", "ssh");
@@ -76,12 +76,12 @@ impl House {
         (output.status.success(), report(&command, &output))
     }
 
-    fn served(&self) -> PathBuf {
+    pub fn served(&self) -> PathBuf {
         self.sandbox.path("served/plans.git")
     }
 }
 
-fn write_config(sandbox: &Sandbox, rules: &str) {
+pub fn write_config(sandbox: &Sandbox, rules: &str) {
     let settings =
         "root = \"served\"\nkey_folder = \"keys\"\nssh.listen = \"127.0.0.1:0\"\nssh.own_keys = false\nssh.penalties.enabled = false\n";
     std::fs::write(sandbox.path("config.toml"), format!("{settings}{rules}")).expect("written");

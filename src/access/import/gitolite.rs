@@ -12,7 +12,7 @@
 
 use super::conf::{Conf, Permission, Rule};
 use super::names::{Overlap, Repositories, is_name};
-use super::options::{Holds, Switch};
+use super::options::{Holds, Switch, condition};
 use super::{Draft, Drafts, Import, Original, Remark, Remarks, checks, keys, lines, refex, write};
 use crate::access::printable;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -249,43 +249,81 @@ impl<'a> Translator<'a> {
             self.push(at, &others, &some, Some(vec![]), vec!["read", CREATE_REPOSITORY], false, when.clone());
             if !every {
                 for word in &some {
-                    let mere_readers = self.mere_readers(at, users, word);
-                    self.push(at, &mere_readers, std::slice::from_ref(word), Some(vec![]), WRITING.to_vec(), false, when.clone());
+                    for (mere_readers, target, but) in self.mere_readers(at, users, word) {
+                        let when = Some(when.iter().chain(&but).map(String::as_str).collect::<Vec<_>>().join(" && "));
+                        self.push(
+                            at,
+                            &mere_readers,
+                            &[target],
+                            Some(vec![]),
+                            WRITING.to_vec(),
+                            false,
+                            when.filter(|when| !when.is_empty()),
+                        );
+                    }
                 }
             }
             self.push(at, users, &some, refs.clone(), WRITING.to_vec(), false, None);
         }
     }
 
-    /// Those of `users` whom an earlier rule let read but none let write: with `deny-rules` they do not get past this one.
-    fn mere_readers(&mut self, at: usize, users: &[String], word: &Repositories) -> Vec<String> {
-        let earlier = |translator: &Self, other: usize| {
-            let these = translator.repositories(&translator.conf.rules[other]);
-            these.iter().map(|it| word.within(it)).max_by_key(|overlap| *overlap as u8).unwrap_or(Overlap::None)
-        };
-        let overlapping: Vec<(usize, Overlap)> =
-            (0..at).map(|other| (other, earlier(self, other))).filter(|(_, overlap)| *overlap != Overlap::None).collect();
+    /// Those of `users` whom an earlier rule let read but none let write: with `deny-rules` they do not get past this one. In which
+    /// repositories, and when.
+    fn mere_readers(&self, at: usize, users: &[String], word: &Repositories) -> Vec<(Vec<String>, Repositories, Option<String>)> {
         let rules = &self.conf.rules;
-        let readers: Vec<usize> = overlapping
-            .iter()
-            .map(|(other, _)| *other)
-            .filter(|other| rules[*other].permission.reads && !rules[*other].permission.writes)
-            .collect();
-        let writers: Vec<usize> = overlapping
-            .iter()
-            .filter(|(other, overlap)| *overlap == Overlap::All && rules[*other].permission.writes)
-            .map(|(other, _)| *other)
-            .collect();
-        if readers.is_empty() {
-            return vec![];
-        } else if writers.is_empty() {
-            return users.to_vec();
+        let (readers, writers): (Vec<&Rule>, Vec<&Rule>) =
+            rules[..at].iter().filter(|rule| rule.permission.reads).partition(|rule| !rule.permission.writes);
+        let mut found: Vec<(Vec<String>, Repositories, Option<String>)> = vec![];
+        for reader in readers {
+            for others in self.repositories(reader).iter() {
+                let (target, within) = match (word.within(others), others.within(word)) {
+                    (Overlap::None, _) => continue,
+                    (Overlap::All, _) => (word, None),
+                    (_, Overlap::All) => (others, None),
+                    _ => (word, Some(condition(others))),
+                };
+                let overlapping: Vec<(&Rule, Vec<Option<String>>)> = writers
+                    .iter()
+                    .map(|writer| (*writer, self.overlaps(target, writer)))
+                    .filter(|(_, overlaps)| !overlaps.is_empty())
+                    .collect();
+                let mut add = |names: Vec<String>, when: Option<String>| {
+                    let is_same = |(_, other, condition): &&mut (Vec<String>, Repositories, Option<String>)| {
+                        other.as_pattern() == target.as_pattern() && *condition == when
+                    };
+                    match found.iter_mut().find(is_same) {
+                        Some((known, _, _)) => names.into_iter().for_each(|name| {
+                            if !known.contains(&name) {
+                                known.push(name)
+                            }
+                        }),
+                        None => found.push((names, target.clone(), when)),
+                    }
+                };
+                if overlapping.is_empty() {
+                    add(users.to_vec(), within);
+                    continue;
+                }
+                for user in self.known_users().into_iter().filter(|user| self.names(&rules[at], user) && self.names(reader, user)) {
+                    let own = overlapping.iter().filter(|(writer, _)| self.names(writer, &user)).flat_map(|(_, overlaps)| overlaps);
+                    let Some(partly) = own.cloned().collect::<Option<Vec<String>>>() else { continue };
+                    let but = partly.iter().map(|condition| format!("!{condition}"));
+                    let when: Vec<String> = within.clone().into_iter().chain(but).collect();
+                    add(vec![user], Some(when.join(" && ")).filter(|when| !when.is_empty()));
+                }
+            }
         }
-        let has = |rule: &Rule, user: &str| self.names(rule, user);
-        let is_mere = |user: &&String| {
-            has(&rules[at], user) && readers.iter().any(|it| has(&rules[*it], user)) && !writers.iter().any(|it| has(&rules[*it], user))
+        found
+    }
+
+    /// What of the repositories of `rule` is among `these`: none for all of these, a condition for some.
+    fn overlaps(&self, these: &Repositories, rule: &Rule) -> Vec<Option<String>> {
+        let overlap = |others: &Repositories| match these.within(others) {
+            Overlap::None => None,
+            Overlap::Some => Some(Some(condition(others))),
+            Overlap::All => Some(None),
         };
-        self.known_users().iter().filter(is_mere).cloned().collect()
+        self.repositories(rule).iter().filter_map(overlap).collect()
     }
 
     /// Whether the rule is about this user.

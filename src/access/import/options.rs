@@ -55,7 +55,7 @@ impl Switch {
 }
 
 /// Whether a repository is one of these, as an expression.
-fn condition(these: &Repositories) -> String {
+pub(super) fn condition(these: &Repositories) -> String {
     let quoted = |text: &str| format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\""));
     let pattern = these.as_pattern();
     match pattern.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {

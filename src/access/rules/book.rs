@@ -4,13 +4,15 @@
 //! sorted out once, and the refs of a push are then held against these few, sorted by their names in turn.
 
 use super::authority::Authority;
-use super::pattern::Names;
+use super::condition::{Condition, Moment, Scene, Way};
+use super::limit::{Limit, untold};
+use super::pattern::{Names, Pattern};
 use super::patterns::Patterns;
 use super::roles::Roles;
-use super::scope::{Asker, Scopes, User};
+use super::scope::{Asker, Scope, Scopes, User};
 use super::verb::{Verb, Verbs};
-use crate::access::{PasswordHash, PublicKey};
-use bstr::BStr;
+use crate::access::{PasswordHash, PublicKey, printable};
+use crate::serve::Changes;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -29,11 +31,15 @@ pub struct RuleBook {
     pub(super) rules: Vec<Rule>,
     /// Whom and what each of them is about.
     pub(super) scopes: Scopes,
+    pub(super) limits: Vec<Limit>,
+    pub(super) limit_scopes: Scopes,
     /// Keys that sign certificates, with the number of whose they are.
     pub(super) authority_keys: HashMap<PublicKey, usize>,
     pub(super) authorities: Vec<Authority>,
     /// Who is meant by a name in certificates.
     pub(super) principals: HashMap<String, Vec<u32>>,
+    /// Some rule or limit has a condition.
+    pub(super) has_conditions: bool,
     /// Users with passwords, each behind a number made of their name.
     passwords: BTreeMap<u64, u32>,
 }
@@ -46,6 +52,8 @@ static STAND_INS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 #[derive(Debug)]
 pub(super) struct Rule {
     pub(super) place: String,
+    /// Empty: it is about refs as such.
+    pub(super) paths: Vec<Pattern>,
     pub(super) verbs: Verbs,
     pub(super) allows: bool,
 }
@@ -70,13 +78,18 @@ impl From<Option<&Rule>> for Judgement {
 pub(super) struct About {
     user: u32,
     rules: Vec<u32>,
+    limits: Vec<u32>,
 }
 
 /// The rules about one user in one repository.
 #[derive(Debug)]
 pub(super) struct Applying {
     rules: Vec<u32>,
+    /// Those of the rules that are about paths.
+    of_paths: Vec<u32>,
+    limits: Vec<u32>,
     names: Names,
+    scene: Scene,
     /// For each verb the refs that these rules name: sorted when first asked for.
     refs: [OnceLock<Patterns>; Verb::ALL.len()],
 }
@@ -137,47 +150,111 @@ impl RuleBook {
 
     /// Whether some answer depends on who made a repository, and on the roles that they gave.
     pub fn needs_roles(&self) -> bool {
-        self.scopes.need_roles()
+        self.scopes.need_roles() || self.limit_scopes.need_roles()
     }
 
     /// The rules about `user`; none for a user who is not there.
     pub(super) fn about(&self, user: &str) -> About {
-        let found = self.number_of(user).map(|user| About { user, rules: self.scopes.about(user, &self.users[user as usize]) });
-        found.unwrap_or(About { user: u32::MAX, rules: vec![] })
+        let Some(user) = self.number_of(user) else { return About { user: u32::MAX, rules: vec![], limits: vec![] } };
+        let somebody = &self.users[user as usize];
+        About { user, rules: self.scopes.about(user, somebody), limits: self.limit_scopes.about(user, somebody) }
     }
 
     /// Those of the rules `about` somebody that are about them in the repository of this name, where these are the `roles`.
-    pub(super) fn applying(&self, about: &About, repository: &str, roles: &Roles) -> Applying {
-        let (mut rules, mut names) = (vec![], Names::default());
+    pub(super) fn applying(&self, about: &About, repository: &str, roles: &Roles, way: &Way) -> Applying {
+        let (mut rules, mut of_paths, mut limits, mut names, mut groups) = (vec![], vec![], vec![], Names::default(), vec![]);
         if let Some(user) = self.users.get(about.user as usize) {
             names = Names { user: user.name.clone(), creator: roles.creator.clone() };
             let asker = Asker { number: about.user, user, roles, groups: &self.groups };
-            rules = self.scopes.applying(&about.rules, repository, asker, &names);
+            let applying = self.scopes.applying(&about.rules, repository, asker, &names);
+            (of_paths, rules) = applying.into_iter().partition(|number| !self.rule(*number).paths.is_empty());
+            limits = self.limit_scopes.applying(&about.limits, repository, asker, &names);
+            if self.has_conditions {
+                let is_in = |(name, group): (&String, &u32)| user.groups.binary_search(group).is_ok().then(|| name.clone());
+                groups = self.groups.iter().filter_map(is_in).collect();
+            }
         }
-        Applying { rules, names, refs: std::array::from_fn(|_| OnceLock::new()) }
+        let scene = Scene { user: names.user.clone(), groups, repository: repository.to_owned(), way: way.clone() };
+        Applying { rules, of_paths, limits, names, scene, refs: std::array::from_fn(|_| OnceLock::new()) }
     }
 
     /// The roles in a repository that is not there yet: `user` is its creator if they may make it, and nobody has any otherwise.
     pub fn roles_of_new(&self, user: &str, repository: &str) -> Roles {
         let roles = Roles::made_by(user);
-        let applying = self.applying(&self.about(user), repository, &roles);
+        let applying = self.applying(&self.about(user), repository, &roles, &Way::to_do(Verb::CreateRepository));
         let may_create = self.judge_some(&applying, Verb::CreateRepository).is_some_and(|rule| rule.allows);
         if may_create { roles } else { Roles::default() }
     }
 
     /// The first of the rules `applying` that is about `verb` on the ref `name` decides.
-    pub(super) fn judge(&self, applying: &Applying, verb: Verb, name: &BStr) -> Option<&Rule> {
-        let refs = applying.refs[verb as usize].get_or_init(|| self.refs_of(applying, verb));
-        refs.first(name, |_| true).map(|number| &self.rules[number as usize])
+    pub(super) fn judge(&self, applying: &Applying, moment: Moment<'_>) -> Option<&Rule> {
+        let refs = applying.refs[moment.verb as usize].get_or_init(|| self.refs_of(applying, moment.verb));
+        let counts = |number: u32| self.takes_part(number, applying, Some(&moment)).unwrap_or(true);
+        refs.first(moment.name, counts).map(|number| self.rule(number))
+    }
+
+    /// Whether the condition of a rule, if it has one, holds; none where that depends on a ref. What cannot be told allows nothing.
+    fn takes_part(&self, number: u32, applying: &Applying, moment: Option<&Moment<'_>>) -> Option<bool> {
+        let rule = self.rule(number);
+        holds(self.scopes.get(number).when.as_ref(), &rule.place, applying, moment).map(|told| told.unwrap_or(!rule.allows))
+    }
+
+    /// Whether rules or limits are about what an edit changes, not only about its ref.
+    pub(super) fn asks_for_changes(&self, applying: &Applying) -> bool {
+        !applying.of_paths.is_empty() || !applying.limits.is_empty()
+    }
+
+    /// What rules about paths and limits have against the edit with this number, for the pusher.
+    pub(super) fn refusal_of_changes(&self, applying: &Applying, moment: Moment<'_>, changes: &Changes, edit: usize) -> Option<String> {
+        self.refusal_of_paths(applying, moment, changes, edit).or_else(|| {
+            let is_about = |number: u32| {
+                let (scope, place) = (self.limit_scopes.get(number), &self.limits[number as usize].place);
+                let counts = || holds(scope.when.as_ref(), place, applying, Some(&moment)).and_then(Result::ok).unwrap_or(true);
+                scope.has_ref(moment.name, &applying.names) && counts()
+            };
+            let mut limits = applying.limits.iter().filter(|number| moment.verb != Verb::Delete && is_about(**number));
+            limits.find_map(|number| self.limits[*number as usize].refusal(changes, edit, &applying.names))
+        })
+    }
+
+    /// Each path goes down the rules about paths; what none is about may be changed.
+    fn refusal_of_paths(&self, applying: &Applying, moment: Moment<'_>, changes: &Changes, edit: usize) -> Option<String> {
+        let mut paths = Patterns::default();
+        for number in applying.of_paths.iter().copied() {
+            let (rule, scope) = (self.rule(number), self.scopes.get(number));
+            let is_about = |scope: &Scope| scope.has_ref(moment.name, &applying.names);
+            if rule.verbs.contains(moment.verb) && is_about(scope) && self.takes_part(number, applying, Some(&moment)) == Some(true) {
+                let patterns = rule.paths.iter().filter_map(|pattern| pattern.filled(&applying.names));
+                patterns.for_each(|pattern| paths.add(&pattern, number));
+            }
+        }
+        if paths.is_empty() {
+            return None;
+        }
+        let changed = match changes.paths(edit) {
+            Ok(changed) => changed,
+            Err(error) => return Some(untold(&error)),
+        };
+        changed.iter().find_map(|changed| {
+            let rule = paths.first(changed.path.as_ref(), |_| true).map(|number| self.rule(number)).filter(|rule| !rule.allows)?;
+            Some(format!("you may not change '{}': {}", printable(&changed.path.to_string()), rule.place))
+        })
+    }
+
+    fn rule(&self, number: u32) -> &Rule {
+        &self.rules[number as usize]
     }
 
     fn refs_of(&self, applying: &Applying, verb: Verb) -> Patterns {
         let mut refs = Patterns::default();
-        for number in applying.rules.iter().copied().filter(|number| self.rules[*number as usize].verbs.contains(verb)) {
+        for number in applying.rules.iter().copied().filter(|number| self.rule(*number).verbs.contains(verb)) {
             let scope = self.scopes.get(number);
             if scope.has_every_ref() || !verb.is_about_refs() {
                 refs.add_every(number);
-                break; // whatever comes later never decides
+                if scope.when.is_none() {
+                    break; // whatever comes later never decides
+                }
+                continue;
             }
             for pattern in scope.refs.iter().filter_map(|pattern| pattern.filled(&applying.names)) {
                 refs.add(&pattern, number);
@@ -188,10 +265,13 @@ impl RuleBook {
 
     /// Whether there may be a ref on which `verb` is allowed; a denial counts when it is about every ref.
     pub(super) fn judge_some(&self, applying: &Applying, verb: Verb) -> Option<&Rule> {
-        let rules = applying.rules.iter().map(|number| (*number, &self.rules[*number as usize]));
-        let mut rules = rules.filter(|(_, rule)| rule.verbs.contains(verb));
-        let decides = |number, rule: &Rule| rule.allows || !verb.is_about_refs() || self.scopes.get(number).has_every_ref();
-        rules.find(|(number, rule)| decides(*number, rule)).map(|(_, rule)| rule)
+        let mut rules = applying.rules.iter().map(|number| (*number, self.rule(*number))).filter(|(_, rule)| rule.verbs.contains(verb));
+        let is_about_all = |number| !verb.is_about_refs() || self.scopes.get(number).has_every_ref();
+        // Where a condition depends on the ref, there may be one for which it holds, and one for which it does not.
+        let of_repository = Moment { verb, name: "".into(), options: &[] };
+        let moment = (!verb.is_about_refs()).then_some(&of_repository);
+        let counts = |number, rule: &Rule| self.takes_part(number, applying, moment).unwrap_or(rule.allows);
+        rules.find(|(number, rule)| (rule.allows || is_about_all(*number)) && counts(*number, rule)).map(|(_, rule)| rule)
     }
 
     pub(super) fn number_of(&self, user: &str) -> Option<u32> {
@@ -211,4 +291,14 @@ impl RuleBook {
         self.names.insert(name.to_owned(), number);
         number
     }
+}
+
+/// Whether a condition holds, where it can be told yet. A fault is logged with the place of its rule.
+fn holds(when: Option<&Condition>, place: &str, applying: &Applying, moment: Option<&Moment<'_>>) -> Option<Result<bool, ()>> {
+    let Some(when) = when else { return Some(Ok(true)) };
+    when.holds_for(&applying.scene, moment).map(|told| {
+        told.map_err(|why| {
+            tracing::warn!(rule = place, why = printable(&why), user = printable(&applying.scene.user), "a condition failed")
+        })
+    })
 }

@@ -1,10 +1,12 @@
 //! Users, groups and rules as written into a [`RuleBook`], or into every fault at once.
 
 use super::book::{ANONYMOUS, Rule, RuleBook};
+use super::condition::Condition;
+use super::limit::Limit;
 use super::pattern::Pattern;
 use super::scope::{Scope, Who};
 use super::verb::{Verb, Verbs};
-use super::written::{Written, WrittenRule, WrittenUser};
+use super::written::{Written, WrittenLimit, WrittenRule, WrittenUser};
 use crate::access::{PasswordHash, PublicKey, printable};
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
@@ -33,18 +35,39 @@ impl RuleBook {
         compiler.anonymous(written);
         compiler.groups(written);
         compiler.authorities(written);
-        let (mut line, mut counted) = (1, 0);
+        let mut lines = Lines { source, counted: 0, line: 1 };
         for (at, rule) in written.rules.iter().enumerate() {
-            let begins = rule.span().start.max(counted);
-            line += source.get(counted..begins).map_or(0, |between| between.matches('\n').count());
-            counted = begins;
-            let place = format!("rule {} ({file}:{line})", at + 1);
+            let place = format!("rule {} ({file}:{})", at + 1, lines.line_of(rule.span().start));
             if let Some((rule, scope)) = compiler.rule(rule, place) {
                 compiler.book.rules.push(rule);
                 compiler.book.scopes.push(scope);
             }
         }
+        let mut lines = Lines { source, counted: 0, line: 1 };
+        for (at, limit) in written.limits.iter().enumerate() {
+            let place = format!("limit {} ({file}:{})", at + 1, lines.line_of(limit.span().start));
+            if let Some((limit, scope)) = compiler.limit(limit, place) {
+                compiler.book.limits.push(limit);
+                compiler.book.limit_scopes.push(scope);
+            }
+        }
         if compiler.faults.is_empty() { Ok(compiler.book) } else { Err(compiler.faults) }
+    }
+}
+
+/// Counts lines from place to place, which come in order.
+struct Lines<'a> {
+    source: &'a str,
+    counted: usize,
+    line: usize,
+}
+
+impl Lines<'_> {
+    fn line_of(&mut self, at: usize) -> usize {
+        let at = at.max(self.counted);
+        self.line += self.source.get(self.counted..at).map_or(0, |between| between.matches('\n').count());
+        self.counted = at;
+        self.line
     }
 }
 
@@ -239,6 +262,8 @@ impl Compiler {
         let who = self.who(&rule.users);
         let repositories = self.patterns(&rule.repositories, Pattern::of_repositories);
         let refs = self.patterns(&rule.refs, Pattern::of_refs);
+        let paths = self.patterns(&rule.paths, Pattern::of_words);
+        let when = self.condition(rule.when.as_ref());
         let (allow, deny) = (self.verbs(&rule.allow), self.verbs(&rule.deny));
         let head = spanned.span().start..spanned.span().start + "[[rule]]".len();
         for (is_missing, what) in [
@@ -265,8 +290,51 @@ impl Compiler {
         if !rule.refs.is_empty() && !verbs.has_refs() && self.faults.len() == faults {
             self.fault("create-repository and admin are not about refs", Some(rule.refs[0].span()), Some("leave refs out"));
         }
+        if !rule.paths.is_empty() && !verbs.are_only(&Verbs::WRITING) && self.faults.len() == faults {
+            let hint = Some("write, create, update, rewind and delete can be allowed or denied");
+            self.fault("paths are about what a push changes", Some(rule.paths[0].span()), hint);
+        }
         let is_right = self.faults.len() == faults;
-        is_right.then(|| (Rule { place, verbs, allows: rule.deny.is_empty() }, Scope { who, repositories, refs }))
+        is_right.then(|| (Rule { place, paths, verbs, allows: rule.deny.is_empty() }, Scope { who, repositories, refs, when }))
+    }
+
+    fn limit(&mut self, spanned: &Spanned<WrittenLimit>, place: String) -> Option<(Limit, Scope)> {
+        let (limit, faults) = (spanned.get_ref(), self.faults.len());
+        let WrittenLimit { paths_max, new_paths_max, file_bytes_max, new_binary_bytes_max, .. } = *limit;
+        let who = self.who(&limit.users);
+        let repositories = self.patterns(&limit.repositories, Pattern::of_repositories);
+        let refs = self.patterns(&limit.refs, Pattern::of_refs);
+        let when = self.condition(limit.when.as_ref());
+        let author_emails = self.patterns(&limit.author_emails, Pattern::of_words);
+        let no_merges = limit.merges == Some(false);
+        let sizes = [paths_max, new_paths_max, file_bytes_max, new_binary_bytes_max];
+        let head = spanned.span().start..spanned.span().start + "[[limit]]".len();
+        for (is_missing, what) in [
+            (limit.users.is_empty(), "users: whom is it about? [\"*\"] is everybody who has logged in"),
+            (limit.repositories.is_empty(), "repositories: which? [\"*\"] is every one"),
+            (
+                sizes.iter().all(Option::is_none) && limit.merges.is_none() && limit.author_emails.is_empty(),
+                "paths_max, new_paths_max, file_bytes_max, new_binary_bytes_max, merges or author_emails: what may not be?",
+            ),
+        ] {
+            if is_missing {
+                self.fault(format!("this limit lacks {what}"), Some(head.clone()), None);
+            }
+        }
+        let limit = Limit { place, paths_max, new_paths_max, file_bytes_max, new_binary_bytes_max, no_merges, author_emails };
+        (self.faults.len() == faults).then(|| (limit, Scope { who, repositories, refs, when }))
+    }
+
+    fn condition(&mut self, text: Option<&Spanned<String>>) -> Option<Condition> {
+        let text = text?;
+        self.book.has_conditions = true;
+        match Condition::read(text.get_ref()) {
+            Ok(condition) => Some(condition),
+            Err(why) => {
+                self.fault(format!("no condition: {why}"), Some(text.span()), None);
+                None
+            }
+        }
     }
 
     fn patterns(&mut self, words: &[Spanned<String>], parse: fn(&str) -> Result<Pattern, String>) -> Vec<Pattern> {

@@ -8,6 +8,8 @@
 //! | `pattern` | what a rule says of names into a yes or no |
 //! | `patterns` | many of those into which match a name, without asking each |
 //! | `scope` | whom and what rules are about, into the few about one user and one repository |
+//! | `condition` | the text of a `when` into a yes or no |
+//! | `limit` | what a push brings into a refusal, or none |
 //! | `roles` | who made a repository, and whom they gave which role: a file in its folder |
 //! | `authority` | certificates into whom they mean |
 //! | `revoked` | lists of what authorities took back into a yes or no |
@@ -27,7 +29,9 @@
 mod authority;
 mod book;
 mod compile;
+mod condition;
 mod explain;
+mod limit;
 mod pattern;
 mod patterns;
 mod ref_list;
@@ -41,7 +45,7 @@ pub use book::{Judgement, RuleBook};
 pub use compile::Fault;
 pub use roles::Roles;
 pub use verb::Verb;
-pub use written::{Written, WrittenAuthority, WrittenGroups, WrittenRule, WrittenUser, WrittenUsers};
+pub use written::{Written, WrittenAuthority, WrittenGroups, WrittenLimit, WrittenRule, WrittenUser, WrittenUsers};
 
 use super::{
     AuthMethods, Authentication, BoxError, Command, Credentials, Decision, Description, Driver, Explanation, Grant, HashKind, Location,
@@ -54,6 +58,7 @@ use authority::Holder;
 pub(crate) use book::ANONYMOUS;
 use book::{Applying, Rule};
 use bstr::BStr;
+use condition::{Moment, Way};
 pub(in crate::access) use ref_list::RefList;
 use std::sync::{Arc, PoisonError, RwLock};
 use verb::Verbs;
@@ -131,7 +136,8 @@ impl RuleBook {
         self.ask_of(user, repository, &self.roles_of_new(user, repository), name, verb)
     }
 
-    /// The same of a repository with these `roles`.
+    /// The same of a repository with these `roles`; asked now, over SSH, from no address and without push options. Of rules about paths
+    /// and of limits it says nothing.
     pub fn ask_of(&self, user: &str, repository: &str, roles: &Roles, name: Option<&BStr>, verb: Verb) -> Judgement {
         if self.is_admin(user) {
             return Judgement { is_allowed: true, rule: None };
@@ -139,8 +145,9 @@ impl RuleBook {
         if user == ANONYMOUS && verb != Verb::Read {
             return Judgement { is_allowed: false, rule: None };
         }
-        let applying = self.applying(&self.about(user), repository, roles);
-        let judge = |verb| name.map_or_else(|| self.judge_some(&applying, verb), |name| self.judge(&applying, verb, name));
+        let applying = self.applying(&self.about(user), repository, roles, &Way::to_do(verb));
+        let of_ref = |verb, name| self.judge(&applying, Moment { verb, name, options: &[] });
+        let judge = |verb| name.map_or_else(|| self.judge_some(&applying, verb), |name| of_ref(verb, name));
         let read = judge(Verb::Read);
         if read.is_some_and(|rule| rule.allows) { judge(verb).into() } else { read.into() }
     }
@@ -183,7 +190,7 @@ impl Driver for Rules {
         Ok(Person { name: id.as_str().to_owned(), book: self.book() })
     }
 
-    async fn authorise(&self, user: &Person, command: Command, path: &RequestPath, _: &Transport) -> Result<Decision, BoxError> {
+    async fn authorise(&self, user: &Person, command: Command, path: &RequestPath, way: &Transport) -> Result<Decision, BoxError> {
         let Person { name, book } = user;
         let is_admin = book.is_admin(name);
         let repository = match path.name() {
@@ -207,7 +214,7 @@ impl Driver for Rules {
                 return Ok(Decision::Refused(Refusal::hidden(format!("its roles cannot be read: {error}"))));
             }
         };
-        let applying = book.applying(&book.about(name), repository.as_str(), &roles);
+        let applying = book.applying(&book.about(name), repository.as_str(), &roles, &Way::of(command, way));
         let allows = |rule: Option<&Rule>| rule.is_some_and(|rule| rule.allows);
         let no = |rule: Option<&Rule>, refusal: Refusal| match rule {
             Some(rule) => refusal.because_of(&rule.place),
@@ -229,7 +236,7 @@ impl Driver for Rules {
             return Ok(Decision::Refused(no(denied, Refusal::told(sentence))));
         }
         let may_create = allows(book.judge_some(&applying, Verb::CreateRepository));
-        let mut grant = Grant::new(RulesOfRefs { book: book.clone(), applying });
+        let mut grant = Grant::new(RulesOfRefs(Arc::new((book.clone(), applying))));
         if may_create || command == Command::Create {
             grant = grant.and_create_repository_for(name);
         }
@@ -270,7 +277,7 @@ impl Driver for Rules {
                 let found = if book.needs_roles() { Roles::find(repositories.root(), repository) } else { Ok(None) };
                 // Nothing is told of what cannot be judged.
                 let Ok(roles) = found else { return false };
-                let applying = book.applying(&about, repository.as_str(), &roles.unwrap_or_default());
+                let applying = book.applying(&about, repository.as_str(), &roles.unwrap_or_default(), &Way::to_do(Verb::Read));
                 book.judge_some(&applying, Verb::Read).is_some_and(|rule| rule.allows)
             };
             let all = repositories.names()?;
@@ -296,29 +303,46 @@ fn wanted(command: Command) -> (&'static [Verb], &'static str) {
 }
 
 /// The rules for one user and one repository.
-struct RulesOfRefs {
-    book: Arc<RuleBook>,
-    applying: Applying,
-}
+#[derive(Clone)]
+struct RulesOfRefs(Arc<(Arc<RuleBook>, Applying)>);
 
 impl RulesOfRefs {
-    fn judge(&self, edit: &ProposedEdit) -> Verdict {
+    fn reads(&self, name: &BStr) -> bool {
+        let (book, applying) = &*self.0;
+        book.judge(applying, Moment { verb: Verb::Read, name, options: &[] }).is_some_and(|rule| rule.allows)
+    }
+
+    /// What speaks against the edit with this number.
+    fn verdict(&self, push: &PushProposal, at: usize, edit: &ProposedEdit) -> Verdict {
+        let (book, applying) = &*self.0;
         let verb = Verb::from(edit.kind);
-        match self.book.judge(&self.applying, verb, edit.name.as_ref()) {
-            Some(rule) if rule.allows => Verdict::Allow,
-            Some(rule) => Verdict::Refuse(format!("you may not {verb} it: {}", rule.place)),
+        let moment = Moment { verb, name: edit.name.as_ref(), options: &push.push_options };
+        match book.judge(applying, moment) {
+            Some(rule) if !rule.allows => Verdict::Refuse(format!("you may not {verb} it: {}", rule.place)),
             None => Verdict::Refuse(format!("you may not {verb} it: no rule lets you")),
+            // Of what one may not read nothing is told; the gate refuses it.
+            Some(_) if !self.reads(moment.name) => Verdict::Allow,
+            Some(_) => book.refusal_of_changes(applying, moment, &push.changes, at).map_or(Verdict::Allow, Verdict::Refuse),
         }
+    }
+
+    fn verdicts(&self, push: &PushProposal) -> Vec<Verdict> {
+        push.edits.iter().enumerate().map(|(at, edit)| self.verdict(push, at, edit)).collect()
     }
 }
 
 impl RefRules for RulesOfRefs {
     fn may_read(&self, name: &BStr) -> bool {
-        self.book.judge(&self.applying, Verb::Read, name).is_some_and(|rule| rule.allows)
+        self.reads(name)
     }
 
     async fn judge(&self, push: &PushProposal) -> Result<Vec<Verdict>, BoxError> {
-        Ok(push.edits.iter().map(|edit| RulesOfRefs::judge(self, edit)).collect())
+        let (book, applying) = &*self.0;
+        if !book.asks_for_changes(applying) {
+            return Ok(self.verdicts(push));
+        }
+        let (rules, push) = (self.clone(), push.clone());
+        Ok(tokio::task::spawn_blocking(move || rules.verdicts(&push)).await?)
     }
 }
 

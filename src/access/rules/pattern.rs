@@ -119,6 +119,11 @@ impl Pattern {
         if is_whole || text.is_empty() { Self::read(text) } else { Self::read(&format!("{BRANCHES}{text}")) }
     }
 
+    /// Of paths in a tree, and of addresses of authors.
+    pub(super) fn of_words(text: &str) -> Result<Self, String> {
+        Self::read(text)
+    }
+
     fn read(text: &str) -> Result<Self, String> {
         if text.len() > PATTERN_BYTES_MAX {
             return Err(format!("a pattern has {PATTERN_BYTES_MAX} bytes at most"));

@@ -42,6 +42,11 @@ impl Patterns {
         self.all.push(number);
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.exact.is_empty() && self.heads.is_empty()
+    }
+
     /// The lowest number with a pattern that matches `name` and that is `accepted`.
     pub(super) fn first(&self, name: &BStr, accepted: impl Fn(u32) -> bool) -> Option<u32> {
         let mut best = u32::MAX;

@@ -4,10 +4,12 @@
 //! and holds them against those about its repository, however many there are in all.
 
 use super::book::ANONYMOUS;
+use super::condition::Condition;
 use super::pattern::{Names, Pattern};
 use super::patterns::Patterns;
 use super::roles::Roles;
 use crate::access::PasswordHash;
+use bstr::BStr;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -73,9 +75,16 @@ pub(super) struct Scope {
     pub(super) repositories: Vec<Pattern>,
     /// Empty: all.
     pub(super) refs: Vec<Pattern>,
+    /// None: always.
+    pub(super) when: Option<Condition>,
 }
 
 impl Scope {
+    /// Whether it is about this ref, names put in.
+    pub(super) fn has_ref(&self, name: &BStr, names: &Names) -> bool {
+        self.refs.is_empty() || self.refs.iter().filter_map(|pattern| pattern.filled(names)).any(|pattern| pattern.matches(name))
+    }
+
     pub(super) fn has_every_ref(&self) -> bool {
         self.refs.is_empty() || self.refs.iter().any(Pattern::is_every_ref)
     }

@@ -19,11 +19,13 @@ struct Text {
     groups: WrittenGroups,
     certificate_authority: Vec<Spanned<WrittenAuthority>>,
     rule: Vec<Spanned<WrittenRule>>,
+    limit: Vec<Spanned<WrittenLimit>>,
 }
 
 fn compile(text: &str) -> Result<RuleBook, Vec<Fault>> {
-    let Text { key_folder, users, groups, certificate_authority: authorities, rule } = toml::from_str(text).expect("TOML");
-    let written = Written { key_folder: &key_folder, users: &users, groups: &groups, authorities: &authorities, rules: &rule };
+    let Text { key_folder, users, groups, certificate_authority: authorities, rule, limit } = toml::from_str(text).expect("TOML");
+    let written =
+        Written { key_folder: &key_folder, users: &users, groups: &groups, authorities: &authorities, rules: &rule, limits: &limit };
     RuleBook::compile(&written, "config.toml", text)
 }
 
@@ -271,6 +273,65 @@ fn who_made_a_repository_decides_who_else_has_a_role_in_it() {
     for word in ["<user>", "<>", "<a b>", "<creator"] {
         let faults = compile(&format!("[[rule]]\nusers = [\"{word}\"]\nrepositories = [\"x\"]\nallow = [\"read\"]\n")).expect_err(word);
         assert_eq!(faults.len(), 1, "{word}: {faults:?}");
+    }
+}
+
+#[test]
+fn a_condition_that_depends_on_the_ref_is_asked_for_each() {
+    let text = r#"
+[users.ann]
+[users.bob]
+[groups]
+staff = ["ann"]
+[[rule]]
+users = ["*"]
+repositories = ["x"]
+when = "groups[0] == 'staff' && !('staff' in groups)"  # fails for bob, who is in none: then it counts, for it denies
+deny = ["delete"]
+[[rule]]
+users = ["*"]
+repositories = ["x"]
+when = "ref.startsWith('refs/heads/' + user + '/') || verb == 'read'"
+allow = ["read", "write", "delete"]
+[[rule]]
+users = ["*"]
+repositories = ["x"]
+when = "groups[0] == 'staff'"
+allow = ["create-repository"]
+"#;
+    let book = book(text);
+    for (question, answer) in [
+        ("ann x refs/heads/ann/a update", (true, Some(2))),
+        ("ann x refs/heads/bob/a update", (false, None)),
+        ("ann x refs/heads/bob/a read", (true, Some(2))),
+        ("ann x refs/heads/ann/a delete", (true, Some(2))),
+        ("bob x refs/heads/bob/a delete", (false, Some(1))),
+        ("ann x - update", (true, Some(2))),
+        ("ann x - create-repository", (true, Some(3))),
+        ("bob x - create-repository", (false, None)),
+    ] {
+        assert_eq!(ask(&book, question), answer, "{question}");
+    }
+}
+
+#[test]
+fn rules_about_paths_give_no_right_to_refs() {
+    let book = book("[users.ann]\n[[rule]]\nusers = [\"*\"]\nrepositories = [\"x\"]\npaths = [\"*\"]\nallow = [\"write\"]\n");
+    assert_eq!(ask(&book, "ann x refs/heads/main update"), (false, None));
+    for (text, place, says) in [
+        ("[[rule]]\nusers = [\"*\"]\nrepositories = [\"x\"]\npaths = [\"a\"]\nallow = [\"read\"]\n", "\"a\"", "what a push changes"),
+        (
+            "[[rule]]\nusers = [\"*\"]\nrepositories = [\"x\"]\nwhen = \"usr == 1\"\nallow = [\"read\"]\n",
+            "\"usr == 1\"",
+            "'usr' means nothing",
+        ),
+        ("[[limit]]\nusers = [\"*\"]\nrepositories = [\"x\"]\n", "[[limit]]", "what may not be?"),
+        ("[[limit]]\nmerges = false\nusers = [\"eve\"]\nrepositories = [\"x\"]\n", "\"eve\"", "no user 'eve'"),
+    ] {
+        let faults = compile(text).expect_err(text);
+        assert_eq!(faults.len(), 1, "{text}: {faults:?}");
+        assert_eq!(faults[0].span.clone().map(|span| &text[span]), Some(place), "{text}");
+        assert!(faults[0].message.contains(says), "{text}: {faults:?}");
     }
 }
 

@@ -93,6 +93,11 @@ impl Verbs {
         self.0 >> verb as u8 & 1 == 1
     }
 
+    /// Whether each is one of these.
+    pub(super) fn are_only(self, verbs: &[Verb]) -> bool {
+        Verb::ALL.iter().all(|verb| verbs.contains(verb) || !self.contains(*verb))
+    }
+
     /// Whether one of them changes anything.
     pub(super) fn has_writing(self) -> bool {
         Verb::ALL.iter().any(|verb| *verb != Verb::Read && self.contains(*verb))

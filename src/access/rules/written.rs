@@ -18,6 +18,16 @@
 //! repositories = ["libs/*"]               # "home/<user>/*": who asks; "home/<creator>/*": who made it
 //! refs = ["main", "refs/tags/*"]          # left out: all
 //! allow = ["read", "write"]               # or deny
+//! [[rule]]                                # with paths: about what a push changes, not about the ref as such
+//! users = ["*"]
+//! repositories = ["*"]
+//! paths = ["secret/*"]
+//! when = "!source_in('10.0.0.0/8')"       # the rule counts only then
+//! deny = ["write"]
+//! [[limit]]                               # users, repositories, refs and when as in a rule
+//! users = ["*"]
+//! repositories = ["*"]
+//! file_bytes_max = 1048576
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -43,6 +53,8 @@ pub struct Written<'a> {
     pub authorities: &'a [Spanned<WrittenAuthority>],
     /// Rules in order: the first that matches decides.
     pub rules: &'a [Spanned<WrittenRule>],
+    /// Bounds of what a push brings: all that are about it hold.
+    pub limits: &'a [Spanned<WrittenLimit>],
 }
 
 /// One person.
@@ -86,8 +98,47 @@ pub struct WrittenRule {
     pub repositories: Vec<Spanned<String>>,
     /// Names and patterns of refs; none: all.
     pub refs: Vec<Spanned<String>>,
+    /// Paths that a push changes; none: the rule is about the refs as such.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<Spanned<String>>,
+    /// An expression: the rule counts only where it is true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<Spanned<String>>,
     /// What they may do.
     pub allow: Vec<Spanned<String>>,
     /// What they may not.
     pub deny: Vec<Spanned<String>>,
+}
+
+/// Bounds of what a push brings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WrittenLimit {
+    /// As in a rule.
+    pub users: Vec<Spanned<String>>,
+    /// As in a rule.
+    pub repositories: Vec<Spanned<String>>,
+    /// As in a rule.
+    pub refs: Vec<Spanned<String>>,
+    /// As in a rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<Spanned<String>>,
+    /// Paths that the new commits of one edit may change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paths_max: Option<u64>,
+    /// Paths that they may add.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_paths_max: Option<u64>,
+    /// Bytes of any file that is new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_bytes_max: Option<u64>,
+    /// Bytes of a binary file at a path that was not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_binary_bytes_max: Option<u64>,
+    /// Whether new commits may be merges.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merges: Option<bool>,
+    /// Addresses that authors of new commits may have; none: any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub author_emails: Vec<Spanned<String>>,
 }

@@ -9,7 +9,7 @@ use crate::base::FastMap;
 use crate::pack::{Decoder, Kind};
 use crate::serve::hooks::proc_receive::is_given;
 use crate::serve::visible::is_hidden;
-use crate::serve::{EditKind, Proposal, ProposedEdit, Verdict};
+use crate::serve::{Changes, EditKind, Proposal, ProposedEdit, Verdict};
 use crate::store::{DenyCurrent, Head, Push, RefEdit, RefRefusal, Snapshot, Target, WorkTrees};
 use crate::walk::is_ancestor;
 use crate::wire::{RefStatus, StatusOptions};
@@ -331,11 +331,14 @@ fn ask_gate(conversation: &Conversation<'_>, view: &Snapshot, commands: &mut [Co
     if edits.is_empty() {
         return;
     }
+    let sound = open.iter().map(|at| commands[*at].result.is_ok());
+    let changes = Changes::new(view, &edits, conversation.cancel).only_of(sound);
     let proposal = Proposal {
         edits: &edits,
         push_options: &conversation.request.push_options,
         view,
         creates_repository: conversation.repository.is_staged(),
+        changes: &changes,
     };
     let mut verdicts = conversation.gate.judge(&proposal).into_iter();
     for at in open {
