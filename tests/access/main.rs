@@ -14,5 +14,6 @@ mod identity;
 mod import;
 mod in_memory;
 mod logins;
+mod paths;
 mod penalties;
 mod rules;
