@@ -95,8 +95,8 @@ pub(super) struct WhyArgs {
     pub(super) user: String,
     /// In which repository
     pub(super) repository: String,
-    /// To which ref, if to a certain one (main is refs/heads/main), and then the verb: read, create, update, rewind, delete,
-    /// create-repository, admin
+    /// To which ref, if to a certain one (main is refs/heads/main), and then the verb: read, write (create and update),
+    /// create, update, rewind, delete, create-repository, admin
     #[arg(value_name = "[REF] VERB", num_args = 1..=2, required = true)]
     pub(super) words: Vec<String>,
 }

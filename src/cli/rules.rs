@@ -4,6 +4,7 @@ use super::admin_keys::{self, AdminKey};
 use super::args::WhyArgs;
 use super::config::{Config, Mistake};
 use super::drivers::{self, DriverName};
+use super::edit::{option, quoted};
 use super::failure::Failure;
 use super::watch::{self, Seen, Watched};
 use crate::access::rules::{Fault, Roles, RuleBook, Rules, Verb};
@@ -154,11 +155,12 @@ pub(super) fn why(args: &WhyArgs) -> Result<(String, bool), Failure> {
         [word, ..] => (None, word),
         [] => return Err(Failure::configuration("a verb is missing")),
     };
-    let Some(verb) = Verb::ALL.into_iter().find(|verb| verb.as_str() == word) else {
+    let Some(verbs) = Verb::meant_by(word) else {
         let known = Verb::ALL.map(Verb::as_str).join(", ");
-        return Err(Failure::configuration(format!("'{word}' is nothing that one may do")).hint(format!("these are: {known}")));
+        return Err(Failure::configuration(format!("'{word}' is nothing that one may do"))
+            .hint(format!("these are: {known}, and write for create and update")));
     };
-    if name.is_some() && !verb.is_about_refs() {
+    if let Some(verb) = verbs.iter().find(|verb| name.is_some() && !verb.is_about_refs()) {
         return Err(Failure::configuration(format!("{verb} is not about a ref")).hint("leave the ref out"));
     }
     if !book.knows(user) {
@@ -175,7 +177,11 @@ pub(super) fn why(args: &WhyArgs) -> Result<(String, bool), Failure> {
     let roles = Roles::find(&config.root, &repository).map_err(|error| Failure::configuration(error.to_string()))?;
     let roles = roles.unwrap_or_else(|| book.roles_of_new(user, repository.as_str()));
     let ask = |verb| book.ask_of(user, repository.as_str(), &roles, name.as_deref().map(Into::into), verb);
-    let judged = ask(verb);
+    // Of several the first that is denied, if one is.
+    let judged: Vec<_> = verbs.iter().map(|verb| ask(*verb)).collect();
+    let Some(judged) = judged.iter().find(|judged| !judged.is_allowed).or(judged.first()) else {
+        return Err(Failure::configuration("a verb is missing"));
+    };
     let answer = if judged.is_allowed { "yes" } else { "no" };
     let own = reading.keys.iter().find(|key| book.owner(&key.key) == Some(user));
     let because = match (&judged.rule, own) {
@@ -192,12 +198,16 @@ pub(super) fn why(args: &WhyArgs) -> Result<(String, bool), Failure> {
         let place = if judged.rule.is_some() { "before that rule" } else { "anywhere" };
         let refs = name.as_deref().map_or_else(String::new, |name| format!("refs = [\"{name}\"]\n"));
         let may_read = ask(Verb::Read).is_allowed;
-        let verbs = if may_read || verb == Verb::Read { format!("\"{verb}\"") } else { format!("\"read\", \"{verb}\"") };
+        let words = if may_read || verbs == [Verb::Read] { vec![word.as_str()] } else { vec!["read", word] };
+        let listed = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
         text += &format!(
-            "this would allow it, {place} in {}:\n\n[[rule]]\nusers = [\"{user}\"]\nrepositories = [\"{}\"]\n{refs}allow = [{verbs}]\n",
+            "this would allow it, {place} in {}:\n\n[[rule]]\nusers = [\"{user}\"]\nrepositories = [\"{}\"]\n{refs}allow = [{listed}]\n",
             args.config.display(),
             repository.as_str()
         );
+        let on = name.as_deref().map_or_else(String::new, |name| format!(" --ref {}", quoted(name)));
+        let (option, words) = (option(&args.config), words.join(" "));
+        text += &format!("\nor: packmule grant{option} {} {} {words}{on}\n", quoted(user), quoted(repository.as_str()));
     }
     Ok((text, judged.is_allowed))
 }

@@ -426,9 +426,16 @@ users = [\"bob\"]
 repositories = [\"plans\"]
 refs = [\"refs/heads/secret\"]
 allow = [\"read\"]
+
+or: packmule grant bob plans read --ref refs/heads/secret
 "
         )
     );
+    let (code, said) = packmule(&sandbox, &["why", "bob", "plans", "main", "write"]);
+    assert!(code == 1 && said.ends_with("\nor: packmule grant bob plans write --ref refs/heads/main\n"), "{said}");
+    let grant = said.rsplit("or: packmule ").next().expect("a command").trim();
+    assert_eq!(packmule(&sandbox, &grant.split(' ').collect::<Vec<_>>()).0, 0, "{grant}");
+    assert_eq!(packmule(&sandbox, &["why", "bob", "plans", "main", "write"]).0, 0);
     let (code, said) = packmule(&sandbox, &["why", "bob", "new", "create-repository"]);
     assert!(code == 1 && said.starts_with("no: no rule is about it\n"), "{said}");
     let (code, said) = packmule(&sandbox, &["why", "eve", "new", "read"]);

@@ -139,13 +139,13 @@ fn replace(path: &Path, old: &File, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 /// `word` as a shell takes it.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "._-+@/:=,".contains(letter);
     if !word.is_empty() && word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 /// The word that names the file in commands, where it is not the one that is meant anyway.
-fn option(file: &Path) -> String {
+pub(super) fn option(file: &Path) -> String {
     if file == Path::new(DEFAULT_FILE) { String::new() } else { format!(" --config {}", quoted(&file.display().to_string())) }
 }
 
