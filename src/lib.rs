@@ -51,6 +51,9 @@
 //! step; then the refs change in their files, and only then is it reported. A repository that does not
 //! exist is staged aside ([`store::Repositories::stage`]) and moved into place by the push that makes it.
 //!
+//! What SSH offers besides (`info`, `why`, `create`, `delete` and the like) goes through the same callbacks and then to
+//! [`store::Repositories`], which moves no repository away from under a command.
+//!
 //! The same engines run on standard input and output: `packmule upload-pack` and `packmule receive-pack`.
 //!
 //! # Seams

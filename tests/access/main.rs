@@ -16,5 +16,6 @@ mod import;
 mod in_memory;
 mod logins;
 mod model;
+mod paths;
 mod penalties;
 mod rules;
