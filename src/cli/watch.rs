@@ -13,6 +13,9 @@ const LOOK_MS: u64 = 1_000;
 /// What could not be read is tried again after so many looks: it may have been no fault of the files.
 const RETRY_LOOKS: u32 = 30;
 
+/// Files that never stand still for so many looks are read all the same.
+const UNSTEADY_LOOKS_MAX: u32 = 5;
+
 /// Inode, time of the last change of anything (in seconds and nanoseconds) and size; none for what cannot be seen.
 type Look = Option<(u64, i64, i64, u64)>;
 type Looks = BTreeMap<PathBuf, Look>;
@@ -25,7 +28,7 @@ fn look(path: &Path) -> Look {
 #[derive(Clone, Debug)]
 pub(super) struct Watched {
     pub(super) files: Vec<PathBuf>,
-    /// Whatever lies in them counts.
+    /// Keys in them (`NAME.pub`) count.
     pub(super) folders: Vec<PathBuf>,
 }
 
@@ -44,7 +47,8 @@ impl Watched {
 
     fn look(&self) -> Looks {
         let inside = self.folders.iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
-        let paths = inside.map(|entry| entry.path()).chain(self.files.iter().cloned());
+        let keys = inside.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|extension| extension == "pub"));
+        let paths = keys.chain(self.files.iter().cloned());
         paths.map(|path| (look(&path), path)).map(|(look, path)| (path, look)).collect()
     }
 }
@@ -66,7 +70,7 @@ where
 {
     let read = Arc::new(read);
     let mut last = seen.looks.clone();
-    let (mut failed, mut looks_since) = (None::<String>, 0);
+    let (mut failed, mut looks_since, mut unsteady) = (None::<String>, 0, 0);
     loop {
         let was_asked = tokio::select! {
             Ok(()) = asked.changed() => true,
@@ -77,11 +81,12 @@ where
         let stands_still = now == last;
         last.clone_from(&now);
         looks_since += 1;
+        unsteady = if stands_still { 0 } else { unsteady + 1 };
         let is_retry = failed.is_some() && looks_since >= RETRY_LOOKS;
-        if !was_asked && !is_retry && (now == seen.looks || !stands_still) {
+        if !was_asked && !is_retry && (now == seen.looks || !stands_still && unsteady < UNSTEADY_LOOKS_MAX) {
             continue;
         }
-        (seen.looks, looks_since) = (now, 0);
+        (seen.looks, looks_since, unsteady) = (now, 0, 0);
         let read = read.clone();
         match tokio::task::spawn_blocking(move || read()).await {
             Ok(Ok(new)) => {

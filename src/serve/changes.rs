@@ -148,6 +148,11 @@ impl Changes {
         self.0.request.is_set()
     }
 
+    /// Whether nobody waits for an answer any more.
+    pub fn is_over(&self) -> bool {
+        self.0.stop.is_set() || self.0.request.is_set()
+    }
+
     /// Let whoever still computes give up.
     pub(crate) fn stop(&self) {
         self.0.stop.set();

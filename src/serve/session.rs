@@ -1,11 +1,11 @@
 //! What a request is before its first packet: service, protocol version, who decides what may be wanted.
 
-use super::{HookOptions, SharedState};
+use super::{HookOptions, PushStatistics, SharedState};
 use crate::base::limits;
 use crate::pack::check::CheckMode;
 use crate::pack::index::IngestLimits;
 use crate::store::{self, Repository, Snapshot, Spares};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Which of the two services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +106,9 @@ pub struct Options {
     pub session_id: Option<String>,
     /// What the client calls the repository: told when a push makes it.
     pub repository_name: Option<String>,
+    /// Where a push puts down what it changed as soon as it has, for whoever wants to know it although the client was gone before the
+    /// report and the push ends with an error.
+    pub changed: Arc<OnceLock<PushStatistics>>,
     /// The name that stands in reflogs: `Name <mail>`.
     pub identity: bstr::BString,
     /// What the requests of one server share; `None`: this request stands alone.
@@ -131,6 +134,7 @@ impl Default for Options {
             place: bstr::BString::default(),
             session_id: None,
             repository_name: None,
+            changed: Arc::default(),
             identity: "packmule <packmule@localhost>".into(),
             shared: None,
         }

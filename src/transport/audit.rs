@@ -94,7 +94,8 @@ impl Audited {
 
     /// A command came to its end, or did not begin.
     pub(super) fn command(&self, asked: &Asked<'_>, outcome: Outcome) {
-        if outcome.verdict != "done" && !self.may_write() {
+        // What changed something, or sent anything, is no flood.
+        if outcome.verdict != "done" && outcome.refs.is_none() && outcome.sent_bytes == 0 && !self.may_write() {
             return;
         }
         let (user, proof) = (printable(asked.user.as_str()), printable(asked.proof));

@@ -13,7 +13,7 @@
 //! go that would have been forgotten first. Some 150 bytes each.
 
 use super::limits::{any_time, at_least_one};
-use crate::access::{Credentials, UserId, is_network, network_holds};
+use crate::access::{Credentials, is_network, network_holds};
 use crate::base::Clock;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -226,13 +226,13 @@ impl Penalties {
         self.settings.enabled && !self.settings.exempt.iter().any(|network| network_holds(network, address) == Some(true))
     }
 
-    /// What was shown, and by whom where that belongs to it.
+    /// What was shown; a password with its user, and neither can be had back from this number.
     fn identity(&self, shown: &Credentials) -> u64 {
-        let user: Option<UserId> = match shown {
-            Credentials::Password(said) => Some(UserId::new(said.user_name.as_str())),
+        let said = match shown {
+            Credentials::Password(said) => Some((said.user_name.as_str(), said.password.expose())),
             _ => None,
         };
-        self.hasher.hash_one((shown.proof(), user))
+        self.hasher.hash_one((shown.proof(), said))
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {

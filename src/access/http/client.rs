@@ -69,6 +69,18 @@ pub(super) enum Fault {
     Answer(String),
 }
 
+impl HttpError {
+    /// Whether the server understood the question and says no to it by its status; 401 and 403 may mean us.
+    pub(super) fn is_no(&self, may_mean_us: bool) -> bool {
+        match self.fault {
+            Fault::Status(401 | 403) => !may_mean_us,
+            Fault::Status(408 | 429) => false,
+            Fault::Status(status) => (400..500).contains(&status),
+            _ => false,
+        }
+    }
+}
+
 /// The error and what it comes from: hyper says the whole story in pieces.
 fn said(error: &hyper::Error) -> String {
     match std::error::Error::source(error) {

@@ -193,7 +193,12 @@ impl Driver for Api {
         let may_keep = !matches!(credentials, Credentials::Password(_));
         let question = Authenticate::from(credentials);
         let answer = self.0.ask(AUTHENTICATE, &question, may_keep, |answer| matches!(answer, Authenticated::Accepted { .. }));
-        Ok(match answer.await? {
+        let answer = match answer.await {
+            // A wrong password answered with 401 is no fault of the server's, and must not be free.
+            Err(error) if error.is_no(may_keep) => return Ok(Authentication::Refused(Refusal::hidden(error.to_string()))),
+            answer => answer?,
+        };
+        Ok(match answer {
             Authenticated::Accepted { user } => {
                 let why = || Fault::Answer("a user's name has 1 to 256 bytes and no control characters".to_owned());
                 Authentication::Accepted(user_id(&user).ok_or_else(|| self.0.client.error(&Method::POST, AUTHENTICATE, why()))?)

@@ -44,6 +44,9 @@ pub struct RuleBook {
     passwords: BTreeMap<u64, u32>,
 }
 
+/// Characters of a path that a refusal shows.
+const PATH_CHARS_TOLD: usize = 100;
+
 /// Chooses stand-ins for users without a password. Always the same while this program runs: with another one after each change
 /// of a file, a name for which a comparison takes now longer, now shorter, would be that of nobody.
 static STAND_INS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
@@ -199,11 +202,6 @@ impl RuleBook {
         holds(self.scopes.get(number).when.as_ref(), &rule.place, applying, moment).map(|told| told.unwrap_or(!rule.allows))
     }
 
-    /// Whether rules or limits are about what an edit changes, not only about its ref.
-    pub(super) fn asks_for_changes(&self, applying: &Applying) -> bool {
-        !applying.of_paths.is_empty() || !applying.limits.is_empty()
-    }
-
     /// What rules about paths and limits have against the edit with this number, for the pusher.
     pub(super) fn refusal_of_changes(&self, applying: &Applying, moment: Moment<'_>, changes: &Changes, edit: usize) -> Option<String> {
         self.refusal_of_paths(applying, moment, changes, edit).or_else(|| {
@@ -237,7 +235,9 @@ impl RuleBook {
         };
         changed.iter().find_map(|changed| {
             let rule = paths.first(changed.path.as_ref(), |_| true).map(|number| self.rule(number)).filter(|rule| !rule.allows)?;
-            Some(format!("you may not change '{}': {}", printable(&changed.path.to_string()), rule.place))
+            // The rule must not get lost behind a path that somebody made long.
+            let path: String = printable(&changed.path.to_string()).chars().take(PATH_CHARS_TOLD).collect();
+            Some(format!("you may not change '{path}': {}", rule.place))
         })
     }
 

@@ -262,7 +262,7 @@ impl Compiler {
         let who = self.who(&rule.users);
         let repositories = self.patterns(&rule.repositories, Pattern::of_repositories);
         let refs = self.patterns(&rule.refs, Pattern::of_refs);
-        let paths = self.patterns(&rule.paths, Pattern::of_words);
+        let paths = self.patterns(&rule.paths, Pattern::of_paths);
         let when = self.condition(rule.when.as_ref());
         let (allow, deny) = (self.verbs(&rule.allow), self.verbs(&rule.deny));
         let head = spanned.span().start..spanned.span().start + "[[rule]]".len();

@@ -69,6 +69,8 @@ impl LazyRegex {
         // By itself: a stray bracket must not reach out of the frame that makes it match as a whole.
         let mut parser = regex_syntax::ParserBuilder::new().utf8(false).unicode(false).dot_matches_new_line(true).build();
         parser.parse(expression).map_err(|err| no_expression(&err))?;
+        // And within it: a comment (`(?x)a # note`) must not swallow the frame's end.
+        parser.parse(&in_frame(expression)).map_err(|err| no_expression(&err))?;
         let regex = OnceLock::new();
         // Only what counts repetitions can be much larger than it looks.
         if expression.contains('{') {
@@ -83,9 +85,13 @@ impl LazyRegex {
     }
 }
 
+fn in_frame(expression: &str) -> String {
+    format!(r"\A(?:{expression})\z")
+}
+
 /// An expression that matches whole names.
 fn framed(expression: &str, bytes_max: usize) -> Result<Regex, regex::Error> {
-    let mut builder = RegexBuilder::new(&format!(r"\A(?:{expression})\z"));
+    let mut builder = RegexBuilder::new(&in_frame(expression));
     builder.unicode(false).dot_matches_new_line(true).size_limit(bytes_max).build()
 }
 
@@ -119,7 +125,19 @@ impl Pattern {
         if is_whole || text.is_empty() { Self::read(text) } else { Self::read(&format!("{BRANCHES}{text}")) }
     }
 
-    /// Of paths in a tree, and of addresses of authors.
+    /// Of paths in a tree.
+    pub(super) fn of_paths(text: &str) -> Result<Self, String> {
+        let is_plain = |expression: &str| !expression.contains(|letter: char| r".^$*+?()[]{}|\".contains(letter));
+        match expression(text) {
+            Some(plain) if is_plain(plain) => {
+                Err(format!("a regular expression that matches '{plain}' alone; all in a folder is '{plain}/*'"))
+            }
+            None if text.ends_with('/') => Err(format!("no path ends with a slash; all in a folder is '{text}*'")),
+            _ => Self::read(text),
+        }
+    }
+
+    /// Of addresses of authors.
     pub(super) fn of_words(text: &str) -> Result<Self, String> {
         Self::read(text)
     }

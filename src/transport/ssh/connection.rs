@@ -80,6 +80,8 @@ pub(super) struct Connection {
     logged_in: AtomicBool,
     /// Something was shown that let nobody in.
     has_failed: AtomicBool,
+    /// Something was heard, and was wrong.
+    has_guessed: AtomicBool,
     /// Something was refused that may have been right.
     is_excused: AtomicBool,
     login_place: Mutex<Option<Place<IpAddr>>>,
@@ -100,6 +102,7 @@ impl Connection {
             began: now,
             logged_in: AtomicBool::new(false),
             has_failed: AtomicBool::new(false),
+            has_guessed: AtomicBool::new(false),
             is_excused: AtomicBool::new(false),
             login_place: Mutex::new(place),
             user_place: Mutex::default(),
@@ -125,15 +128,20 @@ impl Connection {
         self.has_failed.store(true, Ordering::Relaxed);
     }
 
+    /// What was shown was heard, and was wrong.
+    pub(super) fn guessed(&self) {
+        self.has_guessed.store(true, Ordering::Relaxed);
+    }
+
     /// Something was refused that may have been right: unheard, or for want of a place or of an answer.
     pub(super) fn excused(&self) {
         self.is_excused.store(true, Ordering::Relaxed);
     }
 
-    /// What is wrong with how it ended, if anything is. Whoever was kept out by us pays nothing for having tried.
+    /// What is wrong with how it ended, if anything is. Whoever was kept out by us pays nothing for having tried, but for what was heard.
     fn fault(&self, why: &str) -> Option<Fault> {
         let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
-        if is(&self.logged_in) || is(&self.is_excused) {
+        if is(&self.logged_in) || is(&self.is_excused) && !is(&self.has_guessed) {
             None
         } else if why == NOT_IN_TIME {
             Some(Fault::GraceExceeded)

@@ -110,13 +110,16 @@ impl Handler {
             Ok(LogIn::Unknown) if is_anonymous => {
                 tracing::debug!(connection = self.connection.number, claims = printable(&claims), "not anonymous");
             }
-            Ok(LogIn::Unknown) => {
-                audited.login_refused(&attempt, "unknown", None);
+            Ok(no @ (LogIn::Unknown | LogIn::Refused(_))) => {
+                self.connection.guessed();
+                match no {
+                    LogIn::Refused(why) => audited.login_refused(&attempt, "refused", Some(&why.to_string())),
+                    _ => audited.login_refused(&attempt, "unknown", None),
+                }
                 if is_password && let Some(seconds) = self.shared.penalties.wrong_password(peer, &claims) {
                     audited.penalty_begins(&format!("user {claims}"), seconds);
                 }
             }
-            Ok(LogIn::Refused(why)) => audited.login_refused(&attempt, "refused", Some(&why.to_string())),
             Err(error) => {
                 self.connection.excused();
                 tracing::error!(connection = self.connection.number, error = printable(&error.to_string()), "login denied");

@@ -77,6 +77,7 @@ impl Conversation {
         let cancel = Cancel::new();
         let (service, is_archive, its_cancel) = (command.service, command.is_archive, cancel.clone());
         let repository = ready.repository;
+        let changed = options.changed.clone();
         let engine = tokio::task::spawn_blocking(move || {
             let mut output = output;
             let outcome = match service {
@@ -94,7 +95,7 @@ impl Conversation {
         });
         let ((fed, outcome), is_too_long) = self.in_its_time(async { (self.feed(chunks).await, engine.await) }, &cancel).await;
         let sent = sent.load(Ordering::Relaxed);
-        let (status, mut sentence) = self.log(&command, outcome, sent, began, is_too_long);
+        let (status, mut sentence) = self.log(&command, outcome, changed.get(), sent, began, is_too_long);
         if is_too_long && status == FATAL {
             sentence = Some(format!("a command may take no longer than {} seconds here", self.shared.limits.command_max_s));
         }
@@ -125,6 +126,7 @@ impl Conversation {
         &self,
         command: &GitCommand,
         outcome: Result<Result<Done, serve::Error>, tokio::task::JoinError>,
+        changed: Option<&PushStatistics>,
         sent_bytes: u64,
         began: Instant,
         is_too_long: bool,
@@ -143,6 +145,10 @@ impl Conversation {
                     (false, false) => "failed",
                 };
                 line = Outcome { verdict, why: Some(error.to_string()), ..line };
+                // What has happened has, whether the client heard of it or not.
+                if let Some(Done { objects, pack_bytes, refs, created, .. }) = changed.map(Done::pushed) {
+                    line = Outcome { objects, pack_bytes, refs, created, ..line };
+                }
                 (FATAL, None)
             }
             Err(panic) => {
