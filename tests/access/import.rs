@@ -4,7 +4,7 @@
 
 use crate::common::server::{Server, has_ssh, make_key, write_ssh_config};
 use crate::common::{PACKMULE, Sandbox, report, run, write_program};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What `packmule ARGS` prints on standard output and standard error, and its exit code.
 fn packmule(sandbox: &Sandbox, args: &[&str]) -> (i32, String, String) {
@@ -462,5 +462,158 @@ fn the_way_from_gitolite_goes_as_the_readme_says() {
         let output = run(step.env("GIT_SSH_COMMAND", format!("ssh -F {}", config.display())).env("GIT_SSH_VARIANT", "ssh"));
         let said = String::from_utf8_lossy(&output.stdout).replace(&format!(":{}", server.port), ":2222");
         assert_eq!(said, *printed, "$ {command}\n{}", server.said());
+    }
+}
+
+/// Juniors and seniors, and what gitolite checks of their pushes: each repository is about one check.
+const CHECKS: &str = "
+    @juniors = jay
+    @seniors = sue
+    @people  = @juniors @seniors
+    repo names
+        RW+                         =   @people
+        -   VREF/NAME/secret/       =   @juniors
+    repo docs
+        RW+                         =   @people
+        RW  VREF/NAME/doc/          =   @juniors
+        -   VREF/NAME/              =   @juniors
+    repo counts
+        RW                          =   @people
+        -   VREF/COUNT/2            =   @juniors
+    repo newfiles
+        RW                          =   @people
+        -   VREF/COUNT/1/NEWFILES   =   @juniors
+    repo merges
+        RWM                         =   @seniors
+        RW                          =   @juniors
+    repo checked
+        RW                          =   @people
+        -   VREF/MERGE-CHECK/main   =   @juniors
+";
+
+/// What came of [`CHECKS`], served; in every repository lies `main`, with a file that is called `readme`.
+struct Checked {
+    sandbox: Sandbox,
+    server: Server,
+    work: PathBuf,
+}
+
+impl Checked {
+    fn start() -> Self {
+        let sandbox = Sandbox::new();
+        std::fs::create_dir(sandbox.path("keydir")).expect("a folder");
+        for user in ["jay", "sue"] {
+            let key = make_key(&sandbox, &sandbox.path("private").join(user), &["ed25519"]);
+            std::fs::copy(key.with_extension("pub"), sandbox.path(format!("keydir/{user}.pub"))).expect("copied");
+        }
+        std::fs::write(sandbox.path("gitolite.conf"), CHECKS).expect("written");
+        let (code, out, err) = packmule(&sandbox, &["import", "gitolite", "gitolite.conf", "keydir", "--output", "config.toml"]);
+        assert_eq!((code, err.as_str()), (0, ""), "{out}");
+        let mut serve = sandbox.command(PACKMULE);
+        serve.args(["serve", "--config", "config.toml", "--ssh", "127.0.0.1:0", "repositories"]);
+        let server = Server::start_command(&sandbox, serve, sandbox.path("repositories"));
+        let work = sandbox.work_tree("work", "sha1");
+        let checked = Self { sandbox, server, work };
+        for name in ["names", "docs", "counts", "newfiles", "merges", "checked"] {
+            checked.sandbox.git(&checked.work, ["branch", "-q", "-f", "first", "main"]);
+            checked.push("sue", name, "first:refs/heads/main", true);
+        }
+        checked
+    }
+
+    #[track_caller]
+    fn push(&self, who: &str, name: &str, refspec: &str, may: bool) {
+        let (success, said) = git(&self.sandbox, &self.server, who, &self.work, &["push", &self.server.url(name), refspec]);
+        let config = std::fs::read_to_string(self.sandbox.path("config.toml")).expect("a configuration");
+        assert!(success == may && (may || said.contains("remote rejected")), "{who} {name} {refspec}: {said}{config}");
+    }
+
+    /// Go to where `main` of the repository `name` is.
+    fn go_to(&self, name: &str) {
+        let served = self.sandbox.path(format!("repositories/{name}.git"));
+        self.sandbox.git(&self.work, ["fetch", "-q", &served.to_string_lossy(), "main"]);
+        self.sandbox.git(&self.work, ["checkout", "-q", "-B", "step", "FETCH_HEAD"]);
+    }
+
+    /// A commit for each of these files, with content that was not there before.
+    fn change(&self, files: &str, content: &str) {
+        for file in files.split(' ') {
+            std::fs::create_dir_all(self.work.join(file).parent().expect("a folder above")).expect("a folder");
+            self.sandbox.commit_file(&self.work, file, content);
+        }
+    }
+}
+
+#[test]
+fn pushes_pass_the_checks_of_paths_that_gitolite_made() {
+    if !has_ssh() {
+        return;
+    }
+    let checked = Checked::start();
+    for (at, (who, name, files, may)) in [
+        ("jay", "names", "notes", true),
+        ("jay", "names", "secret/a", false),
+        ("jay", "names", "more secret/a", false),
+        ("jay", "names", "secrets my/secret/a Secret/a", true),
+        ("sue", "names", "secret/a", true),
+        // The first rule whose expression matches decides for each file, and without one it passes.
+        ("jay", "docs", "doc/a", true),
+        ("jay", "docs", "doc/b src/b", false),
+        ("jay", "docs", "docs", false),
+        ("sue", "docs", "src/b", true),
+        ("jay", "counts", "a b", true),
+        ("jay", "counts", "c d e", false),
+        ("sue", "counts", "c d e", true),
+        ("jay", "counts", "c d e", false),
+        ("jay", "counts", "c c c d", true),
+        ("jay", "newfiles", "a", true),
+        ("jay", "newfiles", "b c", false),
+        ("sue", "newfiles", "b c", true),
+        ("jay", "newfiles", "readme a b c d", true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        checked.go_to(name);
+        // Each line of content is another one.
+        files.split(' ').enumerate().for_each(|(part, file)| checked.change(file, &format!("{at} {part}\n")));
+        checked.push(who, name, "HEAD:refs/heads/main", may);
+    }
+    // What is there already has been counted when it came; but a branch that is made changes all its files.
+    checked.go_to("counts");
+    checked.push("jay", "counts", "HEAD:refs/heads/made", true);
+    checked.go_to("names");
+    checked.push("jay", "names", "HEAD:refs/heads/made", false);
+    checked.push("jay", "names", "first:refs/heads/made", true);
+    // `RW` lets nobody rewind, not even files.
+    checked.go_to("docs");
+    checked.push("sue", "docs", "HEAD:refs/heads/spare", true);
+    checked.change("doc/z", "z\n");
+    checked.push("jay", "docs", "HEAD:refs/heads/spare", true);
+    checked.push("jay", "docs", "+HEAD~1:refs/heads/spare", false);
+    checked.push("sue", "docs", "+HEAD~1:refs/heads/spare", true);
+}
+
+#[test]
+fn merges_are_taken_from_whom_gitolite_took_them() {
+    if !has_ssh() {
+        return;
+    }
+    let checked = Checked::start();
+    for name in ["merges", "checked"] {
+        for (who, may) in [("jay", false), ("sue", true)] {
+            checked.go_to(name);
+            checked.sandbox.git(&checked.work, ["branch", "-q", "-f", "side"]);
+            checked.change("one", who);
+            checked.push("jay", name, "HEAD:refs/heads/main", true);
+            checked.sandbox.git(&checked.work, ["checkout", "-q", "side"]);
+            checked.change("two", who);
+            checked.sandbox.git(&checked.work, ["merge", "-q", "--no-edit", "step"]);
+            checked.push(who, name, "HEAD:refs/heads/main", may);
+            if who == "jay" {
+                // `M` is about every ref of the repository, MERGE-CHECK about the branch that it names.
+                checked.push(who, name, "HEAD:refs/heads/other", name == "checked");
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@ mod common;
 
 mod api_server;
 mod audit;
+mod catalogue;
 mod changes;
 mod commands;
 mod editing;

@@ -245,8 +245,12 @@ impl<'a> Translator<'a> {
                 Holds::Always => None,
                 Holds::Where(condition) => Some(condition.clone()),
             };
-            let others: Vec<String> = users.iter().filter(|user| !self.reads_otherwise(at, user, &some)).cloned().collect();
+            let (readers, others): (Vec<String>, Vec<String>) =
+                users.iter().cloned().partition(|user| self.reads_otherwise(at, user, &some));
             self.push(at, &others, &some, Some(vec![]), vec!["read", CREATE_REPOSITORY], false, when.clone());
+            if self.is_made_later(at, &some) {
+                self.push(at, &readers, &some, Some(vec![]), vec![CREATE_REPOSITORY], false, when.clone());
+            }
             if !every {
                 for word in &some {
                     for (mere_readers, target, but) in self.mere_readers(at, users, word) {
@@ -265,6 +269,12 @@ impl<'a> Translator<'a> {
             }
             self.push(at, users, &some, refs.clone(), WRITING.to_vec(), false, None);
         }
+    }
+
+    /// Whether a rule behind this one lets somebody make any of these.
+    fn is_made_later(&self, at: usize, these: &[Repositories]) -> bool {
+        let later = self.conf.rules[at..].iter().filter(|rule| rule.permission.makes);
+        later.flat_map(|rule| self.repositories(rule).to_vec()).any(|others| these.iter().any(|word| word.within(&others) != Overlap::None))
     }
 
     /// Those of `users` whom an earlier rule let read but none let write: with `deny-rules` they do not get past this one. In which

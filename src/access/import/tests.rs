@@ -82,6 +82,11 @@ fn deny_rules_make_a_minus_count_for_reading() {
         rules("repo s\n R = u\n - m = u\n RW = u\n option deny-rules = 1\n")[1],
         r#"rule users = ["u"]; repositories = ["s"]; deny = ["write", "rewind", "delete"]"#
     );
+    // Nor does anybody make a repository whom it stops, though they read by then.
+    assert_eq!(
+        rules("repo s/..*\n R = u\n - m = u\n C = u\n option deny-rules = 1\n")[1],
+        r#"rule users = ["u"]; repositories = ["/s/..*/"]; deny = ["create-repository"]"#
+    );
 }
 
 #[test]
