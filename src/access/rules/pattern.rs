@@ -67,10 +67,10 @@ impl LazyRegex {
     fn read(expression: &str) -> Result<Self, String> {
         let no_expression = |err: &dyn std::fmt::Display| format!("no regular expression: {err}");
         // By itself: a stray bracket must not reach out of the frame that makes it match as a whole.
-        let mut parser = regex_syntax::ParserBuilder::new().utf8(false).unicode(false).dot_matches_new_line(true).build();
-        parser.parse(expression).map_err(|err| no_expression(&err))?;
+        let parser = || regex_syntax::ParserBuilder::new().utf8(false).unicode(false).dot_matches_new_line(true).build();
+        parser().parse(expression).map_err(|err| no_expression(&err))?;
         // And within it: a comment (`(?x)a # note`) must not swallow the frame's end.
-        parser.parse(&in_frame(expression)).map_err(|err| no_expression(&err))?;
+        parser().parse(&in_frame(expression)).map_err(|err| no_expression(&err))?;
         let regex = OnceLock::new();
         // Only what counts repetitions can be much larger than it looks.
         if expression.contains('{') {
