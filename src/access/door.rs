@@ -330,6 +330,11 @@ impl Granted {
         &self.place
     }
 
+    /// The rule that let the command begin, where the driver names one.
+    pub fn rule(&self) -> Option<&str> {
+        self.grant.rule()
+    }
+
     /// What the engine sees of the rules, on a thread that may block while `runtime` runs them.
     pub fn into_gate(self, runtime: tokio::runtime::Handle) -> Box<dyn Gate> {
         self.grant.into_gate(runtime, self.timeout)

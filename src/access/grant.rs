@@ -78,6 +78,7 @@ pub struct Grant {
     /// What was read of the repository, and must still be so when it is opened.
     roles: Option<Arc<Roles>>,
     may_administer: bool,
+    rule: Option<Arc<str>>,
 }
 
 #[derive(Clone)]
@@ -89,12 +90,12 @@ pub(super) enum Rules {
 impl Grant {
     /// Every ref may be seen and every edit may happen.
     pub fn everything() -> Self {
-        Self { rules: Rules::Everything, may_create: false, creator: None, roles: None, may_administer: false }
+        Self { rules: Rules::Everything, may_create: false, creator: None, roles: None, may_administer: false, rule: None }
     }
 
     /// `rules` decide ref by ref.
     pub fn new(rules: impl RefRules) -> Self {
-        Self { rules: Rules::Erased(Arc::new(rules)), may_create: false, creator: None, roles: None, may_administer: false }
+        Self { rules: Rules::Erased(Arc::new(rules)), ..Self::everything() }
     }
 
     /// A push may also make the repository where there is none.
@@ -117,6 +118,18 @@ impl Grant {
     pub fn where_roles_are(mut self, roles: Roles) -> Self {
         self.roles = Some(Arc::new(roles));
         self
+    }
+
+    /// Name the rule that says yes, with its place, for the audit log: such as `rule 2 (config.toml:29)`.
+    #[must_use]
+    pub fn because_of(mut self, rule: impl Into<Arc<str>>) -> Self {
+        self.rule = Some(rule.into());
+        self
+    }
+
+    /// The rule that says yes, where one is named.
+    pub fn rule(&self) -> Option<&str> {
+        self.rule.as_deref()
     }
 
     /// What to write into a repository that a push makes.

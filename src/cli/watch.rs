@@ -101,7 +101,10 @@ where
                 }
                 failed = Some(failure);
             }
-            Err(panic) => tracing::error!(%panic, "the {what} that were read before stay in force"),
+            Err(panic) => {
+                tracing::error!(%panic, "the {what} that were read before stay in force");
+                failed = Some(panic.to_string());
+            }
         }
     }
 }

@@ -106,9 +106,9 @@ pub struct Options {
     pub session_id: Option<String>,
     /// What the client calls the repository: told when a push makes it.
     pub repository_name: Option<String>,
-    /// Where a push puts down what it changed as soon as it has, for whoever wants to know it although the client was gone before the
-    /// report and the push ends with an error.
-    pub changed: Arc<OnceLock<PushStatistics>>,
+    /// Where a push puts down what it changed and refused as soon as that is settled, for whoever wants to know it although the client
+    /// was gone before the report and the push ends with an error.
+    pub judged: Arc<OnceLock<PushStatistics>>,
     /// The name that stands in reflogs: `Name <mail>`.
     pub identity: bstr::BString,
     /// What the requests of one server share; `None`: this request stands alone.
@@ -134,7 +134,7 @@ impl Default for Options {
             place: bstr::BString::default(),
             session_id: None,
             repository_name: None,
-            changed: Arc::default(),
+            judged: Arc::default(),
             identity: "packmule <packmule@localhost>".into(),
             shared: None,
         }

@@ -93,8 +93,9 @@ impl Repositories {
             other => other,
         })?;
         // Where it came to first: on a file system without a journal it must not be nowhere.
-        sync_names(&made, place)?;
-        self.departed(&departure)
+        let synced = sync_names(&made, place);
+        self.departed(&departure)?;
+        synced
     }
 
     /// It is gone from where it was.

@@ -67,8 +67,9 @@ impl Repositories {
             }
             return Err(Error::io(format!("move {} to {}", departure.folder.display(), place.display()))(err));
         }
-        sync(&trashed.folder)?;
+        let synced = sync(&trashed.folder);
         self.departed(&departure)?;
+        synced?;
         Ok(Some(trashed))
     }
 

@@ -36,13 +36,20 @@ pub(super) struct Attempt<'a> {
     pub(super) proof: &'a str,
 }
 
+/// A command that sent so many bytes is written down however it ended.
+const MUCH_BYTES: u64 = 1 << 20;
+
 /// One command and what became of it.
 #[derive(Default)]
 pub(super) struct Outcome {
     /// `done`, `refused`, `not found`, `failed`, `too long`, `gone`, `bug`.
     pub(super) verdict: &'static str,
     pub(super) why: Option<String>,
+    /// The rule that let them begin, where the driver names one.
+    pub(super) rule: Option<String>,
     pub(super) refs: Option<String>,
+    /// A ref has another value than before.
+    pub(super) has_changed: bool,
     pub(super) objects: u64,
     pub(super) pack_bytes: u64,
     pub(super) created: bool,
@@ -94,18 +101,20 @@ impl Audited {
 
     /// A command came to its end, or did not begin.
     pub(super) fn command(&self, asked: &Asked<'_>, outcome: Outcome) {
-        // What changed something, or sent anything, is no flood.
-        if outcome.verdict != "done" && outcome.refs.is_none() && outcome.sent_bytes == 0 && !self.may_write() {
+        // What changed something, or sent much, is no flood of refusals.
+        let matters = outcome.verdict == "done" || outcome.has_changed || outcome.sent_bytes >= MUCH_BYTES;
+        if !matters && !self.may_write() {
             return;
         }
         let (user, proof) = (printable(asked.user.as_str()), printable(asked.proof));
         let (service, path) = (printable(asked.service), asked.path.map(ToString::to_string));
         let repository = asked.path.and_then(|path| path.name().ok()).map(|name| printable(name.as_str()));
-        let Outcome { verdict, why, refs, objects, pack_bytes, created, sent_bytes, received_bytes, duration_ms } = outcome;
-        let (why, refs) = (why.as_deref().map(printable), refs.map(tracing::field::display));
+        let Outcome { verdict, why, rule, refs, objects, pack_bytes, created, sent_bytes, received_bytes, duration_ms, .. } = outcome;
+        let (why, rule) = (why.as_deref().map(printable), rule.as_deref().map(printable));
+        let refs = refs.map(tracing::field::display);
         tracing::info!(
             target: AUDIT_TARGET, connection = self.connection, request = asked.request, peer = %self.peer, user, proof, service, path,
-            repository, verdict, why, refs, objects, pack_bytes, created, sent_bytes, received_bytes, duration_ms,
+            repository, verdict, why, rule, refs, objects, pack_bytes, created, sent_bytes, received_bytes, duration_ms,
             "command"
         );
     }

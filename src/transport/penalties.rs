@@ -136,9 +136,9 @@ struct Inside {
     /// By the hash of the claimed name.
     users: Table<u64>,
     /// By source and the hash of what was shown.
-    successes: Recent<(IpAddr, u64)>,
+    successes: Recent<(IpAddr, u64), u64>,
     /// Sources that any of these came from.
-    friends: Recent<IpAddr>,
+    friends: Recent<IpAddr, ()>,
 }
 
 impl Penalties {
@@ -171,14 +171,19 @@ impl Penalties {
     /// Why these credentials are refused unheard, if they are.
     pub(super) fn judge(&self, address: IpAddr, shown: &Credentials) -> Option<String> {
         let (source, now) = (self.source(address), self.clock.now_ms());
-        let inside = self.inside();
+        let mut inside = self.inside();
         let user = match shown {
             Credentials::Password(said) => inside.users.left_ms(&self.hasher.hash_one(&said.user_name), now),
             _ => None,
         };
         let of_source = inside.sources.left_ms(&source, now);
-        if of_source.or(user).is_none() || inside.successes.holds(&(source, self.identity(shown))) {
-            return None;
+        of_source.or(user)?;
+        let (whose, identity) = self.identity(shown);
+        match inside.successes.get(&(source, whose)) {
+            Some(known) if *known == identity => return None,
+            // Another password for the same user: were the right one still heard, it could be guessed for nothing.
+            Some(_) => inside.successes.remove(&(source, whose)),
+            None => {}
         }
         drop(inside);
         Some(match of_source {
@@ -193,8 +198,9 @@ impl Penalties {
         if self.settings.enabled && !matches!(shown, Credentials::Anonymous(_)) {
             let (source, now) = (self.source(address), self.clock.now_ms());
             let mut inside = self.inside();
-            inside.successes.put((source, self.identity(shown)), now);
-            inside.friends.put(source, now);
+            let (whose, identity) = self.identity(shown);
+            inside.successes.put((source, whose), identity, now);
+            inside.friends.put(source, (), now);
         }
     }
 
@@ -226,13 +232,14 @@ impl Penalties {
         self.settings.enabled && !self.settings.exempt.iter().any(|network| network_holds(network, address) == Some(true))
     }
 
-    /// What was shown; a password with its user, and neither can be had back from this number.
-    fn identity(&self, shown: &Credentials) -> u64 {
-        let said = match shown {
-            Credentials::Password(said) => Some((said.user_name.as_str(), said.password.expose())),
-            _ => None,
+    /// Whose it is and what was shown, as numbers that say neither: for a password its user and itself, otherwise twice the same.
+    fn identity(&self, shown: &Credentials) -> (u64, u64) {
+        let (user, password) = match shown {
+            Credentials::Password(said) => (Some(said.user_name.as_str()), Some(said.password.expose())),
+            _ => (None, None),
         };
-        self.hasher.hash_one((shown.proof(), said))
+        let whose = (shown.proof(), user);
+        (self.hasher.hash_one(&whose), self.hasher.hash_one((&whose, password)))
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
@@ -307,13 +314,13 @@ impl<K: Hash + Ord + Copy> Table<K> {
 }
 
 /// What happened last, and no more of it than so much.
-struct Recent<K> {
+struct Recent<K, V> {
     max: usize,
-    entries: HashMap<K, u64>,
+    entries: HashMap<K, (u64, V)>,
     by_time: BTreeSet<(u64, K)>,
 }
 
-impl<K: Hash + Ord + Copy> Recent<K> {
+impl<K: Hash + Ord + Copy, V> Recent<K, V> {
     fn new(max: usize) -> Self {
         Self { max, entries: HashMap::new(), by_time: BTreeSet::new() }
     }
@@ -322,10 +329,19 @@ impl<K: Hash + Ord + Copy> Recent<K> {
         self.entries.contains_key(what)
     }
 
-    fn put(&mut self, what: K, now_ms: u64) {
-        if let Some(before) = self.entries.insert(what, now_ms) {
-            self.by_time.remove(&(before, what));
+    fn get(&self, what: &K) -> Option<&V> {
+        self.entries.get(what).map(|(_, value)| value)
+    }
+
+    fn remove(&mut self, what: &K) {
+        if let Some((before, _)) = self.entries.remove(what) {
+            self.by_time.remove(&(before, *what));
         }
+    }
+
+    fn put(&mut self, what: K, value: V, now_ms: u64) {
+        self.remove(&what);
+        self.entries.insert(what, (now_ms, value));
         self.by_time.insert((now_ms, what));
         if self.entries.len() > self.max
             && let Some((_, first)) = self.by_time.pop_first()

@@ -70,14 +70,9 @@ pub(super) enum Fault {
 }
 
 impl HttpError {
-    /// Whether the server understood the question and says no to it by its status; 401 and 403 may mean us.
-    pub(super) fn is_no(&self, may_mean_us: bool) -> bool {
-        match self.fault {
-            Fault::Status(401 | 403) => !may_mean_us,
-            Fault::Status(408 | 429) => false,
-            Fault::Status(status) => (400..500).contains(&status),
-            _ => false,
-        }
+    /// Whether the status is what many servers say to a wrong password.
+    pub(super) fn is_unauthorized(&self) -> bool {
+        matches!(self.fault, Fault::Status(401 | 403))
     }
 }
 

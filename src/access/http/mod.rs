@@ -194,8 +194,8 @@ impl Driver for Api {
         let question = Authenticate::from(credentials);
         let answer = self.0.ask(AUTHENTICATE, &question, may_keep, |answer| matches!(answer, Authenticated::Accepted { .. }));
         let answer = match answer.await {
-            // A wrong password answered with 401 is no fault of the server's, and must not be free.
-            Err(error) if error.is_no(may_keep) => return Ok(Authentication::Refused(Refusal::hidden(error.to_string()))),
+            // A wrong password must not be free because it is answered like this.
+            Err(error) if !may_keep && error.is_unauthorized() => return Ok(Authentication::Refused(Refusal::hidden(error.to_string()))),
             answer => answer?,
         };
         Ok(match answer {

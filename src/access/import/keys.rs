@@ -25,11 +25,11 @@ pub(super) enum Naming {
     Gitosis,
 }
 
-/// Read all keys in `folder`.
+/// Read all keys in `folder`; gitolite looks into the folders in it, too.
 pub(super) fn read(folder: Option<&Path>, naming: Naming, remarks: &mut Remarks) -> Keys {
     let mut files = vec![];
     if let Some(folder) = folder
-        && let Err(error) = collect(folder, 0, &mut files)
+        && let Err(error) = collect(folder, if naming == Naming::Gitolite { 0 } else { DEPTH_MAX }, &mut files)
     {
         remarks.fault(Remark::about(folder, error.to_string()));
     }
@@ -41,7 +41,7 @@ pub(super) fn read(folder: Option<&Path>, naming: Naming, remarks: &mut Remarks)
             remarks.note(Remark::about(&file, format!("'{}' can be no user's name: its key is left out", printable(user))));
             continue;
         }
-        for key in keys_of(&file, remarks) {
+        for key in keys_of(&file, naming, remarks) {
             match owners.get(&key) {
                 Some(first) => {
                     let message = format!("its key is in {} too, and counts there", printable(&first.display().to_string()));
@@ -83,7 +83,7 @@ fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> std::io::Re
     Ok(())
 }
 
-fn keys_of(file: &Path, remarks: &mut Remarks) -> Vec<PublicKey> {
+fn keys_of(file: &Path, naming: Naming, remarks: &mut Remarks) -> Vec<PublicKey> {
     let size = std::fs::metadata(file).map_or(0, |data| data.len());
     let text = match std::fs::read_to_string(file) {
         Ok(text) if size <= FILE_BYTES_MAX => text,
@@ -97,7 +97,8 @@ fn keys_of(file: &Path, remarks: &mut Remarks) -> Vec<PublicKey> {
         }
     };
     let mut keys = vec![];
-    if text.lines().count() > 1 {
+    // gitosis takes every line.
+    if naming == Naming::Gitolite && text.lines().count() > 1 {
         remarks.note(
             Remark::about(file, "more than one line: gitolite ignores such a file, and so nothing of it is taken")
                 .hinted("ssh-authkeys-split, or a file for each key, before importing again"),

@@ -230,7 +230,8 @@ impl Driver for Rules {
         let (wanted, what) = wanted(command);
         let judged: Vec<_> = wanted.iter().map(|verb| book.judge_some(&applying, *verb)).collect();
         let is_creators = command == Command::Roles && roles.creator.as_deref() == Some(name.as_str());
-        if !is_creators && !judged.iter().any(|rule| allows(*rule)) {
+        let decides = judged.iter().copied().find(|rule| allows(*rule)).flatten();
+        if !is_creators && decides.is_none() {
             let denied = judged.into_iter().next().unwrap_or(read);
             let sentence = format!("you may read '{}' but not {what} it", printable(repository.as_str()));
             return Ok(Decision::Refused(no(denied, Refusal::told(sentence))));
@@ -242,6 +243,9 @@ impl Driver for Rules {
         }
         if command.administers() {
             grant = grant.and_administer();
+        }
+        if let Some(rule) = decides {
+            grant = grant.because_of(rule.place.as_str());
         }
         Ok(Decision::Granted(if book.needs_roles() || command == Command::Roles { grant.where_roles_are(roles) } else { grant }))
     }

@@ -339,6 +339,7 @@ mod tests {
             ("a[", "class"),
             ("/a(/", "regular expression"),
             ("/a)|(?:b/", "regular expression"),
+            ("/(?x)a # note/", "regular expression"),
             ("/((a{1000}){1000}){1000}/", "regular expression"),
             ("{a", "alternate"),
             (r"/website\.git/", "no .git"),
@@ -346,6 +347,11 @@ mod tests {
             let fault = Pattern::of_repositories(pattern).expect_err(pattern);
             assert!(fault.contains(says), "{pattern}: {fault}");
         }
+        for (pattern, says) in [("secret/", "'secret/*'"), ("/secret/", "'secret/*'"), ("", "empty")] {
+            let fault = Pattern::of_paths(pattern).expect_err(pattern);
+            assert!(fault.contains(says), "{pattern}: {fault}");
+        }
+        assert!(Pattern::of_paths("/secret.*/").is_ok() && Pattern::of_paths("secret/*").is_ok() && Pattern::of_paths("secret").is_ok());
         for (pattern, says) in [
             ("/refs", "ends with a slash"),
             ("/release-.*/", "begins with refs/"),

@@ -244,9 +244,7 @@ impl Conversation<'_> {
         self.statistics.refusals = refused
             .map(|(command, why)| RefusedCommand { name: command.resolved.clone(), old: command.old, new: command.new, why: why.clone() })
             .collect();
-        if !self.statistics.updated.is_empty() {
-            let _ = self.options.changed.set(self.statistics.clone());
-        }
+        let _ = self.options.judged.set(self.statistics.clone());
         for at in 0..commands.len() {
             if let Some(other) = commands[at].same_as {
                 commands[at].result = commands[other].result.clone();

@@ -73,6 +73,7 @@ fn what_got_in_from_there_before_is_heard_while_all_else_is_refused() {
     assert!(penalties.judge(here, &key(1)).is_some() && penalties.judge(here, &password("bob")).is_some());
     let guess = Credentials::password("ann", Secret::new("y"), Transport::in_memory());
     assert!(penalties.judge(here, &guess).is_some(), "another password is another thing to show");
+    assert!(penalties.judge(here, &password("ann")).is_some(), "after a guess the right one is not heard any more");
     assert_eq!(penalties.of_strangers_at(here), None, "a friend may come");
     // To show nothing is no merit.
     let nobody = Credentials::anonymous("anonymous", Transport::in_memory());

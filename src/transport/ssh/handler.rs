@@ -107,7 +107,7 @@ impl Handler {
                 return true;
             }
             // Every client tries first whether it has to show anything.
-            Ok(LogIn::Unknown) if is_anonymous => {
+            Ok(LogIn::Unknown | LogIn::Refused(_)) if is_anonymous => {
                 tracing::debug!(connection = self.connection.number, claims = printable(&claims), "not anonymous");
             }
             Ok(no @ (LogIn::Unknown | LogIn::Refused(_))) => {

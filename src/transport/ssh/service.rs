@@ -23,13 +23,22 @@ struct Done {
     /// What a push did to refs.
     refs: Option<String>,
     created: bool,
+    has_changed: bool,
 }
 
 impl Done {
     /// Of a push.
     fn pushed(done: &PushStatistics) -> Self {
         let all_refused = done.refused > 0 && done.updated.is_empty();
-        Self { objects: done.objects, pack_bytes: done.pack_bytes, all_refused, refs: audit::refs(done), created: done.created }
+        let has_changed = !done.updated.is_empty();
+        Self {
+            objects: done.objects,
+            pack_bytes: done.pack_bytes,
+            all_refused,
+            refs: audit::refs(done),
+            created: done.created,
+            has_changed,
+        }
     }
 }
 
@@ -73,19 +82,34 @@ impl Conversation {
         // A push may wait long before its first byte: the client's pre-push hook runs after the advertisement.
         let first = if command.service == Service::UploadPack { limits.request().min(limits.input_idle()) } else { limits.input_idle() };
         let input = self.inbox.reader(first, limits.input_idle());
+        let rule = ready.granted.rule().map(str::to_owned);
         let gate = ready.granted.into_gate(tokio::runtime::Handle::current());
         let cancel = Cancel::new();
         let (service, is_archive, its_cancel) = (command.service, command.is_archive, cancel.clone());
         let repository = ready.repository;
-        let changed = options.changed.clone();
+        let judged = options.judged.clone();
         let engine = tokio::task::spawn_blocking(move || {
             let mut output = output;
             let outcome = match service {
                 Service::UploadPack if is_archive => serve::upload_archive(&repository, &*gate, &options, input, &mut output, &its_cancel)
-                    .map(|done| Done { objects: done.entries, pack_bytes: done.bytes, all_refused: false, refs: None, created: false }),
-                Service::UploadPack => serve::upload_pack(&repository, &*gate, &options, input, &mut output, &its_cancel).map(|done| {
-                    Done { objects: done.objects, pack_bytes: done.pack_bytes, all_refused: false, refs: None, created: false }
-                }),
+                    .map(|done| Done {
+                        objects: done.entries,
+                        pack_bytes: done.bytes,
+                        all_refused: false,
+                        refs: None,
+                        created: false,
+                        has_changed: false,
+                    }),
+                Service::UploadPack => {
+                    serve::upload_pack(&repository, &*gate, &options, input, &mut output, &its_cancel).map(|done| Done {
+                        objects: done.objects,
+                        pack_bytes: done.pack_bytes,
+                        all_refused: false,
+                        refs: None,
+                        created: false,
+                        has_changed: false,
+                    })
+                }
                 Service::ReceivePack => {
                     serve::receive_pack(&repository, &*gate, &options, input, &mut output, &its_cancel).map(|done| Done::pushed(&done))
                 }
@@ -95,7 +119,7 @@ impl Conversation {
         });
         let ((fed, outcome), is_too_long) = self.in_its_time(async { (self.feed(chunks).await, engine.await) }, &cancel).await;
         let sent = sent.load(Ordering::Relaxed);
-        let (status, mut sentence) = self.log(&command, outcome, changed.get(), sent, began, is_too_long);
+        let (status, mut sentence) = self.log(&command, outcome, (judged.get(), rule), sent, began, is_too_long);
         if is_too_long && status == FATAL {
             sentence = Some(format!("a command may take no longer than {} seconds here", self.shared.limits.command_max_s));
         }
@@ -126,7 +150,7 @@ impl Conversation {
         &self,
         command: &GitCommand,
         outcome: Result<Result<Done, serve::Error>, tokio::task::JoinError>,
-        changed: Option<&PushStatistics>,
+        (judged, rule): (Option<&PushStatistics>, Option<String>),
         sent_bytes: u64,
         began: Instant,
         is_too_long: bool,
@@ -134,8 +158,9 @@ impl Conversation {
         let request = &self.request;
         let mut line = Outcome { sent_bytes, received_bytes: self.inbox.bytes(), duration_ms: ms_since(began), ..Outcome::default() };
         let (status, sentence) = match outcome {
-            Ok(Ok(Done { objects, pack_bytes, all_refused, refs, created })) => {
-                line = Outcome { verdict: if all_refused { "refused" } else { "done" }, objects, pack_bytes, refs, created, ..line };
+            Ok(Ok(Done { objects, pack_bytes, all_refused, refs, created, has_changed })) => {
+                let verdict = if all_refused { "refused" } else { "done" };
+                line = Outcome { verdict, objects, pack_bytes, refs, created, has_changed, ..line };
                 (FINE, None)
             }
             Ok(Err(error)) => {
@@ -145,10 +170,6 @@ impl Conversation {
                     (false, false) => "failed",
                 };
                 line = Outcome { verdict, why: Some(error.to_string()), ..line };
-                // What has happened has, whether the client heard of it or not.
-                if let Some(Done { objects, pack_bytes, refs, created, .. }) = changed.map(Done::pushed) {
-                    line = Outcome { objects, pack_bytes, refs, created, ..line };
-                }
                 (FATAL, None)
             }
             Err(panic) => {
@@ -158,7 +179,13 @@ impl Conversation {
                 (BUG, Some(format!("internal error in request {request}; tell the administrator, whose log says more")))
             }
         };
-        self.audit(command.word(), Some(&command.path), line);
+        // What has happened has, whether the client heard of it or not.
+        if status != FINE
+            && let Some(Done { objects, pack_bytes, refs, created, has_changed, .. }) = judged.map(Done::pushed)
+        {
+            line = Outcome { objects, pack_bytes, refs, created, has_changed, ..line };
+        }
+        self.audit(command.word(), Some(&command.path), Outcome { rule, ..line });
         (status, sentence)
     }
 }
