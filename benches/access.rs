@@ -170,9 +170,10 @@ pub fn run(options: &Options) -> usize {
         row(options, &format!("may a command begin, {name}"), 20, |_| admit(name));
         let gates: Vec<Box<dyn Gate>> = (0..options.rounds).map(|_| admit(name).into_gate(runtime.handle().clone())).collect();
         let mut gates = gates.iter();
-        let changes = Changes::new(view, &edits, &Cancel::new());
-        let proposal = Proposal { edits: &edits, push_options: &[], view, creates_repository: false, changes: &changes };
         row(options, &format!("judge a push of {} refs, {name}", edits.len()), 1, |_| {
+            // What a push changes is asked for once.
+            let changes = Changes::new(view, &edits, &Cancel::new());
+            let proposal = Proposal { edits: &edits, push_options: &[], view, creates_repository: false, changes: &changes };
             let verdicts = gates.next().expect("one for each round").judge(&proposal);
             let allowed = verdicts.iter().filter(|verdict| **verdict == Verdict::Allow).count();
             assert!(allowed > 0 && (name == "quiet") == (allowed == edits.len()), "{allowed} allowed in {name}");

@@ -36,6 +36,8 @@ pub(super) const IDENTIFICATION_MS: u64 = 10_000;
 /// milliseconds.
 pub(super) const PENALISED_LOGINS_MAX: usize = 2;
 pub(super) const PENALTY_PAUSE_MS: u64 = 1_000;
+/// Sockets of those who were turned away unheard that are held for as long; further ones are closed at once.
+pub(super) const TURNED_AWAY_MAX: usize = 256;
 /// Keys that a client may ask about, for each that it may try.
 pub(super) const OFFERS_PER_ATTEMPT_MAX: usize = 8;
 /// Connections from one address that have not logged in: this part of all such, and no fewer than the next number.

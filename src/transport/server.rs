@@ -4,7 +4,7 @@
 //! and goes on after errors of `accept` with a pause that grows (out of descriptors is a state that passes).
 
 use super::audit::connection_refused;
-use super::limits::{LOGINS_PER_ADDRESS_MIN, LOGINS_PER_ADDRESS_PART, PENALISED_LOGINS_MAX, PENALTY_PAUSE_MS};
+use super::limits::{LOGINS_PER_ADDRESS_MIN, LOGINS_PER_ADDRESS_PART, PENALISED_LOGINS_MAX, PENALTY_PAUSE_MS, TURNED_AWAY_MAX};
 use super::penalties::Penalties;
 use super::places::{Place, Places};
 use super::ssh::{self, Algorithms, Configs, Phase, Shared};
@@ -293,8 +293,9 @@ async fn accept(listener: &TcpListener, shared: &Arc<Shared>, connections: &mut 
         match listener.accept().await {
             Ok((socket, peer)) => {
                 pause_ms = 0;
-                if let Some(entered) = entrance.enter(peer) {
-                    connections.spawn(one(shared.clone(), socket, peer, place, entered));
+                match entrance.enter(peer) {
+                    Some(entered) => drop(connections.spawn(one(shared.clone(), socket, peer, place, entered))),
+                    None => entrance.turn_away(socket),
                 }
             }
             Err(error) if is_the_peers(&error) => tracing::debug!(%error, "a client left before it was accepted"),
@@ -307,12 +308,14 @@ async fn accept(listener: &TcpListener, shared: &Arc<Shared>, connections: &mut 
     }
 }
 
-/// Where connections are let in or closed at once, by where they come from.
+/// Where connections are let in or turned away unheard, by where they come from.
 struct Entrance {
     shared: Arc<Shared>,
     /// Those that have not logged in.
     logins: Arc<Places<IpAddr>>,
     all: Arc<Places<IpAddr>>,
+    /// Sockets of those who were turned away, for a moment each.
+    held: Arc<Semaphore>,
     /// Closed so far, for each reason.
     closed: [u64; 3],
 }
@@ -326,9 +329,10 @@ struct Entered {
 
 impl Entrance {
     fn new(shared: Arc<Shared>) -> Self {
-        let SshLimits { logins_max, connections_per_address_max, .. } = shared.limits;
+        let SshLimits { logins_max, connections_max, connections_per_address_max, .. } = shared.limits;
         let logins = Places::new(logins_max, (logins_max / LOGINS_PER_ADDRESS_PART).max(LOGINS_PER_ADDRESS_MIN));
-        Self { shared, logins, all: Places::new(usize::MAX, connections_per_address_max), closed: [0; 3] }
+        let held = Arc::new(Semaphore::new(TURNED_AWAY_MAX.min(connections_max / 2)));
+        Self { shared, logins, all: Places::new(usize::MAX, connections_per_address_max), held, closed: [0; 3] }
     }
 
     fn enter(&mut self, peer: SocketAddr) -> Option<Entered> {
@@ -343,6 +347,16 @@ impl Entrance {
             Some(login) => Some(Entered { login, _of_address: of_address, is_penalised }),
             None if is_penalised => self.close(1, peer, "penalty", "its address has a penalty for failed logins"),
             None => self.close(2, peer, "too many", "logins_max, or its address's part of that"),
+        }
+    }
+
+    /// Close it, but not at once where there is room for it: who comes again as soon as they are turned away shall not come often.
+    fn turn_away(&self, socket: TcpStream) {
+        if let Ok(room) = self.held.clone().try_acquire_owned() {
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(PENALTY_PAUSE_MS)).await;
+                drop((socket, room));
+            });
         }
     }
 
